@@ -1,0 +1,47 @@
+# The commands people type; .ci/run types the same ones. `make help` lists them.
+PYTHON ?= python3
+# A CPU build. Where pip knows several, this pin keeps gigabytes of CUDA away (docs/testing.md).
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo setup check test bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/pip:
+	@echo "Making a virtual environment in $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit("filterd needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/pip pyproject.toml
+	@echo "Installing filterd and its CPU runtime …"
+	@$(PIP) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.develop: $(VENV)/.run
+	@echo "Installing the trainer and the test tools …"
+	@$(PIP) '$(TORCH)'
+	@$(PIP) -e '.[cpu,train,test]'
+	@touch $@
+
+demo: $(VENV)/.run  ## set everything up and judge real messages with the default bundle
+	@$(BIN)/filterd check examples/*/*
+
+setup: $(VENV)/.develop  ## install everything that developing needs into .venv
+
+check: $(VENV)/.develop  ## style, types, import rule, docs in step with the code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: $(VENV)/.develop  ## run the tests
+	@$(BIN)/pytest
+
+bench: $(VENV)/.develop  ## measure speed against the peers; prints medians and ratios
+	@$(BIN)/python -m tests.bench
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Plugins of filterd: each folder speaks one mail or SMS program's language."""
