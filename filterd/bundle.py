@@ -1,4 +1,4 @@
-"""The model bundle: one directory that holds all a verdict depends on. The trainer writes it, filterd reads it.
+"""The model bundle: a directory with all that a verdict depends on. The trainer writes it, filterd reads it.
 
 Strategy: reading trusts nothing. Every file is hashed against the manifest before it is used, unknown keys
 are refused, and what does not fit raises BundleError with one line that says which file and why, so that a
@@ -216,8 +216,8 @@ def _sync(path: Path) -> None:
 def use(store: Path, name: str) -> None:
     """Make `name` the store's current bundle and the one before it `previous`; each link swaps atomically."""
     current = store / "current"
-    if current.is_symlink() and os.readlink(current) != name:
-        _link(store / "previous", os.readlink(current))
+    if current.is_symlink() and str(current.readlink()) != name:
+        _link(store / "previous", str(current.readlink()))
     _link(current, name)
 
 
@@ -226,7 +226,7 @@ def rollback(store: Path) -> str:
     previous = store / "previous"
     if not previous.is_symlink() or not previous.exists():
         raise BundleError(f"{store}: no previous bundle to go back to")
-    name = os.readlink(previous)
+    name = str(previous.readlink())
     use(store, name)
     return name
 

@@ -1,0 +1,186 @@
+"""Message in, verdict out: text, tokens, batches, scores, decision.
+
+Strategy: three stages that share nothing but their arguments, so that a daemon can run them in different
+threads and batch the middle one over many callers. `prepare` reads the message (pure Python, bounded by
+`text.py`), `logits` runs the model over windows sorted by length, `conclude` turns numbers into a verdict.
+`judge` is all three for a caller who has his messages at hand.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterd import bundle, text, verdict
+from filterd.api import Kind, Message, Verdict
+from filterd.backend import Backend, open_backend
+from filterd.bundle import Bundle
+from filterd.errors import BundleError
+from filterd.tokenizer import Tokenizer
+
+# Tokens of one call of the model, padding included. Larger ones gain nothing on two cores and make
+# everyone in them wait for the longest; a single window that is larger still goes through alone.
+TOKENS_PER_BATCH = 2048
+SUBJECT_CHARACTERS = 72  # of what people recognise a message by; a terminal line with the columns before it
+
+
+class Prepared(NamedTuple):
+    """A message ready for the model. windows: token ids, at least one list, each up to max_tokens long."""
+
+    kind: Kind
+    subject: str
+    facts: tuple[str, ...]
+    windows: list[list[int]]
+
+
+class Engine:
+    """Judges messages with one bundle. Its methods may be called from several threads."""
+
+    def __init__(self, opened: Bundle, tokenizer: Tokenizer, backend: Backend) -> None:
+        self.bundle = opened
+        self._tokenizer = tokenizer
+        self._backend = backend
+
+    @classmethod
+    def open(cls, path: Path = bundle.DEFAULT, *, threads: int | None = None) -> "Engine":
+        """Read a bundle, load its model and check its probes.
+
+        threads: of one model call; None for one a core. Raises BundleError, RuntimeMissing.
+        """
+        read = bundle.read(path)
+        if read.manifest.text_format != text.TEXT_FORMAT:
+            raise BundleError(
+                f"{read.path}: made for text format {read.manifest.text_format}, this filterd has"
+                f" {text.TEXT_FORMAT}; export the model again"
+            )
+        tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
+        engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads))
+        engine.check_probes()
+        return engine
+
+    def check_probes(self) -> None:
+        """Judge the bundle's probe messages. Raises BundleError where one scores not as it did at export."""
+        probes = self.bundle.manifest.probes
+        got = self.judge([Message(raw=p.text.encode(), kind=p.kind) for p in probes])
+        for probe, found in zip(probes, got, strict=True):
+            if abs(found.probability - probe.probability) > bundle.MAX_PROBE_DIFFERENCE:
+                raise BundleError(
+                    f"{self.bundle.path}: a probe message scores {found.probability:.4f} here and"
+                    f" {probe.probability:.4f} at export; the model or its runtime is damaged"
+                )
+
+    def judge(self, messages: Sequence[Message]) -> list[Verdict]:
+        """Verdicts in the order of the messages. Never raises because of what is in one."""
+        started = time.perf_counter()
+        prepared = [self.prepare(message) for message in messages]
+        rows = self.logits(list(chain.from_iterable(p.windows for p in prepared)))
+        share = (time.perf_counter() - started) / max(1, len(messages))
+        found, first = [], 0
+        for one in prepared:
+            found.append(self.conclude(one, rows[first : first + len(one.windows)], share))
+            first += len(one.windows)
+        return found
+
+    def prepare(self, message: Message) -> Prepared:
+        """Read a message and cut its text into windows; every reading of an ambiguous mail counts."""
+        readings = text.read(message)
+        manifest = self.bundle.manifest
+        windows = [
+            window
+            for reading in readings
+            for window in text.windows(
+                self._tokenizer.encode(reading.canonical), manifest.max_tokens, manifest.max_windows
+            )
+        ]
+        facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
+        first = readings[0]
+        return Prepared(first.kind, _recognisable(first.subject or first.body), facts, windows)
+
+    def logits(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """The model's outputs [len(windows), classes], in the order given; batched by length inside."""
+        rows = np.zeros((len(windows), len(self.bundle.manifest.labels)), dtype=np.float32)
+        for batch in batches([len(window) for window in windows]):
+            rows[batch] = self._backend.score([windows[i] for i in batch]).logits
+        return rows
+
+    def margins(self, texts: Sequence[str]) -> list[float]:
+        """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
+        manifest = self.bundle.manifest
+        cut = [
+            text.windows(self._tokenizer.encode(t), manifest.max_tokens, manifest.max_windows) for t in texts
+        ]
+        rows = self.logits(list(chain.from_iterable(cut)))
+        found, first = [], 0
+        for windows in cut:
+            found.append(self._highest(rows[first : first + len(windows)])[0])
+            first += len(windows)
+        return found
+
+    def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
+        """The verdict from a message's logits [windows, classes]: its most spam-like window decides."""
+        manifest = self.bundle.manifest
+        margin, row = self._highest(rows)
+        probability = verdict.probability(margin, manifest.calibration[prepared.kind])
+        if "gtube" in prepared.facts:
+            probability = verdict.sigmoid(verdict.MAX_LOG_ODDS)
+        thresholds = manifest.thresholds[prepared.kind]
+        return Verdict(
+            label=verdict.label(probability, thresholds),
+            probability=probability,
+            points=verdict.points(probability, thresholds),
+            kind=prepared.kind,
+            model=self.bundle.id,
+            tests=("GPT2", *(_test_name(fact) for fact in prepared.facts)),
+            classes=self._classes(row, probability),
+            subject=prepared.subject,
+            seconds=seconds,
+        )
+
+    def points_per_margin(self, kind: Kind) -> float:
+        """How many points one nat of uncalibrated log-odds is worth; for explanations."""
+        return self.bundle.manifest.calibration[kind].slope
+
+    def _highest(self, rows: NDArray[np.float32]) -> tuple[float, list[float]]:
+        ham = self.bundle.manifest.ham_indices
+        return max((verdict.margin(row, ham), row) for row in rows.astype(float).tolist())
+
+    def _classes(self, row: list[float], probability: float) -> dict[str, float]:
+        """P of each class, such that those of the spam classes sum to the calibrated probability."""
+        manifest = self.bundle.manifest
+        raw = verdict.softmax(row)
+        ham_share = sum(raw[i] for i in manifest.ham_indices)
+        scale = {
+            True: (1 - probability) / max(ham_share, 1e-30),
+            False: probability / max(1 - ham_share, 1e-30),
+        }
+        return {
+            name: min(1.0, p * scale[i in manifest.ham_indices])
+            for i, (name, p) in enumerate(zip(manifest.labels, raw, strict=True))
+        }
+
+
+def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
+    """Indices of windows in batches of at most `budget` tokens, padding counted; similar lengths together."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * max(1, lengths[i]) > budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _recognisable(line: str) -> str:
+    """One short printable line: a subject is the sender's and must not steer a terminal."""
+    plain = "".join(c if c.isprintable() else " " for c in line[: 4 * SUBJECT_CHARACTERS])
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= SUBJECT_CHARACTERS else plain[: SUBJECT_CHARACTERS - 1] + "…"
+
+
+def _test_name(fact: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in fact.upper())
