@@ -1,0 +1,118 @@
+"""Header lines, and a mail with them: forged ones gone, every other byte as it came."""
+
+import email
+from email.message import Message as MailMessage
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filterd import headers
+from filterd.api import Kind, Label, Verdict
+from filterd.headers import HeaderStyle
+
+SPAM = Verdict(Label.SPAM, 0.99, 7.13, Kind.MAIL, model="mini-1", tests=("GPT2", "HIDDEN_TEXT"))
+HAM = Verdict(Label.HAM, 0.01, -4.0, Kind.MAIL, model="mini-1", tests=("GPT2",))
+UNAVAILABLE = Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False)
+
+
+def parsed(raw: bytes) -> MailMessage:
+    return email.message_from_bytes(raw)
+
+
+def test_spam_carries_every_header() -> None:
+    tagged = parsed(headers.tag(b"Subject: hi\n\nbody\n", SPAM))
+    assert tagged["X-Spam-Flag"] == "YES"
+    assert tagged["X-Spam-Level"] == "*******"
+    assert tagged["X-Spam-Score"] == "7.1"
+    status = " ".join(str(tagged["X-Spam-Status"]).split())
+    assert status.startswith("Yes, score=7.1 required=5.0 tests=GPT2,HIDDEN_TEXT label=spam")
+    assert "model=mini-1" in status
+
+
+def test_ham_has_no_flag_and_no_stars() -> None:
+    tagged = parsed(headers.tag(b"Subject: hi\n\nbody\n", HAM))
+    assert tagged["X-Spam-Flag"] is None
+    assert tagged["X-Spam-Level"] == ""
+    assert str(tagged["X-Spam-Status"]).startswith("No, score=-4.0")
+
+
+def test_a_filter_that_could_not_judge_says_so() -> None:
+    assert "filter=unavailable" in dict(headers.fields(UNAVAILABLE))["X-Spam-Status"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "rest"),
+    [
+        pytest.param(b"A: 1\nX-Spam-Flag: NO\nB: 2\n\nx", b"A: 1\nB: 2\n\nx", id="dropped"),
+        pytest.param(b"x-sPAM-status: No,\n\tfolded\n  more\nB: 2\n\nx", b"B: 2\n\nx", id="folded, any case"),
+        pytest.param(b"A: 1\r\nX-Spam-A: 1\r\n\r\nx\r\n", b"A: 1\r\n\r\nx\r\n", id="crlf"),
+        pytest.param(b"X-Spam-Flag : YES\nA: 1\n\nx", b"A: 1\n\nx", id="blank before the colon"),
+        pytest.param(b"A: 1\n\nX-Spam-Flag: NO\n", b"A: 1\n\nX-Spam-Flag: NO\n", id="kept in the body"),
+        pytest.param(b"X-Spam-Flag: NO\n\nx", b"\nx", id="nothing else in the header"),
+        pytest.param(b"A: \xff\xfe\n\n\x00\x80", b"A: \xff\xfe\n\n\x00\x80", id="bytes stay bytes"),
+        pytest.param(b"A: 1", b"A: 1", id="no line end"),
+        pytest.param(b"A: 1\nX-Spam-Flag: NO", b"A: 1\n", id="cut off in a forged header"),
+        pytest.param(b"\nbody only\n", b"\nbody only\n", id="no header at all"),
+    ],
+)
+def test_forged_headers_go_and_nothing_else(raw: bytes, rest: bytes) -> None:
+    assert headers.strip(raw) == rest
+    tagged = headers.tag(raw, HAM)
+    assert tagged.endswith(rest)
+    assert tagged.count(b"X-Spam-Score") == 1
+
+
+def test_forged_headers_can_be_kept_under_another_name() -> None:
+    style = HeaderStyle(keep_forged=True)
+    assert (
+        headers.strip(b"X-Spam-Flag: NO,\n\tyes\nA: 1\n\n", style) == b"X-Old-Spam-Flag: NO,\n\tyes\nA: 1\n\n"
+    )
+
+
+def test_names_are_configurable() -> None:
+    style = HeaderStyle(prefix="X-Filterd-")
+    raw = headers.tag(b"X-Spam-Flag: YES\nX-Filterd-Flag: NO\n\nx", HAM, style)
+    assert b"X-Spam-Flag: YES" in raw
+    assert b"X-Filterd-Flag" not in raw
+    assert b"X-Filterd-Score: -4.0" in raw
+
+
+def test_an_mbox_line_stays_on_top() -> None:
+    assert headers.tag(b"From a@b Tue Nov 10\nA: 1\n\nx", HAM).startswith(b"From a@b Tue Nov 10\nX-Spam-")
+
+
+def test_line_ends_follow_the_mail() -> None:
+    tagged = headers.tag(b"A: 1\r\n\r\nx\r\n", SPAM)
+    assert tagged.count(b"\n") == tagged.count(b"\r\n")
+
+
+def test_text_without_a_header_block_gets_one() -> None:
+    assert parsed(headers.tag(b"just words\nand more\n", HAM)).get_payload() == "just words\nand more\n"
+
+
+def test_values_cannot_inject_headers() -> None:
+    hostile = Verdict(Label.SPAM, 0.9, 6.0, Kind.MAIL, model="a\r\nBcc: x@y\0é", tests=("T\nX: 1",))
+    for name, value in headers.fields(hostile):
+        assert value.isascii()
+        assert value.isprintable() or value == "", name
+    assert parsed(headers.tag(b"A: 1\n\nx", hostile))["Bcc"] is None
+
+
+@given(st.lists(st.text("ABCDEF_", min_size=1, max_size=40), max_size=200))
+def test_lines_are_short_and_unfold_to_the_value(tests: list[str]) -> None:
+    many = Verdict(Label.SPAM, 0.9, 6.0, Kind.MAIL, model="m" * 30, tests=tuple(tests))
+    for name, value in headers.fields(many):
+        folded = headers.fold(name, value)
+        assert all(len(line) < 998 for line in folded.splitlines())
+        assert folded.replace("\n\t", "").replace(" ", "").replace("\n", "") == f"{name}:{value}".replace(
+            " ", ""
+        )
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_come_out_behind_the_headers(raw: bytes) -> None:
+    stripped = headers.strip(raw)
+    if not raw.startswith(b"From "):
+        assert headers.tag(raw, HAM).endswith(stripped)
+    assert headers.strip(headers.tag(raw, HAM)).endswith(stripped.split(b"\n")[-1])
