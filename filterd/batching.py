@@ -1,0 +1,122 @@
+"""Micro-batches: many callers, one model, no waiting where nobody is in the way.
+
+Rules:
+1. The queue is bounded by messages and by tokens. Who does not fit is told at once (Overloaded).
+2. Whenever a worker is free it takes what is waiting, oldest first, up to a token budget, so an idle
+   daemon adds no delay and a busy one fills its batches by itself.
+3. Inside a batch the engine sorts by length and splits again; a score does not depend on its neighbours,
+   so who shares a batch with whom is of no consequence.
+4. A caller that has left (cancelled, out of time) is dropped when its turn comes, and counted.
+5. One message larger than the budget goes alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterd.errors import Overloaded
+
+Logits = NDArray[np.float32]
+Score = Callable[[Sequence[Sequence[int]]], Logits]
+
+# Tokens that one worker takes at a time: about 20 ms of the default bundle on a core, so that nobody
+# who comes while it runs waits long for the next.
+TOKENS_PER_TURN = 4096
+
+
+class _Entry(NamedTuple):
+    windows: Sequence[Sequence[int]]
+    tokens: int
+    answer: "asyncio.Future[Logits]"
+
+
+class Batcher:
+    """Gathers windows of many callers into calls of `score`, run in an executor's threads."""
+
+    def __init__(
+        self,
+        score: Score,
+        executor: Executor,
+        *,
+        workers: int,
+        max_messages: int,
+        max_tokens: int,
+        tokens_per_turn: int = TOKENS_PER_TURN,
+        observe: Callable[[int], None] = lambda messages: None,
+    ) -> None:
+        self._score, self._executor = score, executor
+        self._max_messages, self._max_tokens = max_messages, max_tokens
+        self._tokens_per_turn = tokens_per_turn
+        self._observe = observe  # told the messages of each turn, for the batch-size histogram
+        self._waiting: deque[_Entry] = deque()
+        self._free = workers
+        self._turns: set[asyncio.Task[None]] = set()
+        self.tokens_waiting = 0
+        self.abandoned = 0  # entries whose caller had left before their turn
+
+    @property
+    def messages_waiting(self) -> int:
+        """Depth of the queue, in messages."""
+        return len(self._waiting)
+
+    async def submit(self, windows: Sequence[Sequence[int]]) -> Logits:
+        """Logits [len(windows), classes] of one message's windows. Raises Overloaded at once when full."""
+        tokens = sum(len(window) for window in windows) + len(windows)
+        full = len(self._waiting) >= self._max_messages or self.tokens_waiting + tokens > self._max_tokens
+        if full and self._waiting:
+            raise Overloaded(f"{len(self._waiting):,} messages are waiting already; try again later")
+        answer: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Entry(windows, tokens, answer))
+        self.tokens_waiting += tokens
+        self._start_turns()
+        return await answer
+
+    async def drained(self) -> None:
+        """Return once nothing is waiting or running."""
+        while self._turns:
+            await asyncio.wait(self._turns)
+
+    def _start_turns(self) -> None:
+        while self._free and (entries := self._take()):
+            self._free -= 1
+            turn = asyncio.get_running_loop().create_task(self._turn(entries))
+            self._turns.add(turn)
+            turn.add_done_callback(self._turns.discard)
+
+    def _take(self) -> list[_Entry]:
+        """The oldest entries whose callers are still there, up to the budget, at least one."""
+        taken: list[_Entry] = []
+        budget = self._tokens_per_turn
+        while self._waiting and (not taken or self._waiting[0].tokens <= budget):
+            entry = self._waiting.popleft()
+            self.tokens_waiting -= entry.tokens
+            if entry.answer.done():
+                self.abandoned += 1
+                continue
+            taken.append(entry)
+            budget -= entry.tokens
+        return taken
+
+    async def _turn(self, entries: list[_Entry]) -> None:
+        windows = [window for entry in entries for window in entry.windows]
+        self._observe(len(entries))
+        try:
+            rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, windows)
+        except Exception as error:
+            for entry in entries:
+                if not entry.answer.done():
+                    entry.answer.set_exception(error)
+        else:
+            first = 0
+            for entry in entries:
+                if not entry.answer.done():
+                    entry.answer.set_result(rows[first : first + len(entry.windows)])
+                first += len(entry.windows)
+        finally:
+            self._free += 1
+            self._start_turns()
