@@ -68,6 +68,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration, thresholds: by kind of message.
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
     parent: id of the bundle that this one was retrained from.
+    reference: shares of scores, labels, lengths and scripts on held-out data, for `drift.py`.
     """
 
     format: Literal[1]
@@ -87,6 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Any]
     files: dict[str, FileEntry]
     parent: str | None = None
+    reference: dict[Kind, dict[str, list[float]]] = {}
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):

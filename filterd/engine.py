@@ -6,6 +6,7 @@ threads and batch the middle one over many callers. `prepare` reads the message 
 `judge` is all three for a caller who has his messages at hand.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -19,29 +20,44 @@ from filterd import bundle, text, verdict
 from filterd.api import Kind, Message, Verdict
 from filterd.backend import Backend, open_backend
 from filterd.bundle import Bundle
+from filterd.drift import script
 from filterd.errors import BundleError
+from filterd.memory import Memory, Recollection, features, fuse, normalise
 from filterd.tokenizer import Tokenizer
 
 # Tokens of one call of the model, padding included. Larger ones gain nothing on two cores and make
 # everyone in them wait for the longest; a single window that is larger still goes through alone.
 TOKENS_PER_BATCH = 2048
+MEMORY_SHOWN = 0.01  # change of P(spam) from which the memory is named among a verdict's tests
 SUBJECT_CHARACTERS = 72  # of what people recognise a message by; a terminal line with the columns before it
 
 
 class Prepared(NamedTuple):
-    """A message ready for the model. windows: token ids, at least one list, each up to max_tokens long."""
+    """A message ready for the model.
+
+    windows: token ids, at least one list, each up to max_tokens long.
+    memory: what corrections have to say about it; tokens, script: for `drift.py`.
+    """
 
     kind: Kind
     subject: str
     facts: tuple[str, ...]
     windows: list[list[int]]
+    memory: Recollection = Recollection()
+    tokens: int = 0
+    script: str = "LATIN"
 
 
 class Engine:
-    """Judges messages with one bundle. Its methods may be called from several threads."""
+    """Judges messages with one bundle, and with what the memory has learned where there is one.
+
+    Its methods may be called from several threads; who changes the memory holds `memory_lock`.
+    """
 
     def __init__(self, opened: Bundle, tokenizer: Tokenizer, backend: Backend) -> None:
         self.bundle = opened
+        self.memory: Memory | None = None
+        self.memory_lock = threading.Lock()
         self._tokenizer = tokenizer
         self._backend = backend
 
@@ -98,7 +114,23 @@ class Engine:
         ]
         facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
         first = readings[0]
-        return Prepared(first.kind, _recognisable(first.subject or first.body), facts, windows)
+        subject = _recognisable(first.subject or first.body)
+        return Prepared(
+            first.kind,
+            subject,
+            facts,
+            windows,
+            self._recollect(message, first.kind),
+            sum(len(window) for window in windows),
+            script(first.body),
+        )
+
+    def _recollect(self, message: Message, kind: Kind) -> Recollection:
+        if not self.memory:
+            return Recollection()
+        found = features(normalise(message.raw, kind), kind)
+        with self.memory_lock:
+            return self.memory.recollect(found)
 
     def logits(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """The model's outputs [len(windows), classes], in the order given; batched by length inside."""
@@ -124,7 +156,9 @@ class Engine:
         """The verdict from a message's logits [windows, classes]: its most spam-like window decides."""
         manifest = self.bundle.manifest
         margin, row = self._highest(rows)
-        probability = verdict.probability(margin, manifest.calibration[prepared.kind])
+        judged = verdict.probability(margin, manifest.calibration[prepared.kind])
+        probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
+        learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:
             probability = verdict.sigmoid(verdict.MAX_LOG_ODDS)
         thresholds = manifest.thresholds[prepared.kind]
@@ -134,7 +168,7 @@ class Engine:
             points=verdict.points(probability, thresholds),
             kind=prepared.kind,
             model=self.bundle.id,
-            tests=("GPT2", *(_test_name(fact) for fact in prepared.facts)),
+            tests=("GPT2", *(["MEMORY"] if learned else []), *(_test_name(fact) for fact in prepared.facts)),
             classes=self._classes(row, probability),
             subject=prepared.subject,
             seconds=seconds,
