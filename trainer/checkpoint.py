@@ -87,3 +87,16 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             case ["optimizer", index, what]:
                 state.setdefault(int(index), {})[what] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def random_tensors() -> dict[str, Tensor]:
+    """The state of torch's generators, named `random.<device>`."""
+    states = {"random.cpu": torch.get_rng_state()}
+    return states | ({"random.cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def restore_random(tensors: dict[str, Tensor]) -> None:
+    """The inverse of `random_tensors`."""
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
