@@ -28,7 +28,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What all sections have in common: unknown keys are errors."""
 
 
-class Model(Section):
+class Model(Section, frozen=True):
     """Which bundle judges, and with how many threads."""
 
     bundle: str = ""
@@ -38,7 +38,7 @@ class Model(Section):
     shadow_share: Share = 0.1
 
 
-class Queue(Section):
+class Queue(Section, frozen=True):
     """Bounds on what waits, and what happens to what does not fit."""
 
     max_messages: Positive = 2000
@@ -48,21 +48,21 @@ class Queue(Section):
     parsers: Positive = 2
 
 
-class Cache(Section):
+class Cache(Section, frozen=True):
     """Verdicts remembered by content; 0 messages turns it off."""
 
     messages: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     ttl_s: Seconds = 3600.0
 
 
-class Headers(Section):
+class Headers(Section, frozen=True):
     """What our header lines are called."""
 
     prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,40}-$")] = "X-Spam-"
     keep_forged: bool = False
 
 
-class Feedback(Section):
+class Feedback(Section, frozen=True):
     """Where corrections are kept, for how long, and who may give them."""
 
     url: str = ""
@@ -72,7 +72,7 @@ class Feedback(Section):
     memory: bool = True
 
 
-class Spamd(Section):
+class Spamd(Section, frozen=True):
     """The spamd protocol, for spamc, Exim and their like."""
 
     listen: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Spamd(Section):
     max_connections: Positive = 256
 
 
-class Http(Section):
+class Http(Section, frozen=True):
     """HTTP: our own /v1, Rspamd's paths, metrics and health."""
 
     listen: tuple[str, ...] = ()
@@ -95,14 +95,14 @@ class Http(Section):
     recent: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1000
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """What is written to stderr; never a message's text."""
 
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole file. plugins: each plugin's own section, by its name."""
 
     state: str = "/var/lib/filterd"

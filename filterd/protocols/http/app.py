@@ -1,0 +1,265 @@
+"""The routes. Each reads its request, asks the service, and says what came of it in JSON.
+
+Two apps are made of the same routes: one for unix sockets, whose file mode says who may come in, and one for
+TCP, where a bearer token is asked for once one is configured, and where learning is closed unless opened.
+An error is always `{"error": "<one line>"}` with a status: 400 bad input, 401 no token, 403 learning closed,
+413 too large, 429 overloaded, 503 no verdict in time or none possible.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from filterd import __version__
+from filterd.api import Kind, Label, Message
+from filterd.errors import (
+    BadInput,
+    DeadlineExceeded,
+    FilterdError,
+    LearningClosed,
+    ModelUnavailable,
+    Overloaded,
+)
+from filterd.protocols.http import openapi, wire
+from filterd.service import Service
+
+MAX_RECENT = 1000  # rows of one /v1/messages answer
+BODY_TIMEOUT_S = 60.0  # a client that has not sent its message by then is not going to
+
+STATUS: dict[type[FilterdError], int] = {
+    BadInput: 400,
+    LearningClosed: 403,
+    Overloaded: 429,
+    DeadlineExceeded: 503,
+    ModelUnavailable: 503,
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what on a listener. token: asked for where it is not empty."""
+
+    source: str
+    may_learn: bool
+    token: str = ""
+
+
+class _TooLarge(FilterdError):
+    """A body over the configured size."""
+
+
+def make(service: Service, access: Access, max_bytes: int) -> Starlette:
+    """The application for one kind of listener."""
+    routes = Routes(service, access, max_bytes)
+
+    def post(path: str, handler: Handler) -> Route:
+        return Route(path, routes.guarded(handler), methods=["POST"])
+
+    def get(path: str, handler: Handler, *, free: bool = False) -> Route:
+        return Route(path, handler if free else routes.guarded(handler), methods=["GET"])
+
+    return Starlette(
+        routes=[
+            post("/v1/check", routes.check),
+            post("/v1/learn", routes.learn),
+            post("/v1/forget", routes.forget),
+            get("/v1/messages", routes.messages),
+            get("/v1/status", routes.status),
+            get("/v1/openapi.json", routes.openapi, free=True),
+            get("/metrics", routes.metrics),
+            get("/ping", routes.ping, free=True),
+            get("/healthy", routes.healthy, free=True),
+            get("/ready", routes.ready, free=True),
+            post("/checkv2", routes.rspamd_check),
+            post("/learnspam", routes.rspamd_learn(Label.SPAM)),
+            post("/learnham", routes.rspamd_learn(Label.HAM)),
+        ]
+    )
+
+
+class Routes:
+    """The handlers of one listener."""
+
+    def __init__(self, service: Service, access: Access, max_bytes: int) -> None:
+        self._service, self._access, self._max_bytes = service, access, max_bytes
+
+    def guarded(self, handler: Handler) -> Handler:
+        """The handler behind the token, with errors as JSON."""
+
+        async def guard(request: Request) -> Response:
+            if not self._allowed(request):
+                return _json({"error": "send 'Authorization: Bearer <token>'"}, 401)
+            try:
+                return await handler(request)
+            except _TooLarge as error:
+                return _json({"error": str(error)}, 413)
+            except ClientDisconnect:
+                return Response(status_code=499)
+            except FilterdError as error:
+                status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+                return _json({"error": str(error)}, status)
+
+        return guard
+
+    def _allowed(self, request: Request) -> bool:
+        if not self._access.token:
+            return True
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            given = request.headers.get("password", "")  # what rspamc sends
+        return hmac.compare_digest(given.strip().encode(), self._access.token.encode())
+
+    async def _body(self, request: Request) -> bytes:
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > self._max_bytes:
+                        raise _TooLarge(f"the body is larger than {self._max_bytes:,} bytes (http.max_bytes)")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise BadInput(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
+        return b"".join(chunks)
+
+    async def _messages(self, request: Request) -> tuple[list[Message], list[Label | None], bool]:
+        """The request's messages with their labels, and whether it was a batch."""
+        body = await self._body(request)
+        as_json = request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
+        label = _label(request.query_params.get("label"))
+        items = wire.decode(
+            body,
+            as_json=as_json,
+            kind=_kind(request.query_params.get("kind")),
+            name=request.query_params.get("id", ""),
+            source=self._access.source,
+        )
+        messages = [m if isinstance(m, Message) else m.message(self._access.source) for m in items]
+        labels = [_label(m.label) if isinstance(m, wire.MessageBody) and m.label else label for m in items]
+        return messages, labels, as_json and b'"messages"' in body[:200].split(b":", 1)[0]
+
+    async def check(self, request: Request) -> Response:
+        """POST /v1/check."""
+        messages, _, many = await self._messages(request)
+        found = await self._service.check_all(messages)
+        bodies = [wire.verdict(one, message.id) for one, message in zip(found, messages, strict=True)]
+        return _json({"verdicts": bodies} if many else bodies[0])
+
+    async def learn(self, request: Request) -> Response:
+        """POST /v1/learn."""
+        self._open_for_learning()
+        messages, labels, many = await self._messages(request)
+        if None in labels:
+            raise BadInput("say what it is: ?label=spam or ?label=ham, or 'label' in each message")
+        learned = [
+            await self._service.learn(message, label)
+            for message, label in zip(messages, labels, strict=True)
+            if label
+        ]
+        return _json({"learned": learned if many else learned[0]})
+
+    async def forget(self, request: Request) -> Response:
+        """POST /v1/forget."""
+        self._open_for_learning()
+        messages, _, many = await self._messages(request)
+        forgotten = [await self._service.forget(message) for message in messages]
+        return _json({"forgotten": forgotten if many else forgotten[0]})
+
+    def _open_for_learning(self) -> None:
+        if not self._access.may_learn:
+            raise LearningClosed("learning is closed on this listener; see http.allow_learn_tcp")
+
+    async def messages(self, request: Request) -> Response:
+        """GET /v1/messages: the latest verdicts first, without text."""
+        try:
+            limit = min(MAX_RECENT, max(1, int(request.query_params.get("limit", "100"))))
+        except ValueError:
+            raise BadInput("limit has to be a number") from None
+        latest = list(self._service.recent)[-limit:][::-1]
+        return _json({"messages": [one._asdict() for one in latest]})
+
+    async def status(self, _: Request) -> Response:
+        """GET /v1/status."""
+        return _json(self._service.status())
+
+    async def openapi(self, _: Request) -> Response:
+        """GET /v1/openapi.json."""
+        return _json(openapi.DOCUMENT)
+
+    async def metrics(self, _: Request) -> Response:
+        """GET /metrics."""
+        return Response(self._service.measure(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def ping(self, _: Request) -> Response:
+        """GET /ping: somebody is here (Rspamd's answer)."""
+        return PlainTextResponse("pong\r\n")
+
+    async def healthy(self, _: Request) -> Response:
+        """GET /healthy: the event loop turns."""
+        return _json({"healthy": True, "version": __version__})
+
+    async def ready(self, _: Request) -> Response:
+        """GET /ready: a model is loaded and the queue has room."""
+        ready = self._service.ready
+        return _json({"ready": ready, "model": self._service.engine.bundle.id}, 200 if ready else 503)
+
+    async def rspamd_check(self, request: Request) -> Response:
+        """POST /checkv2."""
+        body = await self._body(request)
+        if not body.strip():
+            raise BadInput("the body is empty; send a mail")
+        message = Message(
+            body, Kind.MAIL, request.headers.get("queue-id", "")[: wire.MAX_ID], source="rspamd"
+        )
+        found = await self._service.check(message)
+        return _json(wire.rspamd(found, _message_id(body)))
+
+    def rspamd_learn(self, label: Label) -> Handler:
+        """POST /learnspam and /learnham; 208 as Rspamd says for what is known already."""
+
+        async def learn(request: Request) -> Response:
+            self._open_for_learning()
+            message = Message(await self._body(request), Kind.MAIL, source="rspamd")
+            learned = await self._service.learn(message, label)
+            if learned:
+                return _json({"success": True})
+            return _json({"error": "all learn conditions denied learning: known already"}, 208)
+
+        return learn
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _kind(name: str | None) -> Kind | None:
+    try:
+        return Kind(name) if name else None
+    except ValueError:
+        raise BadInput(f"kind has to be mail or sms, not {name!r}") from None
+
+
+def _label(name: str | None) -> Label | None:
+    if name not in {None, "ham", "spam"}:
+        raise BadInput(f"label has to be ham or spam, not {name!r}")
+    return Label(name) if name else None
+
+
+def _message_id(body: bytes) -> str:
+    """The Message-ID header's value, printable and bounded, for Rspamd's answer only."""
+    head = body[:65536].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0]
+    for line in head.split(b"\n"):
+        if line[:11].lower() == b"message-id:":
+            value = line[11:].strip().decode("ascii", "replace").strip("<>")
+            return "".join(c for c in value if c.isprintable())[: wire.MAX_ID]
+    return ""

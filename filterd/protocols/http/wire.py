@@ -1,0 +1,126 @@
+"""Bodies of requests to messages, verdicts to JSON; no I/O, no framework.
+
+A body is a raw mail (any content type but JSON), or JSON: one message as an object, or many as
+`{"messages": [...]}`. A message in JSON has `text` (an SMS) or `mail` (a whole mail as a string; bytes that
+are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.errors import BadInput
+from filterd.verdict import POINTS_AT_SPAM
+
+MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
+MAX_ID = 200  # characters of a caller's own id; it comes back in answers and logs
+
+
+class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One message in JSON: `text` or `mail`, never both."""
+
+    text: str | None = None
+    mail: str | None = None
+    id: str = ""
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    label: Literal["ham", "spam"] | None = None
+
+    def message(self, source: str) -> Message:
+        """The message. Raises BadInput without exactly one of text and mail."""
+        if (self.text is None) == (self.mail is None):
+            raise BadInput("a message needs either 'text' (an SMS) or 'mail' (a whole mail)")
+        kind, content = (Kind.SMS, self.text) if self.mail is None else (Kind.MAIL, self.mail)
+        raw = (content or "").encode("utf-8", "surrogatepass")
+        if not raw.strip():
+            raise BadInput("the message is empty, there is nothing to judge")
+        return Message(raw, kind, self.id[:MAX_ID], self.sender, self.recipients, source)
+
+
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Many messages in JSON."""
+
+    messages: list[MessageBody]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.messages) <= MAX_BATCH:
+            raise ValueError(f"'messages' holds {len(self.messages):,}; send 1 to {MAX_BATCH:,}")
+
+
+class VerdictBody(msgspec.Struct):
+    """A verdict in JSON; the fields are those of `filterd check --json`, less the file."""
+
+    label: Label
+    probability: float
+    points: float
+    kind: Kind
+    model: str
+    ms: float
+    id: str
+    tests: tuple[str, ...]
+    classes: dict[str, float]
+    available: bool
+
+
+def decode(
+    body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: str
+) -> list[MessageBody | Message]:
+    """The messages of a request. Raises BadInput with what is wrong.
+
+    name: the caller's own id of a raw body. A raw body gives a `Message`; JSON gives `MessageBody`, which also carries a label for learning.
+    """
+    if not as_json:
+        if not body.strip():
+            raise BadInput("the body is empty; send a mail, or JSON with content type application/json")
+        return [Message(body, kind, name[:MAX_ID], source=source)]
+    try:
+        many = b'"messages"' in body[:200].split(b":", 1)[0]
+        if many:
+            return list(msgspec.json.decode(body, type=BatchBody).messages)
+        return [msgspec.json.decode(body, type=MessageBody)]
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"the JSON does not fit: {error}") from error
+
+
+def verdict(found: Verdict, name: str) -> VerdictBody:
+    """A verdict as its JSON object; name is the caller's own id."""
+    return VerdictBody(
+        label=found.label,
+        probability=round(found.probability, 6),
+        points=round(found.points, 2),
+        kind=found.kind,
+        model=found.model,
+        ms=round(found.seconds * 1000, 3),
+        id=name,
+        tests=found.tests,
+        classes={name: round(p, 6) for name, p in found.classes.items()},
+        available=found.available,
+    )
+
+
+REJECT_POINTS = 15.0  # Rspamd's stock threshold for "reject"; ours never asks for that by itself
+ACTIONS = {Label.HAM: "no action", Label.UNSURE: "no action", Label.SPAM: "add header"}
+
+
+def rspamd(found: Verdict, message_id: str) -> dict[str, Any]:
+    """The answer of Rspamd's `/checkv2`; fields as in its protocol page, "HTTP reply"."""
+    return {
+        "is_skipped": not found.available,
+        "score": round(found.points, 2),
+        "required_score": POINTS_AT_SPAM,
+        "action": ACTIONS[found.label],
+        "thresholds": {"reject": REJECT_POINTS, "add header": POINTS_AT_SPAM},
+        "symbols": {
+            test: {
+                "name": test,
+                "score": round(found.points, 2) if test == "GPT2" else 0.0,
+                "metric_score": round(found.points, 2) if test == "GPT2" else 0.0,
+                "description": f"P(spam) {found.probability:.4f}" if test == "GPT2" else "",
+            }
+            for test in found.tests
+        },
+        "messages": {},
+        "message-id": message_id or "undef",
+        "time_real": round(found.seconds, 6),
+    }

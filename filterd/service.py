@@ -1,0 +1,340 @@
+"""The one `Classifier` behind every listener of `filterd serve`.
+
+What it owns: which engine judges now, the queue in front of it, the cache of verdicts, the corrections store
+and the memory, and the counting. What it must not know: any protocol.
+
+A message goes: cache, reading (parser threads), queue and model (model threads), conclusion. An engine is
+swapped between messages: who has started with the old one ends with it. Whatever keeps a message from being
+judged becomes the configured answer: a verdict that says "unavailable", or the error.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from filterd import __version__, headers
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.batching import Batcher
+from filterd.config import Config
+from filterd.drift import Drift
+from filterd.engine import Engine
+from filterd.errors import BadInput, DeadlineExceeded, FilterdError, Overloaded
+from filterd.learning import Learner
+from filterd.metrics import Metrics
+
+# Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
+# while its bytes fill the memory.
+READING_PER_PARSER = 256
+
+
+class Recent(NamedTuple):
+    """What is remembered of a judged message, for people who look: no text."""
+
+    id: str
+    time: float
+    source: str
+    kind: Kind
+    label: Label
+    probability: float
+    points: float
+    seconds: float
+
+
+class Shadow(NamedTuple):
+    """Counts of the shadow model since it was loaded."""
+
+    model: str
+    seen: int
+    differs: int
+
+
+class _Loaded:
+    """An engine with the queue in front of it."""
+
+    def __init__(
+        self, engine: Engine, executor: Executor, config: Config, observe: Callable[[int], None]
+    ) -> None:
+        self.engine = engine
+        self.queue = Batcher(
+            engine.logits,
+            executor,
+            workers=config.model.workers,
+            max_messages=config.queue.max_messages,
+            max_tokens=config.queue.max_tokens,
+            observe=observe,
+        )
+
+
+class Service:
+    """Safe for many tasks of one event loop. `close` when done."""
+
+    def __init__(
+        self, config: Config, engine: Engine, learner: Learner | None, shadow: Engine | None = None
+    ) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
+        self.learner = learner
+        self.recent: deque[Recent] = deque(maxlen=config.http.recent)
+        self.started = time.time()
+        self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
+        self._models = ThreadPoolExecutor(config.model.workers + 1, "model")  # one more for the shadow
+        self._reading = 0
+        self._judged = dict.fromkeys(Label, 0)
+        self._refused = 0
+        self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
+        self._background: set[asyncio.Task[None]] = set()
+        self._take(config, engine, shadow)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that judges new messages now."""
+        return self._loaded.engine
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the queue."""
+        return self._loaded.queue.messages_waiting
+
+    @property
+    def ready(self) -> bool:
+        """Whether a new message would be judged now rather than refused."""
+        queue = self._loaded.queue
+        return queue.messages_waiting < self.config.queue.max_messages
+
+    def status(self) -> dict[str, object]:
+        """What `filterd status` and GET /v1/status show; no message text."""
+        manifest, queue = self.engine.bundle.manifest, self._loaded.queue
+        shadow = self.shadow
+        return {
+            "version": __version__,
+            "uptime_s": round(time.time() - self.started, 1),
+            "model": self.engine.bundle.id,
+            "labels": manifest.labels,
+            "judged": self._judged,
+            "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
+            "refused": self._refused,
+            "abandoned": queue.abandoned,
+            "corrections": len(self.learner.memory) if self.learner else 0,
+            "drift": self.drift.measure(),
+            "shadow": shadow._asdict() if shadow else None,
+        }
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """What is known of the shadow model, None without one."""
+        return Shadow(self._shadow.engine.bundle.id, *self._shadow_counts) if self._shadow else None
+
+    def reload(self, config: Config, engine: Engine, shadow: Engine | None = None) -> None:
+        """Judge with another engine from the next message on; messages under way end with the old one."""
+        self.config = config
+        self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
+        self._take(config, engine, shadow)
+
+    def _take(self, config: Config, engine: Engine, shadow: Engine | None) -> None:
+        observe = self.metrics.batch_size.observe
+        if self.learner:
+            engine.memory, engine.memory_lock = self.learner.memory, self.learner.lock
+        self._loaded = _Loaded(engine, self._models, config, observe)
+        self._shadow = _Loaded(shadow, self._models, config, lambda _: None) if shadow else None
+        self._shadow_counts = (0, 0)
+        self.drift = Drift(engine.bundle.manifest.reference)
+        self.metrics.bundle.info({"id": engine.bundle.id, "name": engine.bundle.manifest.name})
+        self._cache.clear()
+
+    async def close(self, drain_s: float) -> bool:
+        """Finish what is under way, for at most `drain_s`; False where something was left."""
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._loaded.queue.drained()
+                while self._background:
+                    await asyncio.wait(self._background)
+        except TimeoutError:
+            return False
+        finally:
+            self._parsers.shutdown(wait=False, cancel_futures=True)
+            self._models.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    async def check(self, message: Message) -> Verdict:
+        """Judge one message; see `filterd.api.Classifier`."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.config.queue.deadline_s):
+                found = await self._check(message, started)
+        except TimeoutError:
+            late = DeadlineExceeded(
+                f"not judged within {self.config.queue.deadline_s:g} s; see queue.deadline_s"
+            )
+            return self._unjudged(late, message)
+        except Overloaded as error:
+            return self._unjudged(error, message)
+        self.metrics.judged(found, message.source)
+        self._judged[found.label] += 1
+        self._remember(message, found)
+        return found
+
+    async def check_all(self, messages: Sequence[Message]) -> list[Verdict]:
+        """Judge many; in their order. Raises as `check` does, after all have ended."""
+        found = await asyncio.gather(*(self.check(message) for message in messages), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return [one for one in found if isinstance(one, Verdict)]
+
+    async def _check(self, message: Message, started: float) -> Verdict:
+        key = _cache_key(message)
+        cached = self._from_cache(key)
+        if cached:
+            self.metrics.cache_hits.inc()
+            return _timed(cached, started)
+        loaded = self._loaded
+        with self._place_to_read():
+            prepared = await asyncio.get_running_loop().run_in_executor(
+                self._parsers, loaded.engine.prepare, message
+            )
+        rows = await loaded.queue.submit(prepared.windows)
+        found = loaded.engine.conclude(prepared, rows, time.perf_counter() - started)
+        if loaded is self._loaded:
+            self._to_cache(key, found)
+        self.drift.add(found, prepared.tokens, prepared.script)
+        self._ask_shadow(message, found)
+        return found
+
+    @contextmanager
+    def _place_to_read(self) -> Iterator[None]:
+        if self._reading >= READING_PER_PARSER * self.config.queue.parsers:
+            raise Overloaded(f"{self._reading:,} messages are being read already; try again later")
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
+
+    def _unjudged(self, error: FilterdError, message: Message) -> Verdict:
+        reason = "deadline" if isinstance(error, DeadlineExceeded) else "overload"
+        self.metrics.refused.labels(reason, message.source or "other").inc()
+        self._refused += 1
+        if self.config.queue.on_error == "tempfail":
+            raise error
+        return Verdict(Label.HAM, 0.0, 0.0, message.kind or Kind.MAIL, available=False)
+
+    def _remember(self, message: Message, found: Verdict) -> None:
+        self.recent.append(
+            Recent(
+                *(message.id, time.time(), message.source, found.kind, found.label),
+                *(found.probability, found.points, found.seconds),
+            )
+        )
+
+    # The cache: the same campaign a thousand times costs once.
+
+    def _from_cache(self, key: bytes) -> Verdict | None:
+        entry = self._cache.get(key)
+        if not entry:
+            return None
+        if time.monotonic() - entry[0] > self.config.cache.ttl_s:
+            del self._cache[key]
+            return None
+        self._cache.move_to_end(key)
+        return entry[1]
+
+    def _to_cache(self, key: bytes, found: Verdict) -> None:
+        if not self.config.cache.messages:
+            return
+        self._cache[key] = (time.monotonic(), found)
+        while len(self._cache) > self.config.cache.messages:
+            self._cache.popitem(last=False)
+
+    # The shadow: judges a sample, acts on nothing.
+
+    def _ask_shadow(self, message: Message, found: Verdict) -> None:
+        shadow = self._shadow
+        if not shadow or shadow.queue.messages_waiting or random.random() >= self.config.model.shadow_share:  # noqa: S311 (a sample, no secret)
+            return
+        task = asyncio.get_running_loop().create_task(self._shadowed(shadow, message, found))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _shadowed(self, shadow: _Loaded, message: Message, found: Verdict) -> None:
+        try:
+            prepared = await asyncio.get_running_loop().run_in_executor(
+                self._parsers, shadow.engine.prepare, message
+            )
+            other = shadow.engine.conclude(prepared, await shadow.queue.submit(prepared.windows))
+        except (FilterdError, RuntimeError):  # RuntimeError: the pools are closed, the service ends
+            return
+        differs = other.label is not found.label
+        seen, different = self._shadow_counts
+        self._shadow_counts = (seen + 1, different + differs)
+        self.metrics.shadow_seen.inc()
+        self.metrics.shadow_gap.observe(abs(other.probability - found.probability))
+        if differs:
+            self.metrics.shadow_differs.labels(other.label).inc()
+
+    # Corrections.
+
+    async def learn(self, message: Message, label: Label) -> bool:
+        """Take a correction; durable and in effect once this returns."""
+        if label is Label.UNSURE:
+            raise BadInput("a correction is ham or spam, not unsure")
+        learner = self._learner()
+        taken = await asyncio.to_thread(learner.learn, self.engine, message, label)
+        if taken:
+            self.metrics.corrections.labels(label, message.source or "other").inc()
+        self._cache.clear()
+        return taken
+
+    async def forget(self, message: Message) -> bool:
+        """Take a correction back, with full effect."""
+        forgotten = await asyncio.to_thread(self._learner().forget, message)
+        self._cache.clear()
+        return forgotten
+
+    def _learner(self) -> Learner:
+        if not self.learner:
+            from filterd.errors import LearningClosed
+
+            raise LearningClosed("corrections are not taken here; see feedback in the configuration")
+        return self.learner
+
+    # What plugins need of headers.
+
+    def headers(self, verdict: Verdict) -> list[tuple[str, str]]:
+        """Names and values that announce a verdict."""
+        return headers.fields(verdict, self.style)
+
+    def is_ours(self, header_name: str) -> bool:
+        """Whether an incoming header of this name is forged."""
+        return self.style.is_ours(header_name)
+
+    def tag(self, raw: bytes, verdict: Verdict) -> bytes:
+        """The mail with our headers."""
+        return headers.tag(raw, verdict, self.style)
+
+    def measure(self) -> bytes:
+        """The metrics page, with the gauges brought up to date."""
+        queue = self._loaded.queue
+        self.metrics.waiting.set(queue.messages_waiting)
+        self.metrics.waiting_tokens.set(queue.tokens_waiting)
+        self.metrics.abandoned.set(queue.abandoned)
+        for kind, distances in self.drift.measure().items():
+            for of, distance in distances.items():
+                self.metrics.drift.labels(kind, of).set(distance)
+        return self.metrics.exposition()
+
+
+def _cache_key(message: Message) -> bytes:
+    return hashlib.blake2b(message.raw, digest_size=16, person=(message.kind or "").encode()).digest()
+
+
+def _timed(found: Verdict, started: float) -> Verdict:
+    from dataclasses import replace
+
+    return replace(found, seconds=time.perf_counter() - started)
