@@ -1,4 +1,4 @@
-"""The daemon's configuration: one YAML file, every default in one place, unknown keys refused by name and line.
+"""The daemon's configuration: one YAML file, defaults in one place, unknown keys refused by name and line.
 
 `deploy/filterd.yaml` is the manual: it names every key with its default, and a test proves that it parses to
 exactly what stands here. A plugin's section is checked by the plugin's own `Settings`.

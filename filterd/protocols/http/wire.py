@@ -68,7 +68,8 @@ def decode(
 ) -> list[MessageBody | Message]:
     """The messages of a request. Raises BadInput with what is wrong.
 
-    name: the caller's own id of a raw body. A raw body gives a `Message`; JSON gives `MessageBody`, which also carries a label for learning.
+    name: the caller's own id of a raw body. A raw body gives a `Message`; JSON gives `MessageBody`,
+    which also carries a label for learning.
     """
     if not as_json:
         if not body.strip():
