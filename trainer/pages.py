@@ -1,0 +1,169 @@
+"""Evaluation and comparison as files: PNGs and one HTML page that holds them all."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from filterd.api import Label
+from trainer import plots, report
+from trainer.evaluate import RESAMPLES
+from trainer.figures import BINS
+from trainer.results import (
+    Data,
+    Evaluation,
+    History,
+    Result,
+    Table,
+    classes_table,
+    comparison_table,
+    decisions_table,
+    figures_table,
+    notes,
+    runs_table,
+)
+from trainer.scored import Scored
+
+CAPTIONS = {
+    "loss": "Cross entropy in nats, as logged while training.",
+    "accuracy": "Share of messages called rightly, as logged while training.",
+    "confusion": "Each message by its most probable class.",
+    "decisions": "The labels that filterd gives, with its two thresholds.",
+    "roc": "The inset shows the region that matters for a mail filter: hardly any ham lost.",
+    "reliability": "Dots on the diagonal are probabilities that can be taken at their word.",
+    "threshold": "The coloured band is the bundle's unsure band, the line its spam threshold.",
+    "scores": "Ham above, spam below; probabilities on a log-odds axis.",
+}
+
+
+def drawings(scored: Scored, result: Result, history: History | None) -> dict[str, bytes]:
+    """Every plot of one model, PNG by name."""
+    whole = next(iter(result.parts.values()))
+    found = {}
+    for measure in ("loss", "accuracy") if history else ():
+        assert history is not None
+        epochs, values = history.curve(measure)
+        found[measure] = plots.learning_curve(
+            measure.title(), epochs, values, history.examples_an_epoch, history.best
+        )
+    several = next(iter(result.classes.values()), None)
+    names = several.names if several else ["ham", "spam"]
+    found["confusion"] = plots.confusion_matrix((several or whole).confusion, names, names)
+    if whole.decisions is not None:
+        called = [label.value for label in Label]
+        found["decisions"] = plots.confusion_matrix(
+            whole.decisions, ["ham", "spam"], called, "Decisions of filterd"
+        )
+    p, spam = scored.probability, scored.spam
+    found["roc"] = plots.roc_curve({scored.name: (p, spam)})
+    found["reliability"] = plots.reliability_diagram(p, spam)
+    found["threshold"] = plots.threshold_curve(p, spam, scored.thresholds)
+    found["scores"] = plots.score_histogram(p, spam, scored.thresholds)
+    return found
+
+
+def write_evaluation(
+    out: Path, record: Evaluation, scored: Sequence[Scored], histories: Sequence[History | None]
+) -> list[Path]:
+    """metrics.json, report.html and the PNGs of the first run. Returns their paths. Raises Unwritable."""
+    images = drawings(scored[0], record.runs[0], histories[0])
+    if len(scored) > 1:
+        images["roc"] = plots.roc_curve(_curves(scored))
+    files: dict[str, str | bytes] = {f"{name}.png": png for name, png in images.items()}
+    files["metrics.json"] = _json(record)
+    files["report.html"] = evaluation_page(record, images)
+    return _write(out, files)
+
+
+def write_comparison(
+    out: Path, data: Data, results: Sequence[Result], scored: Sequence[Scored], settings: Mapping[str, str]
+) -> list[Path]:
+    """comparison.json, comparison.html and roc.png. Raises Unwritable."""
+    images = {"roc": plots.roc_curve(_curves(scored))}
+    record = {"data": data, "settings": settings, "models": list(results)}
+    page = comparison_page(data, results, settings, images)
+    files: dict[str, str | bytes] = {"comparison.json": _json(record), "comparison.html": page}
+    return _write(out, files | {f"{name}.png": png for name, png in images.items()})
+
+
+def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
+    """The report of an evaluation."""
+    first = record.runs[0]
+    whole = next(iter(first.parts.values()))
+    shown = [report.paragraph(note) for note in notes(whole)]
+    sections = [report.section("In short", _table(figures_table(record)), *shown)]
+    if len(record.runs) > 1:
+        sections.append(report.section("Run by run", _table(runs_table(record.runs))))
+    if whole.decisions is not None:
+        tables = [_table(decisions_table(m), name) for name, m in first.parts.items()]
+        sections.append(report.section("Decisions", *tables))
+    for name, metrics in first.classes.items():
+        sections.append(report.section(f"By class, {name}", _table(classes_table(metrics))))
+    training = [name for name in ("loss", "accuracy") if name in images]
+    if training:
+        sections.append(report.section("Training", _gallery(images, training)))
+    others = [name for name in images if name not in training]
+    sections += [report.section("Plots", _gallery(images, others)), _method(record.data)]
+    return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
+
+
+def comparison_page(
+    data: Data, results: Sequence[Result], settings: Mapping[str, str], images: Mapping[str, bytes]
+) -> str:
+    """The report of a comparison."""
+    parts = results[0].parts
+    sections = [
+        report.section(f"{name} ({m.messages:,} messages)", _table(comparison_table(results, name)))
+        for name, m in parts.items()
+    ]
+    lines = [[name, text] for name, text in settings.items()]
+    shown = [report.paragraph(note) for note in notes(next(iter(parts.values())))]
+    sections += [
+        report.section("ROC", _gallery(images, ["roc"]), *shown),
+        report.section("Settings", report.table(lines, ["model", "how"])),
+        _method(data),
+    ]
+    return report.page("Comparison", sections, _lead(data))
+
+
+def _method(data: Data) -> str:
+    leak = (
+        f"{data.leaked:,} of the {data.messages:,} texts occur verbatim in the training part; "
+        "“not in training” leaves them out."
+    )
+    lines = (
+        "Accuracy, precision, recall, F1, Matthews correlation and the false-positive rate call a message"
+        " spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
+        f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. The calibration error"
+        f" (ECE) uses {BINS} bins of equal mass. A dash is a figure that these messages do not define.",
+        leak if data.leaked else "No text of this split occurs verbatim in the training part.",
+        f"Fingerprint of the split: {data.fingerprint}",
+    )
+    return report.section("How it was measured", *(report.paragraph(line) for line in lines))
+
+
+def _lead(data: Data) -> str:
+    return f"{data.folder}, split “{data.split}”: {data.messages:,} messages, {data.spam:,} of them spam"
+
+
+def _table(table: Table, caption: str = "") -> str:
+    header, rows = table
+    return report.table(rows, header, caption)
+
+
+def _gallery(images: Mapping[str, bytes], names: Sequence[str]) -> str:
+    return report.figures(*(report.figure(images[n], f"{n}: {CAPTIONS[n]}", CAPTIONS[n]) for n in names))
+
+
+def _curves(scored: Sequence[Scored]) -> dict[str, plots.Scored]:
+    return {s.name: (s.probability, s.spam) for s in scored}
+
+
+def _json(record: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+def _write(out: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    for name, content in files.items():
+        report.write(out / name, content)
+    return [out / name for name in files]
