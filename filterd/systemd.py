@@ -1,0 +1,35 @@
+"""The two things that a daemon tells systemd: its state, and that it is alive (sd_notify(3)).
+
+Nothing here is needed where systemd is not: without its environment variables every call does nothing.
+Sockets that systemd opens for us are `listen.py`'s.
+"""
+
+import asyncio
+import os
+import socket
+
+MICROSECONDS = 1_000_000
+
+
+def notify(state: str) -> bool:
+    """Send e.g. "READY=1" to the service manager; False where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
+        try:
+            sending.connect("\0" + address[1:] if address.startswith("@") else address)
+            sending.sendall(state.encode())
+        except OSError:
+            return False
+    return True
+
+
+async def keep_watchdog() -> None:
+    """Tell systemd that the event loop turns, twice in each of its watchdog's periods; for ever."""
+    period = int(os.environ.get("WATCHDOG_USEC", "0") or 0)
+    if not period or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period / MICROSECONDS / 2)
