@@ -24,7 +24,7 @@ def start(form: Literal["logfmt", "json"], level: str) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    fields = {"level": record.levelname.lower(), "event": record.getMessage()}
+    fields: dict[str, object] = {"level": record.levelname.lower(), "event": record.getMessage()}
     fields.update(getattr(record, "fields", {}))
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
