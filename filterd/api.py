@@ -4,12 +4,13 @@ A plugin turns somebody's bytes into a `Message`, asks a `Classifier` for a `Ver
 Nothing in here does any work: no I/O, no model, no third-party import.
 """
 
+from asyncio import BaseProtocol
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
-__all__ = ["Classifier", "Kind", "Label", "Message", "Verdict"]
+__all__ = ["Classifier", "Kind", "Label", "Message", "Plugin", "Verdict"]
 
 
 class Label(StrEnum):
@@ -95,3 +96,22 @@ class Classifier(Protocol):
 
     def tag(self, raw: bytes, verdict: Verdict) -> bytes:
         """The whole mail with our headers on top and forged ones gone; every other byte as it came."""
+
+
+class Plugin(Protocol):
+    """What the entry-point group `filterd.plugins` names: a class, made once for its configuration section.
+
+    Settings: a `msgspec.Struct` with a default for every key (or an annotated one without, if it has to be
+    given) and `forbid_unknown_fields`. Its `listen` (tuple of "unix:/path" or "tcp:host:port") and `mode`
+    ("0660") say where the daemon listens for the plugin; sockets, limits and signals are the daemon's work.
+    """
+
+    Settings: ClassVar[type[Any]]
+
+    def __init__(self, settings: Any, classifier: Classifier) -> None: ...
+
+    def protocol(self) -> BaseProtocol:
+        """The handler of one new connection, as asyncio's `create_server` wants it."""
+
+    async def close(self, drain_s: float) -> None:
+        """Finish what is under way, for at most `drain_s` seconds; no connection comes after this."""

@@ -1,0 +1,213 @@
+"""`filterd serve`: one process, one model in memory, every listener; the asyncio shell around the service.
+
+Order of a start: configuration, bundle, store, memory, sockets, then READY=1. Whatever fails before that ends
+the daemon with one line. SIGHUP reads configuration and bundle again and swaps both between messages; if
+either is wrong the old ones stay. SIGTERM closes the listeners, finishes what is under way within `drain_s`
+and ends. Listeners and limits of a running daemon change by a restart only.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from filterd import bundle, listen, systemd
+from filterd.api import Plugin
+from filterd.config import Config, load, settings
+from filterd.engine import Engine
+from filterd.errors import ConfigError, FilterdError
+from filterd.learning import Learner
+from filterd.log import log
+from filterd.protocols.http import app as http
+from filterd.protocols.http.server import HttpServer
+from filterd.protocols.spamd.server import SpamdServer
+from filterd.service import Service
+
+PLUGINS = "filterd.plugins"  # the entry-point group
+PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
+
+Closer = Callable[[], Awaitable[None]]
+
+
+def bundle_path(config: Config) -> Path:
+    """The bundle that judges: as configured, else the store's current one, else the one that ships."""
+    if config.model.bundle:
+        return Path(config.model.bundle)
+    current = Path(config.state) / "bundles" / "current"
+    return current if current.exists() else bundle.DEFAULT
+
+
+def open_engine(config: Config) -> Engine:
+    """Raises BundleError, RuntimeMissing."""
+    return Engine.open(bundle_path(config), threads=config.model.threads)
+
+
+def open_shadow(config: Config) -> Engine | None:
+    """The shadow model's engine, None where none is configured. Raises BundleError."""
+    return Engine.open(Path(config.model.shadow), threads=1) if config.model.shadow else None
+
+
+class Daemon:
+    """Everything that runs, from start to drain."""
+
+    def __init__(self, config: Config, config_path: Path | None) -> None:
+        self._config, self._path = config, config_path
+        self._engine = open_engine(config)
+        self._learner = Learner.open(config)
+        self._service = Service(config, self._engine, self._learner, open_shadow(config))
+        self._closers: list[Closer] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Listen until SIGTERM or SIGINT, then drain. Raises ConfigError where a listener cannot be opened."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+        try:
+            await self._listen()
+            self._spawn(systemd.keep_watchdog())
+            self._spawn(self._prune())
+            systemd.notify("READY=1")
+            log.info("ready", extra={"fields": {"model": self._engine.bundle.id}})
+            await self._stop.wait()
+        finally:
+            await self._close()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("task failed", exc_info=task.exception())
+
+    async def _listen(self) -> None:
+        config = self._config
+        for address in config.spamd.listen:
+            await self._listen_spamd(address)
+        for address in config.http.listen:
+            self._listen_http(address)
+        known = {entry.name: entry for entry in entry_points(group=PLUGINS)}
+        for name in config.plugins:
+            if name not in known:
+                raise ConfigError(
+                    f"plugins.{name}: no such plugin; there are {', '.join(sorted(known)) or 'none'}"
+                )
+            await self._start_plugin(name, known[name].load())
+
+    def _open(self, address: str, mode: str) -> socket.socket:
+        opened = listen.open_socket(address, mode=int(mode, 8))
+        log.info("listening", extra={"fields": {"address": address}})
+        return opened
+
+    async def _listen_spamd(self, address: str) -> None:
+        section = self._config.spamd
+        local = listen.is_unix(address)
+        server = SpamdServer(
+            self._service,
+            allow_tell=section.allow_tell and (local or section.allow_tell_tcp),
+            max_bytes=section.max_bytes,
+            max_connections=section.max_connections,
+        )
+        await server.start(self._open(address, section.mode))
+        self._closers.append(lambda: server.close(self._config.drain_s))
+
+    def _listen_http(self, address: str) -> None:
+        section = self._config.http
+        local = listen.is_unix(address)
+        access = http.Access(
+            source="http" if local else "http-tcp",
+            may_learn=local or section.allow_learn_tcp,
+            token="" if local else _token(section.token_file),
+        )
+        server = HttpServer(
+            http.make(self._service, access, section.max_bytes),
+            max_connections=section.max_connections,
+            drain_s=self._config.drain_s,
+        )
+        serving = asyncio.ensure_future(server.serve(self._open(address, section.mode)))
+
+        async def close() -> None:
+            server.close()
+            await serving
+
+        self._closers.append(close)
+
+    async def _start_plugin(self, name: str, kind: type[Plugin]) -> None:
+        given = settings(self._config, name, kind.Settings, str(self._path or "configuration"))
+        plugin = kind(given, self._service)
+        for address in getattr(given, "listen", ()):
+            opened = self._open(address, getattr(given, "mode", "0660"))
+            server = await asyncio.get_running_loop().create_server(plugin.protocol, sock=opened)
+            self._closers.append(_server_closer(server))
+        self._closers.append(lambda: plugin.close(self._config.drain_s))
+
+    async def _prune(self) -> None:
+        while self._learner:
+            await asyncio.to_thread(self._learner.prune)
+            await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def _reload(self) -> None:
+        """SIGHUP: a new configuration and bundle, or the old ones and one line that says why."""
+        async with self._reloading:
+            try:
+                config = load(self._path) if self._path else self._config
+                engine, shadow = await asyncio.to_thread(lambda: (open_engine(config), open_shadow(config)))
+            except FilterdError as error:
+                log.error("not reloaded, the old model serves", extra={"fields": {"reason": str(error)}})
+                return
+            self._service.reload(config, engine, shadow)
+            self._config, self._engine = config, engine
+            log.info("reloaded", extra={"fields": {"model": engine.bundle.id}})
+
+    async def _close(self) -> None:
+        systemd.notify("STOPPING=1")
+        log.info("draining", extra={"fields": {"at_most_s": self._config.drain_s}})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_s):
+                await asyncio.gather(*(close() for close in self._closers), return_exceptions=True)
+        clean = await self._service.close(self._config.drain_s)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._learner:
+            await asyncio.to_thread(self._learner.close)
+        log.info("stopped", extra={"fields": {"drained": clean}})
+
+
+def _server_closer(server: asyncio.Server) -> Closer:
+    async def close() -> None:
+        server.close()
+
+    return close
+
+
+def _token(file: str) -> str:
+    if not file:
+        return ""
+    try:
+        token = Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"http.token_file: {file}: cannot be read; name a file with one line") from error
+    if not token:
+        raise ConfigError(f"http.token_file: {file}: empty; put a long random line in it")
+    return token
+
+
+def serve(config: Config, path: Path | None) -> None:
+    """Run the daemon until it is told to stop. Raises ConfigError, BundleError, StoreError, RuntimeMissing."""
+    if not config.spamd.listen and not config.http.listen and not config.plugins:
+        raise ConfigError("nothing to listen on; set spamd.listen, http.listen or a plugin")
+    Path(config.state).mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    async def run() -> None:
+        await Daemon(config, path).run()
+
+    asyncio.run(run())
