@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,16 +48,27 @@ class Prepared(NamedTuple):
     script: str = "LATIN"
 
 
+class Remembering(Protocol):
+    """A memory that may be another object after each correction, and the lock to hold while reading it."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory as of the last correction."""
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while the memory is read or changed."""
+
+
 class Engine:
     """Judges messages with one bundle, and with what the memory has learned where there is one.
 
-    Its methods may be called from several threads; who changes the memory holds `memory_lock`.
+    Its methods may be called from several threads. learner: whose memory is asked, None for nobody's.
     """
 
     def __init__(self, opened: Bundle, tokenizer: Tokenizer, backend: Backend) -> None:
         self.bundle = opened
-        self.memory: Memory | None = None
-        self.memory_lock = threading.Lock()
+        self.learner: Remembering | None = None
         self._tokenizer = tokenizer
         self._backend = backend
 
@@ -126,11 +137,12 @@ class Engine:
         )
 
     def _recollect(self, message: Message, kind: Kind) -> Recollection:
-        if not self.memory:
+        learner = self.learner
+        if not learner or not len(learner.memory):
             return Recollection()
         found = features(normalise(message.raw, kind), kind)
-        with self.memory_lock:
-            return self.memory.recollect(found)
+        with learner.lock:
+            return learner.memory.recollect(found)
 
     def logits(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """The model's outputs [len(windows), classes], in the order given; batched by length inside."""

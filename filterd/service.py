@@ -139,8 +139,7 @@ class Service:
 
     def _take(self, config: Config, engine: Engine, shadow: Engine | None) -> None:
         observe = self.metrics.batch_size.observe
-        if self.learner:
-            engine.memory, engine.memory_lock = self.learner.memory, self.learner.lock
+        engine.learner = self.learner if config.feedback.memory else None
         self._loaded = _Loaded(engine, self._models, config, observe)
         self._shadow = _Loaded(shadow, self._models, config, lambda _: None) if shadow else None
         self._shadow_counts = (0, 0)
