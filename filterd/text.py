@@ -1,0 +1,121 @@
+"""A message's bytes to the text a model sees: the same code in training and in serving.
+
+`read` is total: any bytes give at least one `Text`, of bounded length, in bounded time, and the same bytes
+give the same one. What is in a canonical text, and why, is in docs/text.md.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+from filterd import mime
+from filterd.api import Kind, Message
+from filterd.unicode import cut, normalise
+
+__all__ = ["GTUBE", "TEXT_FORMAT", "Text", "detect", "of_sms", "read", "windows"]
+
+TEXT_FORMAT: Final = 1  # goes up when the canonical text of any message changes; a bundle names its own
+GTUBE: Final = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+MAX_READINGS: Final = 4  # two ways to read headers times two to read parameters
+MAX_BODY: Final = 32_768  # characters of a mail; some 8,000 tokens, of which windows take their pick
+MAX_SUBJECT: Final = 300  # characters; RFC 5322 lines end at 998 bytes, people's subjects at 100
+MAX_SMS: Final = 4_096  # characters; 255 parts of 153 are possible, ten are rare
+MAX_SMS_BYTES: Final = 65_536  # more than any gateway hands over, and the bound on what is normalised
+DETECTED: Final = 16_384  # bytes looked at; trace headers of a long journey are shorter
+
+_WELL_KNOWN = re.compile(
+    rb"^(?:from|to|cc|subject|date|sender|reply-to|received|return-path|delivered-to|message-id|mime-version"
+    rb"|content-type|dkim-signature|envelope-to|list-id|x-mailer|x-spam-[a-z-]+)[ \t]*+:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BOM = b"\xef\xbb\xbf"
+_BLOB = re.compile(
+    r"^([A-Za-z0-9+/=]{20})[A-Za-z0-9+/=]{40,}\n(?:[A-Za-z0-9+/=]{60,}\n)++[A-Za-z0-9+/=]*+$", re.MULTILINE
+)
+_QUOTE = re.compile(r"^[ \t]*+(?:[>|][ \t]*+)++", re.MULTILINE)
+# A newline after so long a line, before more of the sentence, is an editor's wrap and no paragraph's end.
+_WRAP = re.compile(r"(?<=[^\n]{55})\n(?=\w)")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One reading of a message.
+
+    subject, body: normalised, `subject` empty for an SMS.
+    facts: what a person would notice besides ("hidden-text", "html-only", "attachment:exe", …).
+    """
+
+    kind: Kind
+    subject: str
+    body: str
+    facts: tuple[str, ...] = ()
+
+    @property
+    def canonical(self) -> str:
+        """What the model sees: subject, an empty line and the body, or the body alone."""
+        return f"{self.subject}\n\n{self.body}" if self.subject else self.body
+
+
+def detect(raw: bytes) -> Kind:
+    """MAIL where the bytes begin like a mail's headers, with one that every mail has; else SMS."""
+    start = len(_BOM) if raw.startswith(_BOM) else 0
+    beginning = raw[start : start + DETECTED]
+    end = mime.header_block(beginning)
+    is_mail = b"\n" in beginning[:end] and _WELL_KNOWN.search(beginning, 0, end)
+    return Kind.MAIL if is_mail else Kind.SMS
+
+
+def read(message: Message) -> tuple[Text, ...]:
+    """Every way to read a message, at most MAX_READINGS and nearly always one. Never raises."""
+    if (message.kind or detect(message.raw)) is Kind.MAIL:
+        return _readings(message.raw)
+    return (of_sms(mime.decode(message.raw[:MAX_SMS_BYTES])),)
+
+
+def of_sms(text: str) -> Text:
+    """The reading of an SMS that is text already."""
+    body = normalise(text, MAX_SMS)
+    facts = [fact for fact, holds in (("truncated", len(text) > MAX_SMS), ("gtube", GTUBE in text)) if holds]
+    return Text(Kind.SMS, "", body, tuple(facts))
+
+
+def windows(ids: list[int], size: int, limit: int) -> list[list[int]]:
+    """Token ids cut into at most `limit` windows of at most `size`: the head, the tail, even steps between.
+
+    One window when all fits, also for no ids at all; no gap between windows while `limit` allows it.
+    """
+    if len(ids) <= size:
+        return [ids]
+    count = min(limit, -(-len(ids) // size))
+    if count <= 1:
+        return [ids[:size]]
+    last = len(ids) - size
+    return [ids[start : start + size] for start in (last * i // (count - 1) for i in range(count))]
+
+
+def _readings(raw: bytes) -> tuple[Text, ...]:
+    raw = raw.removeprefix(_BOM)
+    if b"\n" not in raw[: mime.MAX_HEAD] and b"\r" in raw:
+        raw = raw.replace(b"\r", b"\n")
+    first = mime.parse(raw)
+    found = {text.canonical: text for text in [_of_mail(first)]}
+    if first.doubts:
+        for header, parameter in list(product((False, True), repeat=2))[1:MAX_READINGS]:
+            if header <= ("header" in first.doubts) or parameter:
+                text = _of_mail(mime.parse(raw, mime.Reading(header, parameter)), "ambiguous")
+                found.setdefault(text.canonical, text)
+    return tuple(found.values())
+
+
+def _of_mail(mail: mime.Mail, *facts: str) -> Text:
+    """The canonical text of one reading of a mail."""
+    whole = mail.text
+    if GTUBE in whole or GTUBE in mail.subject:
+        facts = (*facts, "gtube")
+    if len(whole) > 4 * MAX_BODY:
+        facts, whole = (*facts, "truncated"), cut(whole, 4 * MAX_BODY)
+    body = _WRAP.sub(" ", _BLOB.sub(r"\1", _QUOTE.sub("> ", whole.replace("\r", ""))))
+    text = normalise(body, MAX_BODY)
+    noted = tuple(dict.fromkeys((*mail.facts, *facts)))
+    return Text(Kind.MAIL, normalise(mail.subject, MAX_SUBJECT).replace("\n", " "), text, noted)
