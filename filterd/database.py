@@ -1,0 +1,134 @@
+"""A SQL database that is opened safely and speaks in one-line errors; SQLite or PostgreSQL.
+
+SQLite: WAL, so that readers never wait for a writer, and synchronous=FULL, so that a commit is on the disk
+when it returns. Write transactions begin with BEGIN IMMEDIATE: waiting for the lock at the start is bounded
+by a time-out, upgrading a read lock later fails at once. The file is created 0600, its folder 0700.
+PostgreSQL: the server's own durability, with synchronous_commit not left off.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from filterd.errors import ConfigError, StoreError
+
+LOCK_TIMEOUT_S = 10  # a commit takes milliseconds; who holds a lock for longer is stuck
+CONNECT_TIMEOUT_S = 5  # to a PostgreSQL in the same data centre; a mail server waits behind this
+
+_SQLITE_ADVICE = {
+    sqlite3.SQLITE_FULL: "no space left on the disk; free some",
+    sqlite3.SQLITE_BUSY: f"locked by another program for {LOCK_TIMEOUT_S} s; try again",
+    sqlite3.SQLITE_LOCKED: f"locked by another program for {LOCK_TIMEOUT_S} s; try again",
+    sqlite3.SQLITE_READONLY: "may not be written; check its owner and mode and those of its folder",
+    sqlite3.SQLITE_PERM: "may not be opened; check its owner and mode and those of its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check its owner and mode and those of its folder",
+    sqlite3.SQLITE_CORRUPT: "damaged; move it away and import your last export",
+    sqlite3.SQLITE_NOTADB: "no SQLite database; move it away or name another file",
+}
+
+
+class Database:
+    """Connections to one database. Safe to use from many threads."""
+
+    def __init__(self, where: str | Path) -> None:
+        """where: a path, `sqlite:///path` or `postgresql://…`. Raises ConfigError, StoreError."""
+        url = _url(where)
+        self.name = url.database or str(url) if url.drivername == "sqlite" else url.render_as_string()
+        if url.drivername == "sqlite":
+            _create_private(Path(url.database or ""))
+        try:
+            self.engine = create_engine(url, pool_pre_ping=url.drivername != "sqlite", **_options(url))
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{self.name}: needs psycopg; install filterd[postgres]") from error
+        if url.drivername == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection whose statements see one state. Raises StoreError."""
+        with self._translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: durable when the block has ended, void when it raised. Raises StoreError."""
+        with self._translated(), self.engine.connect() as connection:
+            connection.execution_options(filterd_writing=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Close all connections; the next use opens new ones."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self.name}: {_advice(error)}") from error
+
+
+def _url(where: str | Path) -> URL:
+    text = str(where)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        url = make_url(text)
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(f"{text.split('://', 1)[0]}://…: no URL of sqlite or postgresql") from error
+    except ModuleNotFoundError:
+        pass
+    backend = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
+    if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and not url.database):
+        raise ConfigError(f"{url.render_as_string()}: no URL of sqlite (with a path) or postgresql")
+    return url.set(drivername="sqlite" if backend == "sqlite" else "postgresql+psycopg")
+
+
+def _options(url: URL) -> dict[str, Any]:
+    if url.drivername == "sqlite":
+        return {"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}}
+    settings = f"-c synchronous_commit=on -c lock_timeout={LOCK_TIMEOUT_S}s"
+    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S, "options": settings}}
+
+
+def _create_private(path: Path) -> None:
+    """The file with mode 0600, before SQLite would make it with another; WAL files get the same."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; check the folder's owner, mode and space") from error
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("filterd_writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _advice(error: SQLAlchemyError) -> str:
+    """What happened, as one line for people."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _SQLITE_ADVICE:  # the low byte is the primary code
+        return _SQLITE_ADVICE[code & 0xFF]
+    return f"{(str(cause).splitlines() or [''])[0] or type(cause).__name__}; see the database's log"
