@@ -9,9 +9,10 @@ a classifier reads at the last real token does not depend on a message's neighbo
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -312,9 +313,21 @@ def from_safetensors(file: Path) -> tuple[SpamClassifier, tuple[str, ...]]:
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file, and its header. Raises NotFound and BadInput."""
+    with _opened(file) as stream:
+        return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+
+
+def read_header(file: Path) -> dict[str, str]:
+    """The free text in a safetensors file's header. Raises NotFound and BadInput."""
+    with _opened(file) as stream:
+        return stream.metadata() or {}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
         with safe_open(file, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+            yield stream
     except OSError as error:
         raise NotFound(f"{file}: cannot be read; name a safetensors file") from error
     except SafetensorError as error:
