@@ -85,7 +85,7 @@ def test_an_id_does_not_depend_on_headers_of_ours(judge: check.Judge, tmp_path: 
 def test_stdin_is_read_without_files(
     judge: check.Judge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", Stdin(b"dear prize winner"))
+    monkeypatch.setattr(sys, "stdin", Stdin(b"your prize"))
     assert run_on(judge) == 0
     assert capsys.readouterr().out.split()[:3] == ["spam", "0.982", "sms"]
 
@@ -154,18 +154,17 @@ class TestTag:
     """`--tag`: stdin to stdout."""
 
     @pytest.fixture
-    def pipe(self, monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
-        out = io.BytesIO()
-        monkeypatch.setattr(sys, "stdout", type("Stdout", (), {"buffer": out, "fileno": lambda _: 1})())
-        return out
+    def pipe(self) -> io.BytesIO:
+        return io.BytesIO()
 
-    def feed(self, monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
+    def feed(self, monkeypatch: pytest.MonkeyPatch, raw: bytes, out: io.BytesIO) -> None:
         monkeypatch.setattr(sys, "stdin", Stdin(raw))
+        monkeypatch.setattr(sys, "stdout", type("Stdout", (), {"buffer": out, "fileno": lambda _: 1})())
 
     def test_a_mail_comes_out_tagged(
         self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
     ) -> None:
-        self.feed(monkeypatch, SPAM_MAIL)
+        self.feed(monkeypatch, SPAM_MAIL, pipe)
         assert check.tag(lambda: judge, HeaderStyle(), strict=False) == 0
         assert pipe.getvalue().startswith(b"X-Spam-Flag: YES\n")
         assert pipe.getvalue().endswith(SPAM_MAIL.replace(b"X-Spam-Flag: NO\n", b""))
@@ -175,7 +174,7 @@ class TestTag:
     ) -> None:
         monkeypatch.setattr(check, "MAX_MESSAGE_BYTES", 100)
         raw = HAM_MAIL + b"0123456789\n" * 1000
-        self.feed(monkeypatch, raw)
+        self.feed(monkeypatch, raw, pipe)
         assert check.tag(lambda: judge, HeaderStyle(), strict=False) == 0
         assert pipe.getvalue().endswith(raw)
         assert pipe.getvalue().startswith(b"X-Spam-")
@@ -194,7 +193,7 @@ class TestTag:
         def broken() -> check.Judge:
             raise ModelUnavailable("no model here")
 
-        self.feed(monkeypatch, raw)
+        self.feed(monkeypatch, raw, pipe)
         assert check.tag(broken, HeaderStyle(), strict=strict) == status
         assert pipe.getvalue() == raw
 
@@ -207,6 +206,6 @@ class TestTag:
         def judge(_: Sequence[Message]) -> list[Verdict]:
             raise error
 
-        self.feed(monkeypatch, HAM_MAIL)
+        self.feed(monkeypatch, HAM_MAIL, pipe)
         assert check.tag(lambda: judge, HeaderStyle(), strict=False) == 0
         assert pipe.getvalue() == HAM_MAIL
