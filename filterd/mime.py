@@ -33,9 +33,10 @@ _HEAD = re.compile(
     rb"(?:[ \t][^\n]*+(?:\n|\Z))*+)*+",
     re.IGNORECASE,
 )
+# The first letter comes first, and case is folded after it, so that the search skips from s to c to s.
 _WANTED = re.compile(
-    rb"^(subject|content-(?:type|transfer-encoding|disposition))[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)",
-    re.IGNORECASE | re.MULTILINE,
+    rb"([sScC](?<![^\n].)(?i:ubject|ontent-(?:type|transfer-encoding|disposition)))[ \t]*+:"
+    rb"([^\n]*+(?:\n[ \t][^\n]*+)*+)"
 )
 _COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*+"?)|\((?:[^()\\]|\\.)*+\)', re.DOTALL)
 _PARAMETER = re.compile(
@@ -282,7 +283,9 @@ class _Walk:
         return found + 1 if found >= 0 else -1
 
     def _plain(self, head: _Head, start: int, end: int) -> _Shown:
-        content = _UUENCODED.sub(self._uuencoded, self._content(head, start, end))
+        content = self._content(head, start, end)
+        if b"begin " in content:
+            content = _UUENCODED.sub(self._uuencoded, content)
         self.saw_plain = True
         return _Shown(decode(content, head.parameters.get("charset", b"")), plain=True)
 

@@ -30,12 +30,13 @@ _WELL_KNOWN = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _BOM = b"\xef\xbb\xbf"
+# These three begin with a newline, which a search skips to.
 _BLOB = re.compile(
-    r"^([A-Za-z0-9+/=]{20})[A-Za-z0-9+/=]{40,}\n(?:[A-Za-z0-9+/=]{60,}\n)++[A-Za-z0-9+/=]*+$", re.MULTILINE
+    r"\n([A-Za-z0-9+/=]{20})[A-Za-z0-9+/=]{40,}(?:\n[A-Za-z0-9+/=]{60,})++(?:\n[A-Za-z0-9+/=]+$)?"
 )
-_QUOTE = re.compile(r"^[ \t]*+(?:[>|][ \t]*+)++", re.MULTILINE)
+_QUOTE = re.compile(r"\n[ \t]*+(?:[>|][ \t]*+)++")
 # A newline after so long a line, before more of the sentence, is an editor's wrap and no paragraph's end.
-_WRAP = re.compile(r"(?<=[^\n]{55})\n(?=\w)")
+_WRAP = re.compile(r"\n(?<=[^\n]{55}\n)(?=\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def _of_mail(mail: mime.Mail, *facts: str) -> Text:
         facts = (*facts, "gtube")
     if len(whole) > 4 * MAX_BODY:
         facts, whole = (*facts, "truncated"), cut(whole, 4 * MAX_BODY)
-    body = _WRAP.sub(" ", _BLOB.sub(r"\1", _QUOTE.sub("> ", whole.replace("\r", ""))))
+    body = _QUOTE.sub("\n> ", "\n" + whole.replace("\r", ""))
+    body = _WRAP.sub(" ", _BLOB.sub(r"\n\1", body))
     text = normalise(body, MAX_BODY)
     noted = tuple(dict.fromkeys((*mail.facts, *facts)))
     return Text(Kind.MAIL, normalise(mail.subject, MAX_SUBJECT).replace("\n", " "), text, noted)
