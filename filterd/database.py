@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from filterd.errors import ConfigError, StoreError
 
@@ -50,6 +50,8 @@ class Database:
         if url.drivername == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -83,11 +85,8 @@ def _url(where: str | Path) -> URL:
         return URL.create("sqlite", database=text)
     try:
         url = make_url(text)
-        url.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as error:
+    except ArgumentError as error:
         raise ConfigError(f"{text.split('://', 1)[0]}://…: no URL of sqlite or postgresql") from error
-    except ModuleNotFoundError:
-        pass
     backend = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
     if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and not url.database):
         raise ConfigError(f"{url.render_as_string()}: no URL of sqlite (with a path) or postgresql")
@@ -97,8 +96,7 @@ def _url(where: str | Path) -> URL:
 def _options(url: URL) -> dict[str, Any]:
     if url.drivername == "sqlite":
         return {"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}}
-    settings = f"-c synchronous_commit=on -c lock_timeout={LOCK_TIMEOUT_S}s"
-    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S, "options": settings}}
+    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}}
 
 
 def _create_private(path: Path) -> None:
@@ -118,6 +116,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    connection.execute("SET synchronous_commit = on")
+    connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -397,7 +397,7 @@ class Store:
 
 def catch_up(store: Store, known: memory.Memory) -> memory.Memory:
     """The memory at the store's revision: the same object with what is new, or another one where something
-    was forgotten, changed or pruned. Half a second for 10,000 corrections then. Raises StoreError.
+    was forgotten, changed or pruned (3 s for 10,000 corrections then). Raises StoreError.
     """
     position = store.position()
     if position.rewritten > known.revision or position.revision < known.revision:

@@ -223,7 +223,8 @@ class Memory:
         slot = 1 + len(self) % (SLOTS - 1)
         if self.owned[slot]:
             self.owner[self.owner == slot] = 0
-        self.owned -= np.bincount(self.owner[found], minlength=SLOTS).astype(np.int32)
+        lost = np.bincount(self.owner[found])
+        self.owned[: len(lost)] -= lost
         self.owned[slot] = self.size[slot] = len(found)
         self.label[slot] = 1 if spam else -1
         self.owner[found] = slot
