@@ -49,6 +49,101 @@ def weights_verify(
         typer.echo(f"\n{prompt}\n→ {written.strip()}")
 
 
+@app.command("train")
+def train_command(
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    data_folder: Annotated[Path | None, typer.Option("--data", help="A dataset of `data prepare`.")] = None,
+    recipe_name: Annotated[
+        str, typer.Option("--recipe", help="lecture, gpt2, mini or a YAML file.")
+    ] = "mini",
+    base: Annotated[
+        str | None, typer.Option(help="gpt2 …, filterd-mini, or weights, a run, a bundle.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks or all.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--lr", help="AdamW's.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="In the blocks that train.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the steps.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Cut there; 0: the longest of training.")] = None,
+    windows: Annotated[int | None, typer.Option(help="Windows of a longer message that train.")] = None,
+    balance: Annotated[str | None, typer.Option(help="none, label or kind.")] = None,
+    eval_freq: Annotated[int | None, typer.Option(help="Steps between evaluations; 0: epochs.")] = None,
+    eval_iter: Annotated[int | None, typer.Option(help="Batches an evaluation takes; 0: all.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Evaluations without gain before it stops.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same weights.")] = 123,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
+) -> None:
+    """Fine-tune a classifier; what is not given here is as the recipe says."""
+    from trainer import recipe, runs
+    from trainer.corpus import Dataset
+
+    if resume:
+        begun = runs.read_config(out)
+        folder, wanted, seed = data_folder or Path(begun.data), begun.recipe, begun.seed
+    elif data_folder is None:
+        raise typer.BadParameter("name a dataset", param_hint="--data")
+    else:
+        folder = data_folder
+        wanted = recipe.load(
+            recipe_name,
+            base=base,
+            strategy=strategy,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            warmup=warmup,
+            max_tokens=max_tokens,
+            windows=windows,
+            balance=balance,
+            eval_freq=eval_freq,
+            eval_iter=eval_iter,
+            patience=patience,
+        )
+    runs.train(Dataset.load(folder), folder, out, wanted, seed=seed, on=device, resume=resume)
+    typer.echo(f"{out / runs.MODEL}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    models: Annotated[list[Path], typer.Argument(help="Runs or bundles; several: their mean and spread.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    split: Annotated[str, typer.Option(help="Which part of it.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Write metrics.json, plots and report.html there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
+) -> None:
+    """Judge a split and show how good the model is, with intervals."""
+    from trainer import judging, pages
+
+    record, scored, histories = judging.evaluate_models(models, judging.Subject.load(dataset, split))
+    pages.show_evaluation(record, as_json)
+    if out:
+        pages.write_evaluation(out, record, scored, histories)
+        typer.echo(f"{out / 'report.html'}", err=as_json)
+
+
+@app.command("compare")
+def compare_command(
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    models: Annotated[list[Path] | None, typer.Option("--run", help="A run or a bundle; repeatable.")] = None,
+    split: Annotated[str, typer.Option(help="Which part of it.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Write comparison.json and .html there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
+) -> None:
+    """Put the model beside naive Bayes, a linear SVM and character n-grams, on the same split."""
+    from trainer import judging, pages
+
+    record, scored = judging.compare_models(models or [], judging.Subject.load(dataset, split))
+    pages.show_comparison(record, as_json)
+    if out:
+        pages.write_comparison(out, record, scored)
+        typer.echo(f"{out / 'comparison.html'}", err=as_json)
+
+
 def main() -> None:
     """Entry point: errors of ours become one line and their exit status."""
     try:

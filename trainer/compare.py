@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from filterd.errors import BadInput
 from trainer.calibrate import fit_temperature, margins
+from trainer.results import Disagreement
 from trainer.scored import Floats, Indices, Scored, from_logits
 
 IMPOSSIBLE = -50.0  # log-odds of a class that the training part does not have
@@ -124,14 +126,20 @@ def _timed(score: Callable[[], Floats], messages: int) -> tuple[Floats, float]:
     return rows, messages / best
 
 
-def disagreement(a: Scored, b: Scored) -> tuple[int, int, float]:
-    """Messages that only a got right, that only b got right, and the exact McNemar p of it (two-sided).
+def disagreement(a: Scored, b: Scored) -> Disagreement:
+    """Where two models differ on the same messages, with the exact McNemar test (two-sided).
 
-    Right is as in the accuracy: the most probable class. Both have to have judged the same messages.
+    Right is as in the accuracy: P(spam) of at least 0.5 for two classes, else the most probable class.
     """
     from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-    right_a, right_b = a.called == a.truth, b.called == b.truth
+    right_a, right_b = _right(a), _right(b)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return only_a, only_b, p
+    return Disagreement(a.name, b.name, only_a, only_b, p)
+
+
+def _right(scored: Scored) -> npt.NDArray[np.bool_]:
+    if len(scored.labels) == 2:
+        return np.asarray((scored.probability >= 0.5) == scored.spam)
+    return np.asarray(scored.called == scored.truth)

@@ -10,6 +10,7 @@ from trainer import plots, report
 from trainer.evaluate import RESAMPLES
 from trainer.figures import BINS
 from trainer.results import (
+    Comparison,
     Data,
     Evaluation,
     History,
@@ -18,6 +19,7 @@ from trainer.results import (
     classes_table,
     comparison_table,
     decisions_table,
+    disagreements_table,
     figures_table,
     notes,
     runs_table,
@@ -75,15 +77,41 @@ def write_evaluation(
     return _write(out, files)
 
 
-def write_comparison(
-    out: Path, data: Data, results: Sequence[Result], scored: Sequence[Scored], settings: Mapping[str, str]
-) -> list[Path]:
+def write_comparison(out: Path, record: Comparison, scored: Sequence[Scored]) -> list[Path]:
     """comparison.json, comparison.html and roc.png. Raises Unwritable."""
     images = {"roc": plots.roc_curve(_curves(scored))}
-    record = {"data": data, "settings": settings, "models": list(results)}
-    page = comparison_page(data, results, settings, images)
+    page = comparison_page(record, images)
     files: dict[str, str | bytes] = {"comparison.json": _json(record), "comparison.html": page}
     return _write(out, files | {f"{name}.png": png for name, png in images.items()})
+
+
+def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
+    """Print an evaluation: tables for a terminal, or the record as JSON."""
+    if as_json:
+        print(_json(record).decode(), end="")
+        return
+    first = record.runs[0]
+    several = f"{len(record.runs)} runs" if len(record.runs) > 1 else first.model
+    tables = {f"{several} on {_lead(record.data)}": figures_table(record)}
+    if len(record.runs) > 1:
+        tables["Run by run"] = runs_table(record.runs)
+    tables |= {f"Decisions, {n}": decisions_table(m) for n, m in first.parts.items() if m.decisions}
+    tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items()}
+    _print(tables, [*notes(next(iter(first.parts.values()))), _leak(record.data)])
+
+
+def show_comparison(record: Comparison, as_json: bool = False) -> None:
+    """Print a comparison: tables for a terminal, or the record as JSON."""
+    if as_json:
+        print(_json(record).decode(), end="")
+        return
+    parts = record.models[0].parts
+    tables = {
+        f"{name}, {m.messages:,} messages": comparison_table(record.models, name) for name, m in parts.items()
+    }
+    if record.disagreements:
+        tables["Disagreements"] = disagreements_table(record.disagreements)
+    _print(tables, [_lead(record.data), *notes(next(iter(parts.values()))), _leak(record.data)])
 
 
 def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
@@ -107,36 +135,60 @@ def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
     return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
 
 
-def comparison_page(
-    data: Data, results: Sequence[Result], settings: Mapping[str, str], images: Mapping[str, bytes]
-) -> str:
+def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
     """The report of a comparison."""
-    parts = results[0].parts
+    parts = record.models[0].parts
     sections = [
-        report.section(f"{name} ({m.messages:,} messages)", _table(comparison_table(results, name)))
+        report.section(f"{name} ({m.messages:,} messages)", _table(comparison_table(record.models, name)))
         for name, m in parts.items()
     ]
-    lines = [[name, text] for name, text in settings.items()]
+    if record.disagreements:
+        sections.append(report.section("Disagreements", _table(disagreements_table(record.disagreements))))
+    lines = [[name, text] for name, text in record.settings.items()]
     shown = [report.paragraph(note) for note in notes(next(iter(parts.values())))]
     sections += [
         report.section("ROC", _gallery(images, ["roc"]), *shown),
         report.section("Settings", report.table(lines, ["model", "how"])),
-        _method(data),
+        _method(record.data),
     ]
-    return report.page("Comparison", sections, _lead(data))
+    return report.page("Comparison", sections, _lead(record.data))
 
 
-def _method(data: Data) -> str:
-    leak = (
+def _leak(data: Data) -> str:
+    if not data.leaked:
+        return "No text of this split occurs verbatim in the training part."
+    return (
         f"{data.leaked:,} of the {data.messages:,} texts occur verbatim in the training part; "
         "“not in training” leaves them out."
     )
+
+
+def _print(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
+    """Tables below each other, numbers to the right, and lines of plain text."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False)
+    for title, (header, rows) in tables.items():
+        drawn = Drawn(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+        for i, name in enumerate(header):
+            drawn.add_column(Text(name), justify="right" if i else "left")
+        for row in rows:
+            drawn.add_row(*map(Text, row))
+        console.print(drawn)
+    for line in lines:
+        console.print(line)
+
+
+def _method(data: Data) -> str:
     lines = (
         "Accuracy, precision, recall, F1, Matthews correlation and the false-positive rate call a message"
         " spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
         f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. The calibration error"
         f" (ECE) uses {BINS} bins of equal mass. A dash is a figure that these messages do not define.",
-        leak if data.leaked else "No text of this split occurs verbatim in the training part.",
+        _leak(data),
         f"Fingerprint of the split: {data.fingerprint}",
     )
     return report.section("How it was measured", *(report.paragraph(line) for line in lines))

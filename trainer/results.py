@@ -64,6 +64,25 @@ class Evaluation(msgspec.Struct, frozen=True):
     spread: dict[str, dict[str, Spread]]
 
 
+class Disagreement(msgspec.Struct, frozen=True):
+    """Two models on the same messages: how many only the one or the other got right, McNemar's exact p."""
+
+    model: str
+    other: str
+    only_model: int
+    only_other: int
+    p: float
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """`comparison.json`: models on one split, how each was made, and where they disagree."""
+
+    data: Data
+    settings: dict[str, str]
+    models: list[Result]
+    disagreements: list[Disagreement]
+
+
 def assess(
     scored: Scored, split: str, leaked: npt.NDArray[np.bool_], groups: npt.ArrayLike | None = None
 ) -> Result:
@@ -150,6 +169,12 @@ def comparison_table(results: Sequence[Result], split: str) -> Table:
         row += [_number(result.fit_seconds, 2), "–" if pace is None else f"{pace:,.0f}"]
         rows.append(row)
     return header, rows
+
+
+def disagreements_table(pairs: Sequence[Disagreement]) -> Table:
+    """Where two models differ, and whether that is more than chance."""
+    rows = [[d.model, d.other, str(d.only_model), str(d.only_other), f"{d.p:.3f}"] for d in pairs]
+    return ["model", "beside", "only the model right", "only the other right", "McNemar p"], rows
 
 
 def notes(metrics: Metrics) -> list[str]:

@@ -72,13 +72,20 @@ def test_what_cannot_be_fitted_is_refused_in_a_line(train: Texts, says: str) -> 
 
 def test_disagreement_is_mcnemars() -> None:
     a = scored(100)
-    right = np.eye(2)[a.truth]
-    b = replace(a, classes=right)
-    wrong = np.flatnonzero(a.called != a.truth)
-    assert disagreement(a, a) == (0, 0, 1.0)
-    only_a, only_b, p = disagreement(a, b)
-    assert (only_a, only_b) == (0, len(wrong))
-    assert p == pytest.approx(2 * 0.5 ** len(wrong))
+    b = replace(a, name="an oracle", classes=np.eye(2)[a.truth], probability=a.truth.astype(np.float64))
+    wrong = int((a.called != a.truth).sum())
+    same = disagreement(a, a)
+    assert (same.only_model, same.only_other, same.p) == (0, 0, 1.0)
+    found = disagreement(a, b)
+    assert (found.model, found.other) == ("a model", "an oracle")
+    assert (found.only_model, found.only_other) == (0, wrong)
+    assert found.p == pytest.approx(2 * 0.5**wrong)
+
+
+def test_disagreement_of_several_classes_goes_by_the_class() -> None:
+    a = scored(100, classes=3)
+    b = replace(a, classes=np.eye(3)[a.truth])
+    assert disagreement(b, a).only_model == int((a.called != a.truth).sum())
 
 
 @pytest.mark.shared

@@ -10,8 +10,9 @@ from filterd.errors import BadInput
 from filterd.verdict import Thresholds
 from tests.trainer.samples import scored
 from trainer import pages, results
+from trainer.compare import disagreement
 from trainer.evaluate import decide
-from trainer.results import Data, Evaluation, assess, evaluation
+from trainer.results import Comparison, Data, Evaluation, assess, evaluation
 from trainer.scored import Scored, part
 
 DATA = Data(folder="data/own", split="test", messages=120, spam=60, leaked=20, fingerprint="ab" * 32)
@@ -117,12 +118,36 @@ def test_page_of_four_classes_without_thresholds_or_training(tmp_path: Path) -> 
     assert "Training</h2>" not in html
 
 
+def comparison(models: list[Scored]) -> Comparison:
+    found = [assess(model, "test", LEAKED) for model in models]
+    return Comparison(DATA, {"model 0": "by <hand>"}, found, [disagreement(models[1], models[0])])
+
+
 def test_files_of_a_comparison(tmp_path: Path) -> None:
     models = [scored(seed=i, name=f"model {i}") for i in range(3)]
-    found = [assess(model, "test", LEAKED) for model in models]
-    pages.write_comparison(tmp_path, DATA, found, models, {"model 0": "by <hand>"})
+    pages.write_comparison(tmp_path, comparison(models), models)
     record = json.loads((tmp_path / "comparison.json").read_text())
     assert [m["model"] for m in record["models"]] == ["model 0", "model 1", "model 2"]
     html = (tmp_path / "comparison.html").read_text()
     assert "by &lt;hand&gt;" in html
     assert "not in training (100 messages)" in html
+    assert "McNemar p" in html
+
+
+def test_terminal_shows_the_same_tables_or_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+    model = judged()
+    record = evaluation(DATA, [assess(model, "test", LEAKED)])
+    pages.show_evaluation(record)
+    shown = capsys.readouterr().out
+    for word in ("Recall at FPR 0.1%", "called unsure", "not in training (100)", "20 of the 120 texts"):
+        assert word in shown
+    pages.show_evaluation(record, as_json=True)
+    assert msgspec.json.decode(capsys.readouterr().out, type=Evaluation) == record
+
+
+def test_terminal_shows_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    record = comparison([scored(seed=i, name=f"[bold]{i}") for i in range(2)])
+    pages.show_comparison(record, as_json=True)
+    assert msgspec.json.decode(capsys.readouterr().out, type=Comparison) == record
+    pages.show_comparison(record)
+    assert "[bold]1" in capsys.readouterr().out
