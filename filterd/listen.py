@@ -1,0 +1,168 @@
+"""Where a service listens: an address as text, and the socket behind it.
+
+    unix:/run/filterd/spamd.sock   with an explicit file mode; a dead socket in its place is replaced
+    tcp:127.0.0.1:783, tcp:[::1]:783
+    systemd:spamd                  from a .socket unit with FileDescriptorName=spamd (sd_listen_fds(3))
+
+Sockets of systemd stay systemd's: their files are neither made nor removed here.
+"""
+
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from filterd.errors import ConfigError
+
+FIRST_PASSED_FD = 3  # sd_listen_fds(3)
+BACKLOG = 512  # connections that wait for accept; the kernel's somaxconn bounds it further
+# sun_path has 108 bytes on Linux and 104 on BSD, the closing NUL included (unix(7)).
+MAX_UNIX_PATH_BYTES = 103
+
+_TCP = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A unix socket by its path."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A TCP address; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """The socket that systemd passes under a name."""
+
+    name: str
+
+
+Address = Unix | Tcp | Systemd
+
+
+def parse_address(text: str) -> Address:
+    """An address from a configuration's `listen`. Raises ConfigError."""
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("/") and "\0" not in rest:
+        if len(os.fsencode(rest)) > MAX_UNIX_PATH_BYTES:
+            raise ConfigError(f"{text}: a socket's path has {MAX_UNIX_PATH_BYTES} bytes at most; shorten it")
+        return Unix(Path(rest))
+    if kind == "tcp" and (match := _TCP.fullmatch(rest)) and int(match["port"]) < 1 << 16:
+        return Tcp(match["six"] or match["host"], int(match["port"]))
+    if kind == "systemd" and rest and ":" not in rest:
+        return Systemd(rest)
+    raise ConfigError(
+        f"{text!r} is no address; write unix:/absolute/path, tcp:127.0.0.1:783, tcp:[::1]:783 or systemd:name"
+    )
+
+
+def open_socket(text: str, *, mode: int = 0o660) -> socket.socket:
+    """A listening, non-blocking socket for an address. Raises ConfigError.
+
+    mode: permissions of a unix socket's file, set before anyone can connect.
+    """
+    match parse_address(text):
+        case Unix(path):
+            return _bind_unix(path, mode)
+        case Tcp(host, port):
+            return _bind_tcp(host, port, text)
+        case Systemd(name):
+            return _passed(name)
+
+
+def is_unix(text: str) -> bool:
+    """Whether only programs of this machine that a file's mode lets in can be at the other end."""
+    match parse_address(text):
+        case Unix():
+            return True
+        case Tcp():
+            return False
+        case Systemd(name):
+            with _passed(name) as sock:
+                return sock.family == socket.AF_UNIX
+
+
+def _bind_unix(path: Path, mode: int) -> socket.socket:
+    _clear(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(mode)  # before listen(): until then connecting is refused whatever the mode
+        return _listening(sock)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"unix:{path}: {error.strerror}; is its folder there and writable?") from error
+
+
+def _clear(path: Path) -> None:
+    """Remove what a daemon that died has left; refuse to touch anything else."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(f"unix:{path}: there is a file of this name that is no socket; remove it")
+        if _answers(path):
+            raise ConfigError(f"unix:{path}: another process listens there; stop it or choose another path")
+        path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"unix:{path}: {error.strerror}; remove it or choose another path") from error
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # its backlog is full, so it is somebody's
+            return True
+    return True
+
+
+def _bind_tcp(host: str, port: int, name: str) -> socket.socket:
+    sock: socket.socket | None = None
+    try:
+        # Of a name with several addresses the first; list both where both are wanted.
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        return _listening(sock)
+    except OSError as error:
+        if sock:
+            sock.close()
+        raise ConfigError(f"{name}: {error.strerror}; choose another address or port") from error
+
+
+def _listening(sock: socket.socket) -> socket.socket:
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _passed(name: str) -> socket.socket:
+    """A duplicate of the socket that systemd handed over under a name. Raises ConfigError."""
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or name not in names:
+        raise ConfigError(
+            f"systemd:{name}: systemd handed over no socket of this name; "
+            f"start the .socket unit with FileDescriptorName={name}"
+        )
+    try:
+        sock = socket.socket(fileno=os.dup(FIRST_PASSED_FD + names.index(name)))
+    except OSError as error:
+        raise ConfigError(f"systemd:{name}: {error.strerror}; is it a stream socket?") from error
+    sock.setblocking(False)
+    return sock

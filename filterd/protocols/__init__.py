@@ -1,0 +1,1 @@
+"""What filterd speaks by itself; everything else is a plugin."""
