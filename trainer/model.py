@@ -31,7 +31,7 @@ PRESETS = {
     "gpt2-medium": Architecture(VOCABULARY, context=1024, width=1024, layers=24, heads=16),
     "gpt2-large": Architecture(VOCABULARY, context=1024, width=1280, layers=36, heads=20),
     "gpt2-xl": Architecture(VOCABULARY, context=1024, width=1600, layers=48, heads=25),
-    "filterd-mini": Architecture(VOCABULARY, context=512, width=256, layers=6, heads=4),
+    "filterd-mini": Architecture(VOCABULARY, context=512, width=128, layers=4, heads=4),
 }
 
 EPSILON = 1e-5  # of every LayerNorm
