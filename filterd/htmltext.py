@@ -20,8 +20,9 @@ __all__ = ["Visible", "visible"]
 
 MAX_AS_IS: Final = 20_000  # characters; as many attributes as that holds in one tag cost Lexbor 0.1 s
 MAX_TAGS: Final = 8_000  # the largest of 6,046 SpamAssassin mails has 2,306
-MAX_WORK: Final = 250_000  # tags times open elements, which bounds the nodes a parser clones to 0.2 s
-MAX_OPEN: Final = 500  # documents with fewer tags than this are within MAX_WORK however they nest
+MAX_OPEN: Final = 1_000  # elements open at once; Lexbor takes 0.01 s for as many nested div
+MAX_CLONES: Final = 60_000  # tags times formatting elements open: HTML has each paragraph repeat them all
+MAX_NODES: Final = 30_000  # of the tree; with the clones, which cost 3 us each
 MAX_SHEET: Final = 65_536  # characters of <style> that are read
 MAX_RULES: Final = 200  # rules of <style> that hide something
 MAX_STYLE: Final = 2_000  # characters of one element's own style
@@ -58,10 +59,13 @@ _TOKEN = re.compile(
     r"|<[!?/][^>]*+>?|<",
     re.DOTALL | re.IGNORECASE,
 )
+# What a paragraph takes over from the one before it (HTML 13.2.4.3).
+_FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
 _TELLING = _words("style class id hidden color bgcolor background text href")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _MARKUP = re.compile(
-    r"<!--.*?-->|<(script|style|title)\b.*?</\1\s*>|<[a-zA-Z/!?][^>]*>?", re.DOTALL | re.IGNORECASE
+    r"<!--.*?(?:-->|\Z)|<(script|style|title)\b.*?(?:</\1\s*>|\Z)|<[a-zA-Z/!?][^>]*>?",
+    re.DOTALL | re.IGNORECASE,
 )
 _MAY_HIDE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0", re.IGNORECASE)
 
@@ -78,23 +82,33 @@ class Visible:
     whole: bool = True
 
 
+@lru_cache(maxsize=4)  # the readings of an ambiguous mail share their HTML parts
 def visible(html: str, quick: bool = False) -> Visible:
     """Read an HTML document or fragment; `quick` only strips its tags. Never raises."""
-    if len(html) > MAX_AS_IS:
-        html = _rewritten(html)
-    if quick or not _is_simple(html):
-        return Visible(_without_tags(html), hidden=bool(_MAY_HIDE.search(html)), whole=False)
+    if not quick and html.count("<") <= MAX_TAGS:
+        simple = html if len(html) <= MAX_AS_IS else _rewritten(html)
+        if _is_simple(simple) and (seen := _rendered(simple)):
+            return seen
+    return Visible(_without_tags(html), hidden=bool(_MAY_HIDE.search(html)), whole=False)
+
+
+def _rendered(html: str) -> Visible | None:
+    """What a browser would show, None where the tree grew too large to walk."""
     tree = LexborHTMLParser(html)
     if tree.body is None:
         return Visible("")
     walk = _Walk(_Sheet(tree))
-    return Visible("".join(walk.texts(tree.body)), walk.hidden)
+    text = "".join(walk.texts(tree.body))
+    return Visible(text, walk.hidden) if walk.nodes <= MAX_NODES else None
 
 
 def _is_simple(html: str) -> bool:
-    """Whether Lexbor will be quick: few tags, few elements open at once."""
+    """Whether Lexbor will be quick: few elements open at once, few of which it would clone."""
     tags = html.count("<")
-    return tags <= MAX_OPEN or (tags <= MAX_TAGS and tags * _most_open(html) <= MAX_WORK)
+    if tags * tags <= MAX_CLONES:
+        return True
+    formatting, others = _most_open(html)
+    return others <= MAX_OPEN and tags * formatting <= MAX_CLONES
 
 
 def _rewritten(html: str) -> str:
@@ -123,22 +137,23 @@ def _quoted(value: str) -> str:
     return value[:MAX_STYLE].replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _most_open(html: str) -> int:
-    """Upper bound of the elements open at once, end tags counted only for what they can close."""
+def _most_open(html: str) -> tuple[int, int]:
+    """Upper bounds of the formatting elements and of the others open at once.
+
+    An end tag counts only where it has something to close.
+    """
     counts: Counter[str] = Counter()
-    now = most = 0
+    now, most = [0, 0], [0, 0]
     for tag in _TAG.finditer(html):
         name = tag[2].lower()
-        if name in _NEVER_OPEN:
+        if name in _NEVER_OPEN or (tag[1] and not counts[name]):
             continue
-        if not tag[1]:
-            counts[name] += 1
-            now += 1
-            most = max(most, now)
-        elif counts[name]:
-            counts[name] -= 1
-            now -= 1
-    return most
+        step = -1 if tag[1] else 1
+        kind = name not in _FORMATTING
+        counts[name] += step
+        now[kind] += step
+        most[kind] = max(most[kind], now[kind])
+    return most[False], most[True]
 
 
 def _without_tags(html: str) -> str:
@@ -165,6 +180,7 @@ class _Walk:
 
     def __init__(self, sheet: "_Sheet") -> None:
         self.hidden = False
+        self.nodes = 0
         self._sheet = sheet
 
     def texts(self, body: LexborNode) -> Iterator[str]:
@@ -176,6 +192,9 @@ class _Walk:
             if not isinstance(node, LexborNode):
                 yield node or ""
                 continue
+            self.nodes += 1
+            if self.nodes > MAX_NODES:
+                return
             stack.append((node.next, look))
             tag = node.tag or ""
             if tag == "-text":

@@ -25,6 +25,8 @@ MAX_HEAD: Final = 131_072  # bytes of one part's headers; Postfix accepts 102,40
 MAX_VALUE: Final = 8_192  # bytes of one Content-* header
 MAX_SUBJECT: Final = 4_096  # bytes of a Subject before decoding
 MAX_ATTACHMENTS: Final = 10  # facts about attachments
+MAX_UUENCODED: Final = 50  # files within one text; more are no files
+MAX_LINES: Final = 20_000  # lines of one mail that begin like a boundary; real ones have two a part
 MAX_PADDINGS: Final = 10_000  # "=" runs within one base64 part; an encoder writes one
 
 # RFC 5322 2.2 with its folding; no blank before the colon except where MIME clients accept one.
@@ -157,6 +159,7 @@ class _Walk:
         self._reading = reading
         self._parts = MAX_PARTS
         self._bytes = MAX_TEXT_BYTES
+        self._lines = MAX_LINES
         self._html_parts = MAX_HTML_PARTS
 
     def head(self, start: int, end: int) -> tuple[_Head, int]:
@@ -263,7 +266,8 @@ class _Walk:
         delimiter, opened = b"--" + boundary, -1
         spans: list[tuple[int, int]] = []
         at = start if self._raw.startswith(delimiter, start) else self._next(delimiter, start, end)
-        while 0 <= at < end and len(spans) < MAX_PARTS:
+        while 0 <= at < end and len(spans) < MAX_PARTS and self._lines > 0:
+            self._lines -= 1
             after = at + len(delimiter)
             line = self._raw.find(b"\n", after, end)
             rest = self._raw[after : min(after + 64, line if line >= 0 else end)].rstrip()
@@ -285,7 +289,7 @@ class _Walk:
     def _plain(self, head: _Head, start: int, end: int) -> _Shown:
         content = self._content(head, start, end)
         if b"begin " in content:
-            content = _UUENCODED.sub(self._uuencoded, content)
+            content = _UUENCODED.sub(self._uuencoded, content, MAX_UUENCODED)
         self.saw_plain = True
         return _Shown(decode(content, head.parameters.get("charset", b"")), plain=True)
 
@@ -347,8 +351,9 @@ def decode(content: bytes, charset: bytes = b"") -> str:
     if not codec or codec in _VAGUE:
         try:
             return content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            codec = "utf_8" if codec == "utf_8" else "cp1252"
+        except UnicodeDecodeError as error:
+            cut_off = error.reason == "unexpected end of data"
+            codec = "utf_8" if codec == "utf_8" or cut_off else "cp1252"
     try:
         return content.decode(codec, "replace")
     except (UnicodeError, LookupError):  # a codec that refuses its input whole, or one this Python lacks

@@ -5,13 +5,13 @@ give the same one. What is in a canonical text, and why, is in docs/text.md.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
 from filterd import mime
 from filterd.api import Kind, Message
-from filterd.unicode import cut, normalise
+from filterd.unicode import normalise
 
 __all__ = ["GTUBE", "TEXT_FORMAT", "Text", "detect", "of_sms", "read", "windows"]
 
@@ -32,7 +32,7 @@ _WELL_KNOWN = re.compile(
 _BOM = b"\xef\xbb\xbf"
 # These three begin with a newline, which a search skips to.
 _BLOB = re.compile(
-    r"\n([A-Za-z0-9+/=]{20})[A-Za-z0-9+/=]{40,}(?:\n[A-Za-z0-9+/=]{60,})++(?:\n[A-Za-z0-9+/=]+$)?"
+    r"\n([A-Za-z0-9+/=]{20})[A-Za-z0-9+/=]{40,}(?:\n[A-Za-z0-9+/=]{60,})++(?:\n[A-Za-z0-9+/=]++(?=\n|\Z))?"
 )
 _QUOTE = re.compile(r"\n[ \t]*+(?:[>|][ \t]*+)++")
 # A newline after so long a line, before more of the sentence, is an editor's wrap and no paragraph's end.
@@ -100,24 +100,26 @@ def _readings(raw: bytes) -> tuple[Text, ...]:
     if b"\n" not in raw[: mime.MAX_HEAD] and b"\r" in raw:
         raw = raw.replace(b"\r", b"\n")
     first = mime.parse(raw)
-    found = {text.canonical: text for text in [_of_mail(first)]}
-    if first.doubts:
-        for header, parameter in list(product((False, True), repeat=2))[1:MAX_READINGS]:
-            if header <= ("header" in first.doubts) or parameter:
-                text = _of_mail(mime.parse(raw, mime.Reading(header, parameter)), "ambiguous")
-                found.setdefault(text.canonical, text)
-    return tuple(found.values())
+    if not first.doubts:
+        return (_of_mail(first),)
+    orders = list(product((False, True), repeat=2))[:MAX_READINGS]
+    found: dict[str, Text] = {}
+    for order in orders:
+        text = _of_mail(mime.parse(raw, mime.Reading(*order)))
+        found.setdefault(text.canonical, text)
+    if len(found) == 1:
+        return tuple(found.values())
+    return tuple(replace(text, facts=(*text.facts, "ambiguous")) for text in found.values())
 
 
-def _of_mail(mail: mime.Mail, *facts: str) -> Text:
+def _of_mail(mail: mime.Mail) -> Text:
     """The canonical text of one reading of a mail."""
     whole = mail.text
     if GTUBE in whole or GTUBE in mail.subject:
-        facts = (*facts, "gtube")
-    if len(whole) > 4 * MAX_BODY:
-        facts, whole = (*facts, "truncated"), cut(whole, 4 * MAX_BODY)
+        mail.note("gtube")
+    if len(whole) > MAX_BODY:
+        mail.note("truncated")
     body = _QUOTE.sub("\n> ", "\n" + whole.replace("\r", ""))
     body = _WRAP.sub(" ", _BLOB.sub(r"\n\1", body))
-    text = normalise(body, MAX_BODY)
-    noted = tuple(dict.fromkeys((*mail.facts, *facts)))
-    return Text(Kind.MAIL, normalise(mail.subject, MAX_SUBJECT).replace("\n", " "), text, noted)
+    subject = normalise(mail.subject, MAX_SUBJECT).replace("\n", " ")
+    return Text(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts))
