@@ -352,7 +352,8 @@ def decode(content: bytes, charset: bytes = b"") -> str:
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            cut_off = error.reason == "unexpected end of data"
+            # Cut within a character; a Latin-1 text that ends in an accent has no UTF-8 before it.
+            cut_off = error.reason == "unexpected end of data" and not content[: error.start].isascii()
             codec = "utf_8" if codec == "utf_8" or cut_off else "cp1252"
     try:
         return content.decode(codec, "replace")

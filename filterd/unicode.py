@@ -89,7 +89,10 @@ def normalise(text: str, limit: int) -> str:
     """The text in its plainest spelling, at most `limit` characters; of a longer one its head and tail."""
     if len(text) <= limit and _is_plain(text):
         return text
-    text = cut(_blanks(_without_invisible(text)), limit)
+    text = _without_invisible(text)
+    if _MAY_BE_SPACED.search(text):
+        text = _SPACED.sub(_close_up, text)  # while two blanks still tell where a word ends
+    text = cut(_blanks(text), limit)
     for _ in range(MAX_PASSES):
         before = text
         if not text.isascii():
