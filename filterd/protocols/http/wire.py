@@ -61,6 +61,7 @@ class VerdictBody(msgspec.Struct):
     tests: tuple[str, ...]
     classes: dict[str, float]
     available: bool
+    subject: str
 
 
 def decode(
@@ -97,6 +98,7 @@ def verdict(found: Verdict, name: str) -> VerdictBody:
         tests=found.tests,
         classes={name: round(p, 6) for name, p in found.classes.items()},
         available=found.available,
+        subject=found.subject,
     )
 
 

@@ -1,0 +1,119 @@
+"""Asking a running daemon, over its unix socket, with nothing but the standard library's socket and json.
+
+`filterd check` in a pipe runs once a mail: what it imports is what it costs. So this is HTTP/1.1 by hand
+(RFC 9112), one request a connection, and only as much of it as our own daemon speaks.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.errors import FilterdError, LearningClosed, ModelUnavailable, Overloaded
+
+SOCKET = "/run/filterd/http.sock"
+CONNECT_TIMEOUT_S = 0.5  # a local daemon that does not accept by then is not serving
+ANSWER_TIMEOUT_S = 30.0  # longer than the daemon's own deadline for a message
+MAX_ANSWER_BYTES = 64 << 20  # 10,000 verdicts are 3 MB
+
+_ERRORS: dict[int, type[FilterdError]] = {403: LearningClosed, 429: Overloaded, 503: ModelUnavailable}
+
+
+def socket_path() -> str | None:
+    """The daemon's socket if there is one: FILTERD_SOCKET, else the usual place. "" there turns it off."""
+    path = os.environ.get("FILTERD_SOCKET", SOCKET)
+    return path if path and os.path.exists(path) else None  # noqa: PTH110 (pathlib costs 10 ms to import)
+
+
+class Daemon:
+    """A daemon's socket. Every method raises ModelUnavailable where nobody answers."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def check(self, messages: Sequence[Message]) -> list[Verdict]:
+        """Verdicts in the order of the messages. Raises what the daemon said was wrong."""
+        return [_verdict(self._post("/v1/check", message, {})) for message in messages]
+
+    def learn(self, message: Message, label: Label) -> bool:
+        """Take a correction; durable once this returns."""
+        return bool(self._post("/v1/learn", message, {"label": label})["learned"])
+
+    def forget(self, message: Message) -> bool:
+        """Take a correction back."""
+        return bool(self._post("/v1/forget", message, {})["forgotten"])
+
+    def status(self) -> dict[str, Any]:
+        """What GET /v1/status says."""
+        return self._ask("GET", "/v1/status", b"")
+
+    def _post(self, path: str, message: Message, query: dict[str, str]) -> dict[str, Any]:
+        if message.kind:
+            query["kind"] = message.kind
+        if message.id:
+            query["id"] = message.id
+        return self._ask("POST", f"{path}?{urlencode(query)}", message.raw)
+
+    def _ask(self, method: str, target: str, body: bytes) -> dict[str, Any]:
+        head = f"{method} {target} HTTP/1.1\r\nHost: filterd\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(CONNECT_TIMEOUT_S)
+                connection.connect(self._path)
+                connection.settimeout(ANSWER_TIMEOUT_S)
+                connection.sendall(head.encode("ascii") + body)
+                answer = _receive(connection)
+        except OSError as error:
+            raise ModelUnavailable(f"{self._path}: {error}; is filterd serve running?") from error
+        return _parse(self._path, answer)
+
+
+def _receive(connection: socket.socket) -> bytes:
+    parts, size = [], 0
+    while part := connection.recv(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise OSError("the answer is too long")
+    return b"".join(parts)
+
+
+def _parse(path: str, answer: bytes) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    try:
+        status = int(head.split(b" ", 2)[1])
+        content = json.loads(_unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body)
+    except (IndexError, ValueError) as error:
+        raise ModelUnavailable(f"{path}: that is not filterd's answer; what listens there?") from error
+    if status != 200:
+        raise _ERRORS.get(status, FilterdError)(str(content.get("error", f"status {status}")))
+    return dict(content)
+
+
+def _unchunked(body: bytes) -> bytes:
+    """A chunked body in one piece, RFC 9112 7.1."""
+    parts = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size.split(b";")[0], 16)
+        parts.append(body[:length])
+        body = body[length + 2 :]
+    return b"".join(parts)
+
+
+def _verdict(said: dict[str, Any]) -> Verdict:
+    return Verdict(
+        label=Label(said["label"]),
+        probability=said["probability"],
+        points=said["points"],
+        kind=Kind(said["kind"]),
+        model=said["model"],
+        tests=tuple(said["tests"]),
+        classes=said["classes"],
+        available=said["available"],
+        subject=said["subject"],
+        seconds=said["ms"] / 1000,
+    )
