@@ -20,6 +20,55 @@ app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
 
+@data.command("fetch")
+def data_fetch(
+    out: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path("data"),
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The zip, the file or their folder, instead of a download.")
+    ] = None,
+    url: Annotated[str, typer.Option(help="Another place to download the zip from.")] = "",
+) -> None:
+    """Get the UCI SMS Spam Collection, check its hash and unpack it."""
+    from rich.console import Console
+
+    from trainer import fetch, prepare
+
+    with prepare.progress(Console(stderr=True)) as report:
+        file = fetch.fetch(out, report, source, url or fetch.URL)
+    typer.echo(f"{file}  sha256 {fetch.SHA256}")
+
+
+@data.command("prepare")
+def data_prepare(
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="PATH or NAME=PATH; repeatable. By default data.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="grouped (ours) or lecture.")] = "grouped",
+    form: Annotated[
+        str, typer.Option("--format", help="auto, csv, tsv, jsonl, mails, mbox or maildir.")
+    ] = "auto",
+    label_column: Annotated[str, typer.Option(help="Of a table; a usual name is found by itself.")] = "",
+    text_column: Annotated[str, typer.Option(help="The same for the text.")] = "",
+    kind: Annotated[str, typer.Option(help="auto, mail or sms.")] = "auto",
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", help="OLD=NEW for a folder, file or value; repeatable.")
+    ] = None,
+    ham: Annotated[list[str] | None, typer.Option(help="A label that counts as ham; repeatable.")] = None,
+) -> None:
+    """Split labelled messages into train, validation and test, and say what leaks."""
+    from rich.console import Console
+
+    from trainer import prepare
+
+    request = prepare.Request(
+        *(inputs or ["data"], out, recipe, form, label_column, text_column, kind), labels or (), ham or ()
+    )
+    with prepare.progress(Console(stderr=True)) as report:
+        dataset, losses = prepare.prepare(request, report)
+    prepare.show(Console(highlight=False), dataset, losses)
+
+
 @weights.command("fetch")
 def weights_fetch(
     size: Annotated[str, typer.Argument(help="gpt2, gpt2-medium, gpt2-large or gpt2-xl.")] = "gpt2",
@@ -56,9 +105,7 @@ def train_command(
     recipe_name: Annotated[
         str, typer.Option("--recipe", help="lecture, gpt2, mini or a YAML file.")
     ] = "mini",
-    base: Annotated[
-        str | None, typer.Option(help="gpt2 …, filterd-mini, or weights, a run, a bundle.")
-    ] = None,
+    base: Annotated[str | None, typer.Option(help="gpt2, filterd-mini, or a folder.")] = None,
     strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks or all.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,

@@ -25,6 +25,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         takes the text as it stands in the file and shuffles as the lecture's DataLoader does; `filterd` pads
         a batch to its own longest, reads the last real token and takes filterd's canonical text.
     max_tokens: longer messages are cut here; 0: at the longest training message, or the model's context.
+    windows: of a longer message, so many windows of max_tokens are trained on, each as a message.
     balance: equal shares of an epoch for each `label`, or for each `kind` and label (mail, SMS).
     epochs, batch_size: passes over the training part, and messages a step.
     learning_rate, weight_decay: AdamW's; decay_vectors says whether biases and norms decay as well.
@@ -41,6 +42,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strategy: Strategy = "all"
     way: Literal["lecture", "filterd"] = "filterd"
     max_tokens: int = 0
+    windows: int = 1
     balance: Balance = "label"
     epochs: int = 5
     batch_size: int = 32
@@ -57,7 +59,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
+        for name in ("epochs", "batch_size", "learning_rate", "windows"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} has to be positive")
         for name in ("max_tokens", "weight_decay", "clip_norm", "eval_freq", "eval_iter", "patience"):

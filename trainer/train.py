@@ -34,7 +34,11 @@ CONFIG = "config.json"
 LOG = "log.jsonl"
 MODEL = "model.safetensors"
 
+# Batches of training that the figures before training are taken from, where the recipe names no number.
+BASELINE_BATCHES = 5
+
 Tensors = dict[str, Tensor]
+Figures = tuple[float, float]  # loss in nats, accuracy
 
 
 class Interrupted(FilterdError):
@@ -85,7 +89,7 @@ class Progress:
         self.running_hits += hits
         self.running_seen += messages
 
-    def running(self) -> tuple[float, float]:
+    def running(self) -> Figures:
         """Mean loss and accuracy of the training messages since the last evaluation."""
         seen = max(self.running_seen, 1)
         return self.running_loss / seen, self.running_hits / seen
@@ -109,10 +113,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """Figures of a part before training."""
+
+    part: str
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run consists of: the model, the data, the recipe, and where its state is kept.
 
     first: the block whose input the parts' rows are; None where they are token ids.
+    test: looked at once, before training, and only where the lecture does.
     """
 
     model: SpamClassifier
@@ -121,6 +135,7 @@ class Plan:
     recipe: Recipe
     first: int | None
     folder: Path
+    test: Part | None = None
 
     def orders(self) -> tuple[Order, Order]:
         """Draws of the training and of the validation batches."""
@@ -147,7 +162,7 @@ def logits(plan: Plan, part: Part, batch: Batch) -> Tensor:
     return out.float()
 
 
-def measure(plan: Plan, part: Part, chosen: list[Batch]) -> tuple[float, float]:
+def measure(plan: Plan, part: Part, chosen: list[Batch]) -> Figures:
     """Mean loss in nats and accuracy over the messages of some batches."""
     plan.model.eval()
     loss, hits, seen = 0.0, 0, 0
@@ -213,13 +228,40 @@ class Fit:
         self.state.seconds += time.perf_counter() - started
         return loss.item()
 
+    def baseline(self) -> list[Baseline]:
+        """Measure and log where training begins: accuracy on 10 batches and loss on 5, as the lecture does.
+
+        Without eval_iter it is all of validation, and as much of training as accuracy takes.
+        """
+        plan, few = self.plan, self.plan.recipe.eval_iter
+        looks = [("training", plan.train, self.train_order, few or BASELINE_BATCHES)]
+        looks.append(("validation", plan.validation, self.validation_order, few or len(plan.validation)))
+        if plan.test is not None:
+            order = batches.in_sequence(len(plan.test), plan.recipe.batch_size)
+            looks.append(("test", plan.test, order, few or len(plan.test)))
+        accuracies = [measure(plan, part, order()[: 2 * count])[1] for _, part, order, count in looks]
+        losses = [measure(plan, part, order()[:count])[0] for _, part, order, count in looks]
+        train, validation = list(zip(losses, accuracies, strict=True))[:2]
+        self._log(self._row(train, validation))
+        return [Baseline(*of) for of in zip((look[0] for look in looks), losses, accuracies, strict=True)]
+
     def evaluate(self, epoch_end: bool = False) -> Evaluation:
         """Measure, log, keep the best, and write a checkpoint."""
         state, plan = self.state, self.plan
         few = plan.recipe.eval_iter
         train = measure(plan, plan.train, self.train_order()[:few]) if few else state.running()
         validation = measure(plan, plan.validation, self.validation_order()[: few or None])
-        row = Evaluation(
+        row = self._row(train, validation, epoch_end=epoch_end, best=validation[0] < state.best_loss)
+        self._keep(row)
+        self._log(row)
+        self.save()
+        return row
+
+    def _row(
+        self, train: Figures, validation: Figures, *, epoch_end: bool = False, best: bool = False
+    ) -> Evaluation:
+        state = self.state
+        return Evaluation(
             step=state.step,
             epoch=state.epoch,
             seen=state.seen,
@@ -227,19 +269,18 @@ class Fit:
             train_accuracy=train[1],
             validation_loss=validation[0],
             validation_accuracy=validation[1],
-            learning_rate=rate(plan.recipe, state.step - 1, self.steps),
+            learning_rate=rate(self.plan.recipe, max(0, state.step - 1), self.steps),
             seconds=state.seconds,
             epoch_end=epoch_end,
-            best=validation[0] < state.best_loss,
+            best=best,
         )
-        self._keep(row)
-        with (plan.folder / LOG).open("a", encoding="utf-8") as log:
+
+    def _log(self, row: Evaluation) -> None:
+        self.state.rows += 1
+        with (self.plan.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(row)) + "\n")
-        self.save()
-        return row
 
     def _keep(self, row: Evaluation) -> None:
-        self.state.rows += 1
         self.state.running_loss, self.state.running_hits, self.state.running_seen = 0.0, 0, 0
         self.state.worse = 0 if row.best else self.state.worse + 1
         if row.best:

@@ -1,0 +1,307 @@
+"""A run folder, from what the command line says: data, weights and recipe in, a trained classifier out.
+
+config.json is written first and holds all that a repetition needs; `resume` reads nothing else but the data
+and the base it names, and refuses where either has changed since.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import torch
+from torch import Tensor
+
+from filterd import bundle, text
+from filterd.api import Kind
+from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
+from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
+from trainer import checkpoint, device, features, weights
+from trainer.batches import Rows
+from trainer.model import (
+    GPT2,
+    PRESETS,
+    SpamClassifier,
+    freeze,
+    from_safetensors,
+    frozen_blocks,
+    read_header,
+    to_safetensors,
+)
+from trainer.progress import Display
+from trainer.recipe import Recipe
+from trainer.train import CONFIG, Fit, Part, Plan, fit
+from trainer.train import MODEL as MODEL
+
+FRESH = "filterd-mini"  # the one base whose name needs no weights: it is drawn by the seed
+VERSIONED = ("filterd", "torch", "tiktoken", "numpy", "pandas")
+
+
+class Labelled(Protocol):
+    """What training needs of a data set (`trainer.corpus.Dataset`).
+
+    A split is a table whose columns Label, Text and Kind are as long as each other.
+    """
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Class names by index."""
+
+    @property
+    def ham(self) -> Sequence[str]:
+        """Those of them that count as ham."""
+
+    def split(self, name: str) -> Any:
+        """`train`, `validation` or `test`."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`config.json`: what a run was made from.
+
+    data_sha256: of the texts and labels of training and validation, in order; base_sha256: of the weights
+    that training began with. max_tokens: where messages are cut. ham: the labels that count as ham.
+    """
+
+    recipe: Recipe
+    seed: int
+    data: str
+    data_sha256: str
+    base_sha256: str
+    labels: tuple[str, ...]
+    ham: tuple[str, ...]
+    architecture: bundle.Architecture
+    max_tokens: int
+    text_format: int
+    device: str
+    precision: str
+    threads: int
+    versions: dict[str, str]
+
+
+def read_config(folder: Path) -> Config:
+    """A run's config.json. Raises NotFound and BadInput."""
+    file = folder / CONFIG
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Config)
+    except OSError as error:
+        raise NotFound(f"{file}: {error.strerror}; name the folder of a run") from error
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{file}: not a run's configuration of this version ({error})") from error
+
+
+def train(
+    data: Labelled,
+    source: Path,
+    folder: Path,
+    recipe: Recipe,
+    *,
+    seed: int = 123,
+    on: str = "auto",
+    resume: bool = False,
+) -> Config:
+    """Train and leave a run folder. source: where the data are from, for the record.
+
+    resume: go on from the folder's checkpoint, which has to be of the same data, base and recipe.
+    Raises the errors of what it reads and writes, and Interrupted.
+    """
+    _claim(folder, resume)
+    target = device.choose(on)
+    model = begin(recipe.base, tuple(data.labels), seed)
+    tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
+    parts, length = encode(data, recipe, tokenizer, model.gpt.architecture.context)
+    config = Config(
+        recipe=recipe,
+        seed=seed,
+        data=str(source.resolve()),
+        data_sha256=_fingerprint(data),
+        base_sha256=_sha256(model.state_dict()),
+        labels=tuple(data.labels),
+        ham=tuple(data.ham),
+        architecture=model.gpt.architecture,
+        max_tokens=length,
+        text_format=text.TEXT_FORMAT,
+        device=target.type,
+        precision=device.precision(target),
+        threads=torch.get_num_threads(),
+        versions={"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
+    )
+    _record(folder, config, resume)
+    plan = _plan(model.to(target), parts, recipe, folder)
+    run = _fit(plan, seed, config)
+    to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
+    return config
+
+
+def _fit(plan: Plan, seed: int, config: Config) -> Fit:
+    torch.manual_seed(seed)
+    run = Fit(plan)
+    with Display(run, lecture=plan.recipe.way == "lecture") as display:
+        display.say(f"{_described(run, plan)} on {config.device} in {config.precision}")
+        if run.state.rows == 0:
+            display.before(run.baseline())
+            torch.manual_seed(seed)
+        fit(run, display.evaluation, display.step)
+    return run
+
+
+def _described(run: Fit, plan: Plan) -> str:
+    trained, total = (
+        sum(p.numel() for p in some) / 1e6 for some in (run.trained.values(), plan.model.parameters())
+    )
+    return (
+        f"{len(plan.train):,} messages, {len(plan.validation):,} for validation; "
+        f"{trained:.1f} of {total:.1f} million parameters train, {run.steps:,} steps"
+    )
+
+
+def _claim(folder: Path, resume: bool) -> None:
+    if resume and not (folder / CONFIG).exists():
+        raise NotFound(f"{folder}: no run to resume; start it without --resume")
+    if not resume and (folder / CONFIG).exists():
+        raise ConfigError(f"{folder}: holds a run already; add --resume, or choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(f"{folder}: {error.strerror}; choose another --out") from error
+
+
+def _record(folder: Path, config: Config, resume: bool) -> None:
+    if not resume:
+        checkpoint.write_text(
+            folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1).decode() + "\n"
+        )
+        return
+    before = read_config(folder)
+    for name in ("recipe", "seed", "data_sha256", "base_sha256", "labels", "max_tokens", "text_format"):
+        if getattr(before, name) != getattr(config, name):
+            raise ConfigError(f"{folder}: {name} is no longer what the run began with; start a new one")
+
+
+# ---- Messages to rows ------------------------------------------------------------------------------------
+
+
+def encode(data: Labelled, recipe: Recipe, tokenizer: Tokenizer, context: int) -> tuple[dict[str, Part], int]:
+    """The splits as token ids, and the length in tokens at which messages are cut.
+
+    The lecture's way pads every message up to that length here, so that its last position is the one the
+    lecture's classifier reads. Raises BadInput for an empty split or an unknown label.
+    """
+    names = ["train", "validation"] + (["test"] if recipe.way == "lecture" else [])
+    ids = {name: [tokenizer.encode(t) for t in _texts(data.split(name), recipe)] for name in names}
+    longest = max((len(row) for row in ids["train"]), default=0)
+    length = min(recipe.max_tokens or longest, context)
+    return {name: _part(data, name, ids[name], recipe, length) for name in names}, length
+
+
+def _part(data: Labelled, name: str, ids: list[list[int]], recipe: Recipe, length: int) -> Part:
+    if not ids:
+        raise BadInput(f"split {name}: holds no message; prepare the data again")
+    frame = data.split(name)
+    rows: list[list[int]] = []
+    targets: list[int] = []
+    groups: list[str] = []
+    for row, target, kind in zip(ids, classes(frame["Label"], data.labels), frame["Kind"], strict=True):
+        for cut in _cut(row, recipe, length):
+            rows.append(cut)
+            targets.append(target)
+            groups.append(_group(recipe, target, str(kind)))
+    return Part(Rows.of(rows), torch.tensor(targets), groups)
+
+
+def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
+    if recipe.way == "lecture":
+        return [ids[:length] + [END_OF_TEXT_ID] * (length - len(ids))]
+    return text.windows(ids or [END_OF_TEXT_ID], length, recipe.windows)
+
+
+def _group(recipe: Recipe, target: int, kind: str) -> str:
+    return {"none": "", "label": f"{target}", "kind": f"{kind} {target}"}[recipe.balance]
+
+
+def _texts(frame: Any, recipe: Recipe) -> Iterable[str]:
+    """A mail's text is canonical since it came into the corpus; an SMS is kept as it was sent."""
+    if recipe.way == "lecture":
+        return [str(t) for t in frame["Text"]]
+    return [
+        text.of_sms(str(t)).canonical if kind == Kind.SMS else str(t)
+        for t, kind in zip(frame["Text"], frame["Kind"], strict=True)
+    ]
+
+
+def classes(column: Iterable[Any], labels: Sequence[str]) -> list[int]:
+    """Positions of a column of labels, which holds their names or those positions. Raises BadInput."""
+    index: dict[Any, int] = {name: i for i, name in enumerate(labels)} | {i: i for i in range(len(labels))}
+    try:
+        return [index[value] for value in column]
+    except KeyError as error:
+        raise BadInput(f"label {error.args[0]!r} is none of {', '.join(labels)}; prepare the data") from error
+
+
+# ---- Weights ---------------------------------------------------------------------------------------------
+
+
+def begin(base: str, labels: tuple[str, ...], seed: int) -> SpamClassifier:
+    """The classifier that training begins with: the base's blocks, and its head where its labels are ours.
+
+    A new head is drawn right after the seed, as in the lecture. Raises NotFound and BadInput.
+    """
+    torch.manual_seed(seed)
+    if base == FRESH and not Path(base).is_dir():
+        gpt = GPT2(PRESETS[base])
+    else:
+        folder = weights.find(base)
+        gpt = weights.load(folder)
+        if _labels(folder / MODEL) == labels:
+            return from_safetensors(folder / MODEL)[0]
+    torch.manual_seed(seed)
+    return SpamClassifier(gpt, len(labels))
+
+
+def _labels(file: Path) -> tuple[str, ...]:
+    return tuple(json.loads(read_header(file).get("labels", "[]"))) if file.is_file() else ()
+
+
+def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder: Path) -> Plan:
+    freeze(model, recipe.strategy)
+    for module in model.modules():
+        if hasattr(module, "dropout"):
+            setattr(module, "dropout", recipe.dropout)  # noqa: B010 — which type of module has one is its own affair
+    first = None if recipe.strategy == "all" else frozen_blocks(recipe.strategy, len(model.gpt.h))
+    if first is not None:
+        parts = {
+            name: replace(part, rows=features.compute(model, part.rows, first, folder))
+            for name, part in parts.items()
+        }
+    return Plan(model, parts["train"], parts["validation"], recipe, first, folder, parts.get("test"))
+
+
+# ---- For the record --------------------------------------------------------------------------------------
+
+
+def _fingerprint(data: Labelled) -> str:
+    digest = hashlib.sha256()
+    for name in ("train", "validation"):
+        frame = data.split(name)
+        for label, message in zip(classes(frame["Label"], data.labels), frame["Text"], strict=True):
+            digest.update(f"{name}\0{label}\0{message}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
