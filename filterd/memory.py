@@ -7,7 +7,8 @@ Two parts look at a message's *features*, the set of its hashed byte 4-grams, he
 - A recollection of single corrections: each feature remembers the last correction that had it, its owner.
   A message that has nearly all the features a correction owns is a copy of it. Its say is `overlap`
   (0 … 1, how much of that correction is in the message) and `label`, what the correction said. Older
-  corrections lose common features to newer ones and stay known by those that are theirs alone.
+  corrections lose common features to newer ones and stay known by those that are theirs alone; the
+  corrected message itself is recognised by a digest, whatever came after it.
 
 Fusion, in log-odds; m is the calibrated model's:
 
@@ -163,7 +164,7 @@ def fuse(model_log_odds: float, memory: Recollection) -> float:
 
 
 class Memory:
-    """Learns from corrections, one at a time and in order; 6 MB a kind, whatever it has seen."""
+    """Learns from corrections, one at a time and in order; 13 MB, half of it for each kind."""
 
     def __init__(self) -> None:
         self.weights = np.zeros(2 * TABLE, dtype=np.float32)
@@ -171,9 +172,8 @@ class Memory:
         self.owned = np.zeros(SLOTS, dtype=np.int32)  # features that a slot's correction still owns …
         self.size = np.zeros(SLOTS, dtype=np.int32)  # … of those it had
         self.label = np.zeros(SLOTS, dtype=np.int8)
-        self.counts = np.zeros(
-            (2, 2), dtype=np.int64
-        )  # corrections by kind (mail, sms) and label (ham, spam)
+        self.digest = np.zeros(SLOTS, dtype=np.uint64)  # of all of its features; 0 once corrected anew
+        self.counts = np.zeros((2, 2), dtype=np.int64)  # by kind (mail, sms) and label (ham, spam)
         self.revision = 0  # of the corrections store that this is the state of; the caller's to set
 
     @classmethod
@@ -228,8 +228,13 @@ class Memory:
         self.owned[slot] = self.size[slot] = len(found)
         self.label[slot] = 1 if spam else -1
         self.owner[found] = slot
+        digest = _feature_digest(found)
+        self.digest[self.digest == digest] = 0
+        self.digest[slot] = digest
 
     def _nearest(self, found: Features) -> tuple[float, int]:
+        if len(same := np.flatnonzero(self.digest == _feature_digest(found))):
+            return 1.0, int(self.label[same[0]])
         n = len(found)
         shared = np.bincount(self.owner[found])
         shared[0] = 0  # nobody's
@@ -278,11 +283,15 @@ class Memory:
         return memory
 
     def _arrays(self) -> list[NDArray[Any]]:
-        return [self.weights, self.owner, self.owned, self.size, self.label, self.counts]
+        return [self.weights, self.owner, self.owned, self.size, self.label, self.digest, self.counts]
 
     @staticmethod
     def _kind(found: Features) -> int:
         return int(found[0] >> BITS)
+
+
+def _feature_digest(found: Features) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(found.tobytes(), digest_size=8).digest(), "little") | 1)
 
 
 def _revision(path: Path, header: bytes, arrays: bytes) -> int:

@@ -54,16 +54,7 @@ def postgres() -> Iterator[str]:
     os.chown(folder, user.pw_uid, user.pw_gid)
     become: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid} if os.geteuid() == 0 else {}
     become |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    initdb = [
-        POSTGRES.with_name("initdb"),
-        "-D",
-        folder / "data",
-        "-A",
-        "trust",
-        "-U",
-        "filterd",
-        "--no-sync",
-    ]
+    initdb = f"{POSTGRES.with_name('initdb')} -D {folder}/data -A trust -U filterd --no-sync".split()
     subprocess.run(initdb, check=True, timeout=SOON, **become)
     settings = ["-c", "listen_addresses=", "-c", "synchronous_commit=off"]  # we have to turn it on ourselves
     with subprocess.Popen([POSTGRES, "-D", folder / "data", "-k", folder, *settings], **become) as server:

@@ -189,6 +189,13 @@ class TestMemory:
             sign = 1 if label is Label.SPAM else -1
             assert sign * fuse(-sign * CERTAIN, memory.recollect(mail(DELIVERED))) > SPAM_FROM
 
+    def test_the_message_itself_is_never_forgotten(self) -> None:
+        memory = Memory()
+        memory.learn(mail(JUDGED), Label.SPAM)
+        for i in range(20):  # take over every feature that it owned, and teach the contrary
+            memory.learn(mail(JUDGED.replace(b"anna", b"user%d" % i) + b"More.\n" * i), Label.HAM)
+        assert fuse(-CERTAIN, memory.recollect(mail(JUDGED))) > SPAM_FROM
+
     def test_kinds_do_not_meet(self) -> None:
         memory = Memory()
         memory.learn(sms(JUDGED.decode()), Label.SPAM)
