@@ -148,6 +148,7 @@ def told(*, did_set: bool = False, did_remove: bool = False) -> bytes:
 
 def failed(error: FilterdError) -> bytes:
     """An error as the one line that spamd would say it in."""
+    # No blank line after it, as in spamd: with one, `spamc -L` takes a refusal for "was already learned".
     phrase = _PHRASES.get(error.spamd_code, "Error")
     reason = _UNPRINTABLE.sub(" ", str(error))[:MAX_REASON]
     return f"SPAMD/1.0 {error.spamd_code} {phrase}: {reason}\r\n".encode("ascii")
