@@ -221,9 +221,7 @@ def fetch(size: str, folder: Path) -> Hashes:
     """
     if size not in HUB:
         raise ConfigError(f"{size!r} is not on the hub; choose one of {', '.join(HUB)}")
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import EntryNotFoundError
 
     hub = HfApi()
     try:
@@ -231,7 +229,7 @@ def fetch(size: str, folder: Path) -> Hashes:
         stated = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
         for name in (CONFIG, MERGES[1], bundle.WEIGHTS):
             hub.hf_hub_download(HUB[size], name, revision=info.sha, local_dir=folder)
-    except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
+    except Exception as error:  # requests', httpx's or httpx2's own, as the hub's version has it
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Unavailable(
             f"{HUB[size]}: the hub cannot be reached ({reason}); connect, or copy the files and use --from"
