@@ -338,7 +338,7 @@ class TestOnRealMail:
         rng = random.Random(corrections)
         spam = [raw for raw, is_spam in corpus() if is_spam]
         ham = [mail(raw) for raw, is_spam in rng.sample(corpus(), len(corpus())) if not is_spam][:2000]
-        copies, created, rounds = [], 0, max(1, 10 // corrections)
+        copies, created, rounds = [], 0, max(1, 4 // corrections)
         for _ in range(rounds):
             taken = rng.sample(spam, corrections)
             memory = Memory.rebuild((mail(raw), Label.SPAM) for raw in taken)
