@@ -152,7 +152,7 @@ def train_command(
             patience=patience,
         )
     runs.train(Dataset.load(folder), folder, out, wanted, seed=seed, on=device, resume=resume)
-    typer.echo(f"{out / runs.MODEL}")
+    typer.echo(f"{out}: trained")
 
 
 @app.command("evaluate")
