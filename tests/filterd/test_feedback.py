@@ -448,7 +448,7 @@ for k in range(8):
 
 @pytest.mark.slow
 def test_kill_9_in_a_storm_loses_nothing_answered(where: str) -> None:
-    """8 threads learn; the process is killed in the midst of it, four times; 10,000 answers in all (SQLite)."""
+    """8 threads learn; the process is killed four times in the midst of it; 10,000 answers on SQLite."""
     answered, answers = set[str](), 500 if where.startswith("postgresql") else 2_500
     for first in range(0, 40_000, 10_000):
         arguments = [sys.executable, "-c", STORM, where, str(first), str(first + 10_000)]
