@@ -89,9 +89,10 @@ def run(
     """
     if len(np.unique(train.truth)) < 2:
         raise BadInput("the training part has one class only; a comparison needs two")
+    classifier = baseline.make()
     started = time.perf_counter()
     try:
-        fitted = baseline.make().fit(train.texts, train.truth)
+        fitted = classifier.fit(train.texts, train.truth)
     except ValueError as error:
         raise BadInput(f"{baseline.name} cannot be fitted: {error}") from error
     seconds = time.perf_counter() - started

@@ -174,7 +174,7 @@ def _print(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
     for title, (header, rows) in tables.items():
         drawn = Drawn(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
         for i, name in enumerate(header):
-            drawn.add_column(Text(name), justify="right" if i else "left")
+            drawn.add_column(Text(name), justify="right" if i else "left", overflow="fold", no_wrap=not i)
         for row in rows:
             drawn.add_row(*map(Text, row))
         console.print(drawn)
@@ -184,10 +184,11 @@ def _print(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
 
 def _method(data: Data) -> str:
     lines = (
-        "Accuracy, precision, recall, F1, Matthews correlation and the false-positive rate call a message"
-        " spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
-        f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. The calibration error"
-        f" (ECE) uses {BINS} bins of equal mass. A dash is a figure that these messages do not define.",
+        "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
+        " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
+        f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. ECE, the expected"
+        f" calibration error, uses {BINS} bins of equal mass. A dash is a figure that these"
+        " messages do not define.",
         _leak(data),
         f"Fingerprint of the split: {data.fingerprint}",
     )

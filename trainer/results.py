@@ -151,30 +151,22 @@ def classes_table(metrics: ClassMetrics) -> Table:
 
 
 def comparison_table(results: Sequence[Result], split: str) -> Table:
-    """Models below each other on one part; the accuracy with its interval."""
-    several = any(split in r.classes for r in results)
-    header = ["", "Accuracy (95% interval)", *(NAMES[name] for name in COMPARED[1:])]
-    header += ["F1, mean of classes"] * several + ["fit, s", "messages/s"]
-    rows = []
-    for result in results:
-        metrics = result.parts[split]
-        row = [
-            result.model,
-            _estimate("accuracy", metrics.estimates["accuracy"]),
-            *_brief(metrics, COMPARED[1:]),
-        ]
-        if several:
-            row.append(_share(result.classes[split]["macro_f1"]))
-        pace = result.messages_per_second
-        row += [_number(result.fit_seconds, 2), "–" if pace is None else f"{pace:,.0f}"]
-        rows.append(row)
-    return header, rows
+    """Models beside each other on one part."""
+    parts = [result.parts[split] for result in results]
+    rows = [[NAMES[name], *(_figure(name, m[name]) for m in parts)] for name in COMPARED]
+    rows.insert(1, ["  95% interval", *(_interval("accuracy", m.estimates["accuracy"]) for m in parts)])
+    if any(split in r.classes for r in results):
+        rows.append([NAMES["macro_f1"], *(_share(r.classes[split]["macro_f1"]) for r in results)])
+    paces = [r.messages_per_second for r in results]
+    rows.append(["Time to train, s", *(_number(r.fit_seconds, 2) for r in results)])
+    rows.append(["Messages a second", *("–" if pace is None else f"{pace:,.0f}" for pace in paces)])
+    return ["", *(r.model for r in results)], rows
 
 
 def disagreements_table(pairs: Sequence[Disagreement]) -> Table:
     """Where two models differ, and whether that is more than chance."""
-    rows = [[d.model, d.other, str(d.only_model), str(d.only_other), f"{d.p:.3f}"] for d in pairs]
-    return ["model", "beside", "only the model right", "only the other right", "McNemar p"], rows
+    rows = [[f"{d.model}, {d.other}", str(d.only_model), str(d.only_other), f"{d.p:.3f}"] for d in pairs]
+    return ["two models", "only the first right", "only the second right", "McNemar p"], rows
 
 
 def notes(metrics: Metrics) -> list[str]:
@@ -202,10 +194,14 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _estimate(name: str, estimate: Estimate) -> str:
-    value = _figure(name, estimate.value)
+    interval = _interval(name, estimate)
+    return _figure(name, estimate.value) + (f" [{interval}]" if interval else "")
+
+
+def _interval(name: str, estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{_figure(name, estimate.low).rstrip('%')}–{_figure(name, estimate.high)}]"
+        return ""
+    return f"{_figure(name, estimate.low).rstrip('%')}–{_figure(name, estimate.high)}"
 
 
 def _spread(name: str, over: Spread | None) -> str:
