@@ -232,7 +232,7 @@ def fetch(size: str, folder: Path) -> Hashes:
     except Exception as error:  # requests', httpx's or httpx2's own, as the hub's version has it
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Unavailable(
-            f"{HUB[size]}: the hub cannot be reached ({reason}); connect, or copy the files and use --from"
+            f"{HUB[size]}: the hub cannot be reached ({reason}); connect, or copy its files to {folder}"
         ) from error
     hashes = record(folder, HUB[size], info.sha or "")
     found = hashes.files[bundle.WEIGHTS].sha256
