@@ -35,8 +35,7 @@ from trainer.model import (
 )
 from trainer.progress import Display
 from trainer.recipe import Recipe
-from trainer.train import CONFIG, Fit, Part, Plan, fit
-from trainer.train import MODEL as MODEL
+from trainer.train import CONFIG, MODEL, Fit, Part, Plan, fit
 
 FRESH = "filterd-mini"  # the one base whose name needs no weights: it is drawn by the seed
 VERSIONED = ("filterd", "torch", "tiktoken", "numpy", "pandas")

@@ -3,3 +3,5 @@
 `python -m tests.bench` (that is `make bench`) runs them all; `python -m tests.bench training` those named.
 A module may take more options when it is run by itself: `python -m tests.bench.training --full`.
 """
+
+import trainer as trainer  # before torch: it says how torch's threads are to wait
