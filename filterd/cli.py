@@ -17,6 +17,7 @@ from filterd.errors import ConfigError, FilterdError
 
 if TYPE_CHECKING:
     from filterd.check import Judge
+    from filterd.config import Config
 
 app = typer.Typer(
     help="A spam filter for mail and SMS that judges with a fine-tuned GPT-2 on this machine.",
@@ -24,6 +25,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+feedback = typer.Typer(help="The corrections store.", no_args_is_help=True)
+configuration = typer.Typer(help="The daemon's configuration.", no_args_is_help=True)
+bundles = typer.Typer(help="Installed model bundles.", no_args_is_help=True)
+app.add_typer(feedback, name="feedback")
+app.add_typer(configuration, name="config")
+app.add_typer(bundles, name="bundle")
 
 BundleOption = Annotated[
     Path | None,
@@ -108,6 +116,203 @@ def explain(
         explaining.show(explanation)
 
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="FILTERD_CONFIG", help="filterd.yaml; without it the system's, or none."),
+]
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the daemon: judge for every configured listener until SIGTERM; SIGHUP reloads."""
+    from filterd import log, server
+
+    path, loaded = _configured(config)
+    log.start(loaded.log.format, loaded.log.level)
+    server.serve(loaded, path)
+
+
+@app.command()
+def learn(
+    files: Annotated[list[str] | None, typer.Argument(help="Messages; stdin without any.")] = None,
+    spam: Annotated[bool, typer.Option("--spam", help="They are spam.")] = False,
+    ham: Annotated[bool, typer.Option("--ham", help="They are not.")] = False,
+    mail: MailOption = False,
+    sms: SmsOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Correct the filter: these messages are spam, or ham. Takes effect at once, and is kept.
+
+    Exit status: 0 learned or known already; 65, 66 bad input; 69 learning is closed; 74 not kept.
+    """
+    from filterd.api import Label
+    from filterd.correcting import correct
+
+    if spam == ham:
+        raise ConfigError("say what they are: --spam or --ham")
+    _exclude({"--mail": mail, "--sms": sms})
+    kind = Kind.MAIL if mail else Kind.SMS if sms else None
+    raise typer.Exit(
+        correct(files or [], kind, Label.SPAM if spam else Label.HAM, lambda: _configured(config)[1])
+    )
+
+
+@app.command()
+def forget(
+    files: Annotated[list[str] | None, typer.Argument(help="Messages; stdin without any.")] = None,
+    mail: MailOption = False,
+    sms: SmsOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take corrections of these messages back, as if they had never been given."""
+    from filterd.correcting import correct
+
+    _exclude({"--mail": mail, "--sms": sms})
+    kind = Kind.MAIL if mail else Kind.SMS if sms else None
+    raise typer.Exit(correct(files or [], kind, None, lambda: _configured(config)[1]))
+
+
+@feedback.command("stats")
+def feedback_stats(config: ConfigOption = None) -> None:
+    """Count the corrections in the store."""
+    import msgspec
+
+    from filterd.feedback import Store
+
+    with Store.open(_configured(config)[1].feedback_url) as store:
+        for name, value in msgspec.to_builtins(store.stats()).items():
+            print(f"{name:16} {value if value not in (None, '', {}) else '-'}")
+
+
+@feedback.command("list")
+def feedback_list(
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List the newest corrections, without text: number, time, label, kind, source, id, hash."""
+    from collections import deque
+
+    from filterd.feedback import Store
+
+    with Store.open(_configured(config)[1].feedback_url) as store:
+        for one in deque(store.iterate(), maxlen=limit):
+            time = one.time.isoformat(timespec="seconds")
+            name = f"{one.message_id or '-'} {one.content_hash[:16]}"
+            print(f"{one.number:6} {time} {one.label:4} {one.kind:4} {one.source or '-':8} {name}")
+
+
+@feedback.command("export")
+def feedback_export(config: ConfigOption = None) -> None:
+    """Write all corrections to stdout as JSON lines; `feedback import` reads them."""
+    from filterd.feedback import Store
+
+    with Store.open(_configured(config)[1].feedback_url) as store:
+        count = store.export_lines(sys.stdout.buffer)
+    print(f"{count:,} corrections", file=sys.stderr)
+
+
+@feedback.command("import")
+def feedback_import(config: ConfigOption = None) -> None:
+    """Read corrections from stdin as `feedback export` writes them: all of them, or none and the reason."""
+    from filterd.feedback import Store
+
+    with Store.open(_configured(config)[1].feedback_url) as store:
+        count = store.import_lines(sys.stdin.buffer)
+    print(f"{count:,} corrections were new or changed", file=sys.stderr)
+
+
+@configuration.command("check")
+def config_check(config: ConfigOption = None) -> None:
+    """Read the configuration and say whether it is right; exit status 78 where it is not."""
+    path, _ = _configured(config)
+    print(f"{path or 'built-in defaults'}: ok")
+
+
+@bundles.command("verify")
+def bundle_verify(
+    path: Annotated[Path | None, typer.Argument(help="A bundle; the one that judges without it.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check a bundle's hashes, version and probe scores."""
+    from filterd.engine import Engine
+    from filterd.server import bundle_path
+
+    where = path or bundle_path(_configured(config)[1])
+    opened = Engine.open(where)
+    print(f"{where}: {opened.bundle.id} ok, {len(opened.bundle.manifest.probes)} probe scores agree")
+
+
+@bundles.command("list")
+def bundle_list(config: ConfigOption = None) -> None:
+    """List the installed bundles; `*` judges, `<` is what a rollback goes back to."""
+    from filterd import bundle as bundling
+    from filterd.errors import BundleError
+
+    store = Path(_configured(config)[1].state) / "bundles"
+    links = {
+        name: (store / name).resolve() for name in ("current", "previous") if (store / name).is_symlink()
+    }
+    found = [
+        p for p in (sorted(store.iterdir()) if store.is_dir() else []) if p.is_dir() and not p.is_symlink()
+    ]
+    for path in [*(p for p in found if not p.name.startswith(".")), bundling.DEFAULT]:
+        mark = "*" if links.get("current", bundling.DEFAULT) == path.resolve() else " "
+        mark = "<" if links.get("previous") == path.resolve() and mark == " " else mark
+        try:
+            print(f"{mark} {path.name:20} {bundling.read(path).id}")
+        except BundleError as error:
+            print(f"{mark} {path.name:20} refused: {error}")
+
+
+@bundles.command("use")
+def bundle_use(
+    path: Annotated[Path, typer.Argument(help="A bundle's folder; it is copied into the store.")],
+    config: ConfigOption = None,
+) -> None:
+    """Make a bundle the one that judges, after checking it; reload the daemon to take it."""
+    import shutil
+
+    from filterd import bundle as bundling
+    from filterd.engine import Engine
+
+    opened = Engine.open(path).bundle
+    store = Path(_configured(config)[1].state) / "bundles"
+    with bundling.writing(store / opened.id) as folder:
+        for file in opened.path.iterdir():
+            shutil.copy2(file, folder / file.name)
+    bundling.use(store, opened.id)
+    print(f"{opened.id} is current; `systemctl reload filterd` takes it into service")
+
+
+@bundles.command("rollback")
+def bundle_rollback(config: ConfigOption = None) -> None:
+    """Go back to the bundle before the current one; reload the daemon to take it."""
+    from filterd import bundle as bundling
+
+    name = bundling.rollback(Path(_configured(config)[1].state) / "bundles")
+    print(f"{name} is current; `systemctl reload filterd` takes it into service")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Show what a running daemon is doing."""
+    import json
+
+    from filterd import client
+    from filterd.errors import ModelUnavailable
+
+    path = client.socket_path()
+    if not path:
+        raise ModelUnavailable(f"{client.SOCKET}: no daemon listens here; is filterd serve running?")
+    said = client.Daemon(path).status()
+    if as_json:
+        print(json.dumps(said))
+        return
+    for name, value in said.items():
+        shown = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{name:12} {shown if shown not in (None, '') else '-'}")
+
+
 @app.command()
 def version() -> None:
     """Print the version of filterd."""
@@ -115,9 +320,23 @@ def version() -> None:
 
 
 def _judge(bundle: Path | None, threads: int | None) -> "Judge":
+    """A running daemon's judgement where there is one and no bundle is named, else our own."""
+    from filterd import client
+
+    path = client.socket_path()
+    if path and not bundle and not threads:
+        return client.Daemon(path).check
     from filterd.engine import Engine
 
     return Engine.open(*_where(bundle), threads=threads).judge
+
+
+def _configured(path: Path | None) -> "tuple[Path | None, Config]":
+    """The configuration file that is in force and what it says; the defaults where there is none."""
+    from filterd import config
+
+    found = path or config.default_path()
+    return found, config.load(found) if found else config.Config()
 
 
 def _where(bundle: Path | None) -> tuple[Path, ...]:

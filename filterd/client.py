@@ -58,7 +58,8 @@ class Daemon:
         return self._ask("POST", f"{path}?{urlencode(query)}", message.raw)
 
     def _ask(self, method: str, target: str, body: bytes) -> dict[str, Any]:
-        head = f"{method} {target} HTTP/1.1\r\nHost: filterd\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        fields = ("Host: filterd", f"Content-Length: {len(body)}", "Connection: close")
+        head = "\r\n".join((f"{method} {target} HTTP/1.1", *fields, "", ""))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(CONNECT_TIMEOUT_S)

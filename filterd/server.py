@@ -64,7 +64,7 @@ class Daemon:
         self._reloading = asyncio.Lock()
 
     async def run(self) -> None:
-        """Listen until SIGTERM or SIGINT, then drain. Raises ConfigError where a listener cannot be opened."""
+        """Listen until SIGTERM or SIGINT, then drain. Raises ConfigError where it cannot listen."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -202,7 +202,7 @@ def _token(file: str) -> str:
 
 
 def serve(config: Config, path: Path | None) -> None:
-    """Run the daemon until it is told to stop. Raises ConfigError, BundleError, StoreError, RuntimeMissing."""
+    """Run the daemon until it is told to stop. Raises what opening bundle, store and sockets raises."""
     if not config.spamd.listen and not config.http.listen and not config.plugins:
         raise ConfigError("nothing to listen on; set spamd.listen, http.listen or a plugin")
     Path(config.state).mkdir(mode=0o750, parents=True, exist_ok=True)

@@ -1,0 +1,59 @@
+"""`filterd learn` and `filterd forget`: corrections to a running daemon, else to the store itself."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from filterd import client
+from filterd.api import Kind, Label, Message
+from filterd.check import items
+from filterd.config import Config
+from filterd.errors import FilterdError
+
+Correct = Callable[[Message], bool]
+
+
+def correct(
+    paths: Sequence[str], kind: Kind | None, label: Label | None, config: Callable[[], Config]
+) -> int:
+    """Learn messages as `label`, or forget them where it is None; returns the exit status."""
+    path = client.socket_path()
+    if path:
+        return _each(paths, kind, label, _with_daemon(client.Daemon(path), label))
+    from filterd.learning import Learner
+
+    learner = Learner.open(config())
+    try:
+        return _each(paths, kind, label, _alone(learner, label))
+    finally:
+        learner.close()
+
+
+def _with_daemon(daemon: client.Daemon, label: Label | None) -> Correct:
+    return daemon.forget if label is None else lambda message: daemon.learn(message, label)
+
+
+def _alone(learner: "object", label: Label | None) -> Correct:
+    from filterd.learning import Learner
+
+    assert isinstance(learner, Learner)
+    return learner.forget if label is None else lambda message: learner.learn(None, message, label)
+
+
+def _each(paths: Sequence[str], kind: Kind | None, label: Label | None, take: Correct) -> int:
+    status, changed, known = 0, 0, 0
+    for item in items(paths, kind, lines=False):
+        try:
+            if item.message is None:
+                raise item.error or FilterdError(item.name)
+            if take(item.message):
+                changed += 1
+            else:
+                known += 1
+        except FilterdError as error:
+            print(f"filterd: {error}", file=sys.stderr)
+            status = status or error.exit_status
+    if label is None:
+        print(f"forgotten: {changed}, not known: {known}")
+    else:
+        print(f"learned as {label}: {changed}, known already: {known}")
+    return status
