@@ -61,14 +61,13 @@ class Dataset:
         """The rows of a split: Label, Text, Kind (sms where the file has none). Raises NotFound, BadInput."""
         file = self.folder / f"{name}.csv"
         try:
-            frame = pd.read_csv(file, keep_default_na=False, encoding="utf-8")
+            frame = pd.read_csv(file, dtype={"Text": str}, keep_default_na=False, encoding="utf-8")
         except OSError as error:
             raise NotFound(f"{file}: {error.strerror}; make it with `trainer data prepare`") from error
         except ValueError as error:  # pandas' parser errors and wrong encodings are ValueErrors
             raise BadInput(f"{file}: {error}; make it again with `trainer data prepare`") from error
         if not {"Label", "Text"} <= set(frame.columns) or not self._labelled(frame["Label"]):
             raise BadInput(f"{file}: needs columns Label (0 to {len(self.labels) - 1}) and Text")
-        frame["Text"] = frame["Text"].astype(str)
         if "Kind" not in frame:
             frame["Kind"] = Kind.SMS.value
         return frame

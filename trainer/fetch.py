@@ -104,6 +104,9 @@ def _receive(url: str, part: Path, report: Report) -> bool:
         headers["Range"] = f"bytes={held}-"
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as response:  # noqa: S310, scheme is checked
         resumed = response.status == 206 and _starts_at(response) == held
+        if response.status == 206 and not resumed:  # another range than was asked for
+            part.unlink()
+            return False
         held = held if resumed else 0
         length = response.headers.get("Content-Length")
         total = held + int(length) if length and length.isdigit() else 0

@@ -146,7 +146,7 @@ def leaks(dataset: Dataset) -> list[str]:
     """A line for each test part: how much of it training has seen."""
     return [
         f"{name}.csv: {found['verbatim']:,} of {found['rows']:,} texts occur verbatim in train.csv,"
-        f" {found['near']:,} have a near-duplicate there (or are one)"
+        f" {found['near']:,} are near-duplicates of one there"
         for name, found in dataset.about["leaked"].items()
     ]
 

@@ -197,7 +197,7 @@ def _table(source: Source, losses: Losses, kind: str) -> Iterator[Labelled]:
         if not row or row == [""]:
             losses.add("empty line", where)
         elif max(label, text) >= len(row):
-            losses.add(f"{len(row)} columns, label or text missing", where)
+            losses.add("row without label or text", where)
         else:
             yield from _checked(source, losses, row[label], row[text], where)
 
@@ -297,13 +297,13 @@ def _mails(source: Source, losses: Losses) -> Iterator[Labelled]:
         raise BadInput(f"{source.path}: one mail alone; give the folder of the mails of its label")
     single = source.path.is_file()
     found: list[tuple[PurePosixPath, Path | bytes]] = [*(_members if single else _files)(source.path)]
-    inner = {parent for name, _ in found for parent in _label_folder(name).parents}
+    inner = {parent for name, _ in found for parent in name.parent.parents}
     for name, file in found:
         folder = _label_folder(name)
         where = f"{source.path}: {name}" if single else str(source.path.parent / name)
         if name.name.startswith(".") or name.parent.name == "tmp":
             losses.add("hidden or unfinished file", where)
-        elif folder in inner:
+        elif name.parent in inner:
             losses.add("not in a label's folder", where)
         else:
             yield from _mail(source, losses, folder.name.lstrip("."), _content(file), where)
