@@ -191,6 +191,25 @@ def compare_command(
         typer.echo(f"{out / 'comparison.html'}", err=as_json)
 
 
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(help="A run of `trainer train`.")],
+    dataset: Annotated[Path, typer.Option("--data", help="The dataset it was trained on.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder; an old one is replaced.")],
+    name: Annotated[str, typer.Option(help="Of the model; by default the folder's.")] = "",
+    quantization: Annotated[str, typer.Option(help="int8, or fp32 (for CUDA).")] = "int8",
+    max_tokens: Annotated[int, typer.Option(help="Of a window; 0: as in training.")] = 0,
+    max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 3,
+    metrics: Annotated[Path | None, typer.Option(help="A metrics.json for the model card.")] = None,
+) -> None:
+    """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
+    from trainer import export
+
+    request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows, metrics)
+    made = export.export(request, lambda line: typer.echo(line, err=True))
+    typer.echo(f"{made.path}: {made.id}")
+
+
 def main() -> None:
     """Entry point: errors of ours become one line and their exit status."""
     try:
