@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from filterd import __version__
 from filterd.api import Label, Verdict
-from filterd.verdict import POINTS_AT_SPAM
+from filterd.verdict import POINTS_AT_SPAM, shown_points
 
 FOLD_AT = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78 and forbids 998
 MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays under 998
@@ -42,7 +42,7 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle()) -> list[tuple[s
     """Names and unfolded values in the order in which they go on top of the mail."""
     spam = verdict.label is Label.SPAM
     status = [
-        f"{'Yes' if spam else 'No'}, score={verdict.points:.1f} required={POINTS_AT_SPAM:.1f}",
+        f"{'Yes' if spam else 'No'}, score={shown_points(verdict.points)} required={POINTS_AT_SPAM:.1f}",
         f"tests={','.join(verdict.tests) or 'none'}",
     ]
     if verdict.available:
@@ -54,7 +54,7 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle()) -> list[tuple[s
     named += [
         ("Status", " ".join(status)),
         ("Level", "*" * max(0, min(MAX_LEVEL, int(verdict.points)))),
-        ("Score", f"{verdict.points:.1f}"),
+        ("Score", shown_points(verdict.points)),
         ("Checker-Version", f"filterd {__version__} ({verdict.model or 'no model'})"),
     ]
     return [(style.prefix + name, _ascii(value)) for name, value in named]

@@ -66,6 +66,16 @@ def points(probability: float, thresholds: Thresholds) -> float:
     return POINTS_AT_SPAM + log_odds(probability) - log_odds(thresholds.spam)
 
 
+def shown_points(points: float) -> str:
+    """Points with one decimal, rounded so that they stay on their side of the threshold.
+
+    Programs compare the printed number with 5.0 (Exim does), and 4.97 is no spam.
+    """
+    if points >= POINTS_AT_SPAM:
+        return f"{points:.1f}"
+    return f"{min(points, POINTS_AT_SPAM - 0.1):.1f}"
+
+
 def log_odds(probability: float) -> float:
     """Natural logarithm of p / (1 - p), clipped to ±MAX_LOG_ODDS."""
     if probability <= 0.0:

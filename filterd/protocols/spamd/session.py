@@ -16,7 +16,7 @@ from filterd import __version__
 from filterd.api import Classifier, Label, Verdict
 from filterd.errors import FilterdError
 from filterd.protocols.spamd.wire import Command, ProtocolError, Request
-from filterd.verdict import POINTS_AT_SPAM
+from filterd.verdict import POINTS_AT_SPAM, shown_points
 
 PONG = b"SPAMD/1.5 0 PONG\r\n"
 OK = b"SPAMD/1.1 0 EX_OK\r\n"
@@ -134,7 +134,7 @@ def judged(request: Request, verdict: Verdict, classifier: Classifier) -> bytes:
         headers.append(f"Content-length: {len(body)}\r\n")
     if request.version >= layout.spam_since:
         word = layout.words[verdict.label is Label.SPAM]
-        headers.append(f"Spam: {word} ; {shown_points(verdict)} / {POINTS_AT_SPAM:.1f}\r\n")
+        headers.append(f"Spam: {word} ; {shown_points(verdict.points)} / {POINTS_AT_SPAM:.1f}\r\n")
     if not headers:
         return OK_BARE + body
     return b"".join((OK, "".join(headers).encode("ascii"), b"\r\n", body))
@@ -154,13 +154,6 @@ def failed(error: FilterdError) -> bytes:
     return f"SPAMD/1.0 {error.spamd_code} {phrase}: {reason}\r\n".encode("ascii")
 
 
-def shown_points(verdict: Verdict) -> str:
-    """Points with one decimal, rounded so that they stay on the label's side of the threshold."""
-    if verdict.label is Label.SPAM:
-        return f"{max(verdict.points, POINTS_AT_SPAM):.1f}"
-    return f"{min(verdict.points, POINTS_AT_SPAM - 0.1):.1f}"
-
-
 def report(verdict: Verdict) -> str:
     """A verdict for people, ASCII; it says nothing that the sender wrote, so that it may go into a header."""
     if not verdict.available:
@@ -170,7 +163,7 @@ def report(verdict: Verdict) -> str:
         f"filterd {__version__} thinks that this message {found}.",
         "",
         f"  probability of spam  {verdict.probability:.4f}",
-        f"  points               {shown_points(verdict)} ({POINTS_AT_SPAM:.1f} make it spam)",
+        f"  points               {shown_points(verdict.points)} ({POINTS_AT_SPAM:.1f} make it spam)",
         f"  tests                {', '.join(verdict.tests) or 'none'}",
         f"  model                {verdict.model or 'none'}",
     ]

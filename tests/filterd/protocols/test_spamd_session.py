@@ -120,19 +120,6 @@ def test_every_command_has_a_dialog() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "points", "shown"),
-    [
-        pytest.param(Label.SPAM, 5.0, "5.0", id="spam-at-threshold"),
-        pytest.param(Label.UNSURE, 4.97, "4.9", id="unsure-never-rounds-up-to-spam"),
-        pytest.param(Label.SPAM, 4.96, "5.0", id="spam-never-below"),
-        pytest.param(Label.HAM, -12.34, "-12.3", id="ham"),
-    ],
-)
-def test_points_stay_on_their_side(label: Label, points: float, shown: str) -> None:
-    assert session.shown_points(verdict(label, points)) == shown
-
-
-@pytest.mark.parametrize(
     ("raw", "headers"),
     [
         pytest.param(b"A: b\r\n\r\nbody\r\n\r\nmore", b"A: b\r\n\r\n", id="crlf"),
