@@ -1,11 +1,13 @@
-"""A dataset and a trained run small enough for every test: two blocks, a head fitted by least squares."""
+"""A dataset and a trained run small enough for every test: two blocks, trained for two seconds."""
 
+from functools import cache
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import cross_entropy
 
 from filterd import bundle
 from filterd.api import Kind
@@ -13,14 +15,15 @@ from filterd.bundle import Architecture
 from filterd.text import TEXT_FORMAT
 from filterd.tokenizer import Tokenizer
 from trainer import corpus
+from trainer.batches import Rows
 from trainer.corpus import Dataset
 from trainer.model import GPT2, SpamClassifier, to_safetensors
-from trainer.parity import TorchBackend
 from trainer.recipe import Recipe
 from trainer.runs import Config
 from trainer.train import CONFIG, MODEL
 
 TINY = Architecture(vocabulary=50257, context=64, width=32, layers=2, heads=4)
+STEPS, BATCH = 60, 16
 HAM = ("see you at {} then", "the train is {} minutes late", "shall we meet at {} for lunch", "ok {} it is")
 SPAM = ("win {} pounds, call now", "free prize {} waiting, click here", "claim your {} cash bonus today")
 
@@ -46,32 +49,39 @@ def dataset(folder: Path) -> Dataset:
     return corpus.write(folder, parts, ("ham", "spam"), ("ham",), "grouped", {})
 
 
-def classifier(architecture: Architecture = TINY, outliers: bool = True) -> SpamClassifier:
-    """Random blocks, with outlier channels as trained GPT-2s have them, under a head that can tell."""
+@cache
+def classifier() -> SpamClassifier:
+    """Trained for two seconds, with outlier channels as large GPT-2s have them."""
     torch.manual_seed(1)
-    model = SpamClassifier(GPT2(architecture), 2).eval()
-    with torch.no_grad():
-        for name, parameter in model.gpt.named_parameters():
-            if name.endswith("ln_1.weight") or name.endswith("ln_2.weight"):
-                parameter[:2].mul_(8.0 if outliers else 1.0)
-            elif "h." in name and parameter.dim() == 2:
-                parameter.mul_(2.0)
-    _fit_head(model)
-    return model
+    model = SpamClassifier(GPT2(TINY), 2).train()
+    made, labels = texts(STEPS * BATCH, 0)
+    rows, targets = Rows.of(encode(made)), torch.tensor(labels)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for first in range(0, STEPS * BATCH, BATCH):
+        batch = list(range(first, first + BATCH))
+        ids, lengths = rows.batch(batch)
+        loss = cross_entropy(model(ids.long(), lengths), targets[batch])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    _add_outliers(model)
+    return model.eval()
 
 
-def _fit_head(model: SpamClassifier) -> None:
-    made, labels = texts(120, 0)
+@torch.no_grad()
+def _add_outliers(model: SpamClassifier) -> None:
+    """Two channels twenty times as large after each norm; what follows divides them again."""
+    for block in model.gpt.h.children():
+        norm, matrix = block.get_submodule("ln_2"), block.get_submodule("mlp.c_fc")
+        for name in ("weight", "bias"):
+            norm.get_parameter(name)[:2].mul_(20.0)
+        matrix.get_parameter("weight")[:, :2].div_(20.0)
+
+
+def encode(made: list[str]) -> list[list[int]]:
+    """Token ids, cut at the tiny model's context."""
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
-    hidden = TorchBackend(model).score([tokenizer.encode(t)[: TINY.context] for t in made]).hidden
-    inputs = np.column_stack([hidden, np.ones(len(hidden))])
-    truth = np.where(np.array(labels) == 1, 4.0, -4.0)
-    ridge = inputs.T @ inputs + 1e-1 * np.eye(inputs.shape[1])
-    solution = torch.tensor(np.linalg.solve(ridge, inputs.T @ truth), dtype=torch.float32)
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.bias.zero_()
-        model.head.weight[1], model.head.bias[1] = solution[:-1], solution[-1]
+    return [tokenizer.encode(t)[: TINY.context] for t in made]
 
 
 def run(folder: Path, model: SpamClassifier | None = None, **changes: object) -> Path:

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
+
+from filterd.backend import OnnxBackend, open_backend
+from tests.trainer import tiny
+from trainer import export, graph, quantize
+from trainer.graph import Graph, Linear
+from trainer.quantize import Int8, Int8AfterGelu, Range
+from trainer.runs import read_config
+
+DRAW = np.random.default_rng(3)
+
+
+def multiply(linear: Linear, x: np.ndarray) -> np.ndarray:
+    """One matrix by ONNX Runtime."""
+    built = Graph({})
+    y = linear.write(built, "m", "x")
+    constants = list(built._constants.values())
+    shape = ["B", *x.shape[1:]]
+    model = helper.make_model(
+        helper.make_graph(
+            built.nodes,
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)],
+            initializer=constants,
+        ),
+        opset_imports=[helper.make_opsetid("", graph.OPSET), helper.make_opsetid(graph.CONTRIB, 1)],
+        ir_version=graph.IR_VERSION,
+    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+@given(st.integers(1, 9), st.integers(0, 1000))
+def test_neighbouring_products_never_leave_sixteen_bits(rows: int, seed: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((rows, 4)).astype(np.float32)
+    q, scale = quantize.quantize_columns(weight)
+    pairs = q[: rows // 2 * 2].astype(int).reshape(-1, 2, 4)
+    highest = 255 * np.maximum(pairs, 0).sum(axis=1)
+    lowest = 255 * np.minimum(pairs, 0).sum(axis=1)
+    assert highest.max(initial=0) <= 32767
+    assert lowest.min(initial=0) >= -32768
+    assert np.abs(q * scale - weight).max() <= 0.5001 * scale.max()
+
+
+def test_the_worst_weights_multiply_exactly() -> None:
+    """On a CPU with vpmaddubsw alone, 255 * (127 + 127) would saturate; ours may not."""
+    weight = np.tile(np.array([[64], [64], [127], [1], [-64], [-64], [127], [-127]], np.int8), (8, 48))
+    linear = Int8(weight, np.ones(48, np.float32), np.zeros(48, np.float32), step=1.0, zero=0)
+    x = DRAW.integers(200, 256, (33, len(weight))).astype(np.float32)
+    assert (multiply(linear, x) == x @ weight.astype(np.float32)).all()
+
+
+def test_a_static_step_clips_what_it_has_not_seen() -> None:
+    linear = Int8(np.eye(4, dtype=np.int8), np.ones(4, np.float32), np.zeros(4, np.float32), 0.5, 128)
+    x = np.array([[0.5, -1.0, 1000.0, -1000.0]], np.float32)
+    assert multiply(linear, x).tolist() == [[0.5, -1.0, 63.5, -64.0]]
+
+
+def test_after_gelu_each_token_has_a_step_of_its_own() -> None:
+    weight, scale = quantize.quantize_columns(DRAW.standard_normal((64, 16)).astype(np.float32))
+    bias = DRAW.standard_normal(16).astype(np.float32)
+    linear = Int8AfterGelu(weight, scale, bias)
+    x = np.abs(DRAW.standard_normal((2, 3, 64))).astype(np.float32) - 0.17
+    x[0, 0] *= 1000
+    x[0, 0] = np.maximum(x[0, 0], -0.17)
+    got, expected = multiply(linear, x), x @ (weight * scale) + bias
+    assert got.shape == (2, 3, 16)
+    assert (multiply(linear, x[1:]) == got[1:]).all()  # the outlier in x[0] does not reach it
+    error = np.abs(got - expected).max(axis=-1) / np.abs(expected).max(axis=-1)
+    assert error.max() < 0.02
+
+
+def test_smoothing_changes_no_result(tmp_path: Path) -> None:
+    config = read_config(tiny.run(tmp_path / "run"))
+    weights = export.write_floats(tiny.classifier(), config, tmp_path)
+    ids = tiny.encode(tiny.texts(12, 5)[0])
+    names = graph.linear_names(tiny.TINY)
+    ranges = quantize.observe(tmp_path / export.WATCHED, names, ids)
+    smoothed, factors = quantize.smooth(weights, tiny.TINY, ranges)
+    assert set(factors) == {name for name in names if not name.endswith("mlp.c_proj")}
+    assert max(f.max() for f in factors.values()) > 1.5
+    (tmp_path / "smooth").mkdir()
+    (tmp_path / "smooth" / "model.onnx").write_bytes(graph.build(smoothed, tiny.TINY).SerializeToString())
+    plain, evened = (open_backend(folder, threads=1) for folder in (tmp_path, tmp_path / "smooth"))
+    assert np.abs(plain.score(ids).logits - evened.score(ids).logits).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxBackend, OnnxBackend]:
+    """The tiny classifier in floats and in 8 bits."""
+    folder = tmp_path_factory.mktemp("q")
+    config = read_config(tiny.run(folder / "run"))
+    weights = export.write_floats(tiny.classifier(), config, folder)
+    ids = tiny.encode(tiny.texts(64, 6)[0])
+    ranges = quantize.observe(folder / export.WATCHED, graph.linear_names(tiny.TINY), ids)
+    smoothed, linears = quantize.int8(weights, tiny.TINY, ranges)
+    (folder / "int8").mkdir()
+    built = graph.build(smoothed, tiny.TINY, linears)
+    (folder / "int8" / "model.onnx").write_bytes(built.SerializeToString())
+    return open_backend(folder, threads=1), open_backend(folder / "int8", threads=1)
+
+
+def test_eight_bits_keep_the_logits(quantized: tuple[OnnxBackend, OnnxBackend]) -> None:
+    floats, int8 = quantized
+    ids = tiny.encode(tiny.texts(60, 8)[0])
+    expected = floats.score(ids).logits
+    assert np.abs(int8.score(ids).logits - expected).max() < 0.1 * np.ptp(expected)
+
+
+def test_a_score_does_not_depend_on_neighbours(quantized: tuple[OnnxBackend, OnnxBackend]) -> None:
+    ids = [DRAW.integers(0, 50257, n).tolist() for n in (1, 3, 9, 20, 33, 64)]
+    alone = np.concatenate([quantized[1].score([row]).logits for row in ids])
+    assert np.abs(quantized[1].score(ids).logits - alone).max() < 1e-5
+    assert np.abs(quantized[1].score(ids[::-1]).logits[::-1] - alone).max() < 1e-5
+
+
+def test_the_matrices_of_the_blocks_are_all_integers(tmp_path: Path) -> None:
+    tiny.run(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    shape = {name: weights[f"{name}.weight"].shape[0] for name in graph.linear_names(tiny.TINY)}
+    ranges = {n: Range(-np.ones(k, np.float32), np.ones(k, np.float32)) for n, k in shape.items()}
+    smoothed, linears = quantize.int8(weights, tiny.TINY, ranges)
+    model: onnx.ModelProto = graph.build(smoothed, tiny.TINY, linears)
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert {arrays[f"{name}.weight"].dtype for name in shape} == {np.dtype(np.int8)}
