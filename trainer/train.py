@@ -145,7 +145,10 @@ class Plan:
         uneven = len({self.train.groups.count(group) for group in set(self.train.groups)}) > 1
         order = batches.by_length(lengths, size, self.train.groups if uneven else None)
         # Evaluation keeps no activations for a backward pass, so its batches can be larger.
-        fixed = batches.sorted_batches(self.validation.rows.lengths(), max(size, 64))
+        found = batches.sorted_batches(self.validation.rows.lengths(), max(size, 64))
+        # The same ones each time, mixed, so that the first eval_iter of them are not the shortest messages.
+        mixed = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
+        fixed = [found[i] for i in mixed]
         return order, lambda: fixed
 
 
