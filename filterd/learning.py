@@ -12,8 +12,9 @@ from filterd import feedback, headers, memory
 from filterd.api import Kind, Label, Message
 from filterd.config import Config
 from filterd.engine import Engine
-from filterd.errors import StoreError
+from filterd.errors import ModelUnavailable, StoreError
 from filterd.feedback import Store
+from filterd.headers import HeaderStyle
 from filterd.memory import Memory
 from filterd.text import detect, read
 
@@ -27,7 +28,9 @@ class Learner:
     def __init__(self, store: Store, saved: Path, config: Config) -> None:
         self.store = store
         self.lock = threading.Lock()  # held by whoever changes or reads the memory
-        self._saved, self._config = saved, config
+        self.config = config  # as of the last reload
+        self._catching_up = threading.Lock()
+        self._saved = saved
         self.memory = feedback.catch_up(store, _load(saved))
 
     @classmethod
@@ -47,12 +50,15 @@ class Learner:
         engine: says what the verdict was before, None where nobody asks. Raises StoreError.
         """
         kind = message.kind or detect(message.raw)
-        before = engine.judge([message])[0] if engine else None
+        before = None
+        if engine:
+            with contextlib.suppress(ModelUnavailable):  # a correction is kept whatever the model does
+                before = engine.judge([message])[0]
         correction = feedback.correct(
             message.raw,
             kind,
             label,
-            prefix=self._config.headers.prefix,
+            prefix=self.config.headers.prefix,
             text=self._text(message, kind),
             verdict=before,
             source=message.source,
@@ -71,24 +77,31 @@ class Learner:
     def content_hash(self, message: Message) -> str:
         """The store's name for a message."""
         kind = message.kind or detect(message.raw)
-        return memory.content_hash(memory.normalise(message.raw, kind, self._config.headers.prefix), kind)
+        return memory.content_hash(memory.normalise(message.raw, kind, self.config.headers.prefix), kind)
 
     def prune(self) -> int:
         """Apply the retention; how many corrections went."""
-        settings = self._config.feedback
+        settings = self.config.feedback
         dropped = self.store.prune(days=settings.retention_days, max_rows=settings.max_corrections)
         self._catch_up()
         return dropped
 
     def _text(self, message: Message, kind: Kind) -> str | None:
-        if not self._config.feedback.keep_text:
+        if not self.config.feedback.keep_text:
             return None
-        stripped = Message(headers.strip(message.raw), kind)
-        return read(stripped)[0].canonical[:MAX_KEPT_TEXT]
+        raw = message.raw
+        if kind is Kind.MAIL:
+            raw = headers.strip(raw, HeaderStyle(self.config.headers.prefix))
+        return read(Message(raw, kind))[0].canonical[:MAX_KEPT_TEXT]
 
     def _catch_up(self) -> None:
-        with self.lock:
-            self.memory = feedback.catch_up(self.store, self.memory)
+        with self._catching_up:
+            if self.store.position().rewritten > self.memory.revision:
+                # rebuilt beside the old one: nobody waits seconds for a verdict because one was forgotten
+                self.memory = feedback.catch_up(self.store, Memory())
+                return
+            with self.lock:
+                self.memory = feedback.catch_up(self.store, self.memory)
 
 
 def _load(saved: Path) -> Memory:

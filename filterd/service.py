@@ -16,6 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from filterd import __version__, headers
@@ -24,13 +25,16 @@ from filterd.batching import Batcher
 from filterd.config import Config
 from filterd.drift import Drift
 from filterd.engine import Engine
-from filterd.errors import BadInput, DeadlineExceeded, FilterdError, Overloaded
+from filterd.errors import BadInput, DeadlineExceeded, FilterdError, LearningClosed, Overloaded
 from filterd.learning import Learner
 from filterd.metrics import Metrics
 
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.
 READING_PER_PARSER = 256
+# Messages of batch requests under way, all of them together: they fill the model's turns, and whoever comes
+# with a single message meanwhile still finds room.
+BATCHED_AT_ONCE = 256
 
 
 class Recent(NamedTuple):
@@ -58,13 +62,18 @@ class _Loaded:
     """An engine with the queue in front of it."""
 
     def __init__(
-        self, engine: Engine, executor: Executor, config: Config, observe: Callable[[int], None]
+        self,
+        engine: Engine,
+        executor: Executor,
+        config: Config,
+        workers: int,
+        observe: Callable[[int], None] = lambda messages: None,
     ) -> None:
         self.engine = engine
         self.queue = Batcher(
             engine.logits,
             executor,
-            workers=config.model.workers,
+            workers=workers,
             max_messages=config.queue.max_messages,
             max_tokens=config.queue.max_tokens,
             observe=observe,
@@ -86,9 +95,11 @@ class Service:
         self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
         self._models = ThreadPoolExecutor(config.model.workers + 1, "model")  # one more for the shadow
         self._reading = 0
+        self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
         self._judged = dict.fromkeys(Label, 0)
         self._refused = 0
         self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
+        self._cache_revision = 0  # of the memory that the cached verdicts were given with
         self._background: set[asyncio.Task[None]] = set()
         self._take(config, engine, shadow)
 
@@ -134,14 +145,18 @@ class Service:
     def reload(self, config: Config, engine: Engine, shadow: Engine | None = None) -> None:
         """Judge with another engine from the next message on; messages under way end with the old one."""
         self.config = config
+        if self.learner:
+            self.learner.config = config
         self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
         self._take(config, engine, shadow)
 
     def _take(self, config: Config, engine: Engine, shadow: Engine | None) -> None:
-        observe = self.metrics.batch_size.observe
-        engine.learner = self.learner if config.feedback.memory else None
-        self._loaded = _Loaded(engine, self._models, config, observe)
-        self._shadow = _Loaded(shadow, self._models, config, lambda _: None) if shadow else None
+        for one in filter(None, (engine, shadow)):
+            one.learner = self.learner if config.feedback.memory else None
+        self._loaded = _Loaded(
+            engine, self._models, config, config.model.workers, self.metrics.batch_size.observe
+        )
+        self._shadow = _Loaded(shadow, self._models, config, workers=1) if shadow else None
         self._shadow_counts = (0, 0)
         self.drift = Drift(engine.bundle.manifest.reference)
         self.metrics.bundle.info({"id": engine.bundle.id, "name": engine.bundle.manifest.name})
@@ -180,12 +195,19 @@ class Service:
         return found
 
     async def check_all(self, messages: Sequence[Message]) -> list[Verdict]:
-        """Judge many; in their order. Raises as `check` does, after all have ended."""
-        found = await asyncio.gather(*(self.check(message) for message in messages), return_exceptions=True)
+        """Judge many; in their order. Raises as `check` does, after all have ended.
+
+        They wait for one another, so that a batch larger than the queue is no overload.
+        """
+        found = await asyncio.gather(*map(self._check_batched, messages), return_exceptions=True)
         for one in found:
             if isinstance(one, BaseException):
                 raise one
         return [one for one in found if isinstance(one, Verdict)]
+
+    async def _check_batched(self, message: Message) -> Verdict:
+        async with self._batched:
+            return await self.check(message)
 
     async def _check(self, message: Message, started: float) -> Verdict:
         key = _cache_key(message)
@@ -193,14 +215,14 @@ class Service:
         if cached:
             self.metrics.cache_hits.inc()
             return _timed(cached, started)
-        loaded = self._loaded
+        loaded, revision = self._loaded, self._memory_revision
         with self._place_to_read():
             prepared = await asyncio.get_running_loop().run_in_executor(
                 self._parsers, loaded.engine.prepare, message
             )
         rows = await loaded.queue.submit(prepared.windows)
         found = loaded.engine.conclude(prepared, rows, time.perf_counter() - started)
-        if loaded is self._loaded:
+        if loaded is self._loaded and revision == self._memory_revision:
             self._to_cache(key, found)
         self.drift.add(found, prepared.tokens, prepared.script)
         self._ask_shadow(message, found)
@@ -234,7 +256,14 @@ class Service:
 
     # The cache: the same campaign a thousand times costs once.
 
+    @property
+    def _memory_revision(self) -> int:
+        return self.learner.memory.revision if self.learner else 0
+
     def _from_cache(self, key: bytes) -> Verdict | None:
+        if self._cache_revision != self._memory_revision:  # whoever changed the memory, retention included
+            self._cache.clear()
+            self._cache_revision = self._memory_revision
         entry = self._cache.get(key)
         if not entry:
             return None
@@ -269,6 +298,8 @@ class Service:
             other = shadow.engine.conclude(prepared, await shadow.queue.submit(prepared.windows))
         except (FilterdError, RuntimeError):  # RuntimeError: the pools are closed, the service ends
             return
+        if shadow is not self._shadow:  # another one by now
+            return
         differs = other.label is not found.label
         seen, different = self._shadow_counts
         self._shadow_counts = (seen + 1, different + differs)
@@ -287,19 +318,14 @@ class Service:
         taken = await asyncio.to_thread(learner.learn, self.engine, message, label)
         if taken:
             self.metrics.corrections.labels(label, message.source or "other").inc()
-        self._cache.clear()
         return taken
 
     async def forget(self, message: Message) -> bool:
         """Take a correction back, with full effect."""
-        forgotten = await asyncio.to_thread(self._learner().forget, message)
-        self._cache.clear()
-        return forgotten
+        return await asyncio.to_thread(self._learner().forget, message)
 
     def _learner(self) -> Learner:
         if not self.learner:
-            from filterd.errors import LearningClosed
-
             raise LearningClosed("corrections are not taken here; see feedback in the configuration")
         return self.learner
 
@@ -334,6 +360,4 @@ def _cache_key(message: Message) -> bytes:
 
 
 def _timed(found: Verdict, started: float) -> Verdict:
-    from dataclasses import replace
-
     return replace(found, seconds=time.perf_counter() - started)
