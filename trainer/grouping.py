@@ -10,7 +10,9 @@ the footers of mailing lists chained 13,000 of 86,000 messages, ham and spam, in
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -53,11 +55,11 @@ def tokens(text: str) -> list[str]:
 
 def _incidence(texts: Sequence[str], report: Report) -> tuple[Ints, Ints]:
     """Which text holds which shingle, each pair once: (text index, shingle index), both [pairs]."""
-    words: dict[str, int] = {}
+    words = defaultdict[str, int](count(1).__next__)
     ids: list[int] = []
     lengths = np.empty(len(texts), np.int64)
     for i, text in enumerate(texts):
-        found = [words.setdefault(word, len(words) + 1) for word in tokens(text)]
+        found = [*map(words.__getitem__, tokens(text))]
         # A text shorter than a shingle is one, filled up with a word that none has.
         found += [0] * (SHINGLE - len(found))
         ids += found
@@ -68,8 +70,16 @@ def _incidence(texts: Sequence[str], report: Report) -> tuple[Ints, Ints]:
     rows = np.repeat(np.arange(len(texts)), lengths)
     starts = np.flatnonzero(rows[: -SHINGLE + 1] == rows[SHINGLE - 1 :])  # windows within one text
     _, columns = np.unique(_hashes(np.array(ids, np.uint64))[starts], return_inverse=True)
-    pairs = np.unique(rows[starts] * (columns.max() + 1) + columns)
+    pairs = _distinct(rows[starts] * (columns.max() + 1) + columns)
     return pairs // (columns.max() + 1), pairs % (columns.max() + 1)
+
+
+def _distinct(numbers: Ints) -> Ints:
+    """Each number once, ascending; with millions of them far faster than numpy 2.3's unique."""
+    numbers = np.sort(numbers)
+    first = np.ones(len(numbers), np.bool_)
+    first[1:] = numbers[1:] != numbers[:-1]
+    return numbers[first]
 
 
 def _hashes(ids: Hashes) -> Hashes:
@@ -97,10 +107,15 @@ def _contained(shared: Ints, size: Ints, other: Ints) -> npt.NDArray[np.bool_]:
 
 def _pairs(rows: Ints, columns: Ints, count: int, near: Near, report: Report, stage: str) -> Iterator[Ints]:
     """Near pairs (i < j) of texts, as [2, pairs] a block."""
+    sizes = np.bincount(rows, minlength=count)
+    # Most shingles are in one text alone: they count for its size and pair it with none.
+    shared_by = np.bincount(columns)
+    common = shared_by[columns] > 1 if len(columns) else np.zeros(0, np.bool_)
+    places = np.cumsum(shared_by > 1) - 1
+    rows, columns = rows[common], places[columns[common]]
     width = int(columns.max()) + 1 if len(columns) else 1
     holds = sparse.csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=(count, width))
     held = holds.T.tocsr()
-    sizes = np.diff(holds.indptr).astype(np.int64)
     work = np.cumsum(np.bincount(rows, weights=np.diff(held.indptr)[columns], minlength=count))
     start = 0
     while start < count:
@@ -126,6 +141,6 @@ def _components(pairs: list[Ints], count: int) -> Ints:
 def _boilerplate(columns: Ints, campaigns: Ints) -> npt.NDArray[np.bool_]:
     """For every shingle, whether more than BOILERPLATE campaigns hold it."""
     width = int(campaigns.max()) + 1
-    held = np.unique(columns * width + campaigns) // width
+    held = _distinct(columns * width + campaigns) // width
     wide: npt.NDArray[np.bool_] = np.bincount(held, minlength=int(columns.max()) + 1) > BOILERPLATE
     return wide
