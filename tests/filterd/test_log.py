@@ -1,0 +1,90 @@
+"""Log lines: one a record, whatever is in them."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from filterd import log as logging_module
+from filterd.log import log
+
+FORGED = "nice\nlevel=error event=hacked \x1b[31m"
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, ours = root.handlers, root.level, log.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    log.setLevel(ours)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, "level=info event=ready", id="no fields"),
+        pytest.param({"model": "mini-1", "n": 3}, "level=info event=ready model=mini-1 n=3", id="plain"),
+        pytest.param({"s": 0.123456789}, "level=info event=ready s=0.123457", id="six digits"),
+        pytest.param({"why": "no room"}, 'level=info event=ready why="no room"', id="blank"),
+        pytest.param({"why": 'a"b'}, 'level=info event=ready why="a\\"b"', id="quote"),
+        pytest.param({"why": "a=b"}, 'level=info event=ready why="a=b"', id="equals"),
+        pytest.param({"why": ""}, 'level=info event=ready why=""', id="empty"),
+        pytest.param({"why": "ü"}, 'level=info event=ready why="\\u00fc"', id="not ASCII"),
+        pytest.param({"why": None}, "level=info event=ready why=None", id="nothing"),
+    ],
+)
+def test_logfmt(fields: dict[str, object], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logging_module.start("logfmt", "info")
+    log.info("ready", extra={"fields": fields})
+    assert lines(capsys) == [expected]
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_nobody_writes_a_second_line(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logging_module.start(form, "info")  # type: ignore[arg-type]
+    log.info(FORGED, extra={"fields": {"reason": FORGED}})
+    (line,) = lines(capsys)
+    assert line.isprintable()
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    logging_module.start("json", "info")
+    log.warning("late", extra={"fields": {"seconds": 1.5, "path": logging}})
+    said = json.loads(lines(capsys)[0])
+    assert said.pop("time").endswith("+00:00")
+    assert said.pop("path").startswith("<module")
+    assert said == {"level": "warning", "event": "late", "seconds": 1.5}
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_an_exception_is_one_line_with_its_place(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logging_module.start(form, "info")  # type: ignore[arg-type]
+    try:
+        int("four\nfive")
+    except ValueError:
+        log.exception("failed")
+    (line,) = lines(capsys)
+    assert "ValueError" in line and "test_log.py:" in line
+
+
+def test_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    logging_module.start("logfmt", "warning")
+    log.info("not this")
+    log.error("this")
+    logging.getLogger("uvicorn.error").info("nor this")
+    logging.getLogger("uvicorn.error").error("and this")
+    assert lines(capsys) == ["level=error event=this", 'level=error event="and this"']
+
+
+def test_starting_again_does_not_double_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        logging_module.start("logfmt", "info")
+    log.info("once")
+    assert lines(capsys) == ["level=info event=once"]
