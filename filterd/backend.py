@@ -131,7 +131,7 @@ def _session(file: Path, threads: int, provider: str = CPU) -> Any:
     options.log_severity_level = SILENT
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # The trainer wrote the graph as it is to be run; "extended" would fuse Add and LayerNorm into a slower node.
+    # The trainer wrote the graph as it is to be run; "extended" would fuse Add and LayerNorm, slower.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.enable_mem_pattern = False  # it keeps a plan for every shape it has ever seen
     # Idle threads would otherwise burn a core waiting for the next message.
