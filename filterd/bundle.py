@@ -180,6 +180,7 @@ def writing(target: Path) -> Iterator[Path]:
         yield folder
         folder.chmod(0o755)
         for file in folder.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600, and a daemon's user is another than the trainer's
             _sync(file)
         _sync(folder)
         _replace_folder(folder, target)

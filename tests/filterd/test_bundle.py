@@ -103,7 +103,10 @@ def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
 
 
 def test_everybody_may_read_a_bundle(tmp_path: Path) -> None:
-    assert write(tmp_path / "one").stat().st_mode & 0o777 == 0o755
+    with bundle.writing(tmp_path / "one") as folder:
+        (folder / "secretive").touch(0o600)
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "one" / "secretive").stat().st_mode & 0o777 == 0o644
 
 
 def test_use_and_rollback_swap_two_links(tmp_path: Path) -> None:
