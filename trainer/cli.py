@@ -155,6 +155,39 @@ def train_command(
     typer.echo(f"{out}: trained")
 
 
+@app.command("pretrain")
+def pretrain_command(
+    out: Annotated[Path, typer.Option(help="The run's folder; in the end a base for `train`.")],
+    text: Annotated[list[Path] | None, typer.Option(help=".txt or .jsonl, also .xz; repeatable.")] = None,
+    base: Annotated[str | None, typer.Option(help="An architecture, or weights to go on from.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget in time of training.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps; repeatable to the bit.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--lr", help="AdamW's, at its highest.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens a step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights and order.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
+) -> None:
+    """Teach a small GPT-2 the language of some text, from scratch."""
+    from trainer import pretrain
+
+    if resume:
+        settings, files = pretrain.read_settings(out)
+    elif not text:
+        raise typer.BadParameter("name a text file", param_hint="--text")
+    else:
+        files = text
+        settings = pretrain.settings(
+            base=base,
+            minutes=minutes,
+            steps=steps,
+            learning_rate=learning_rate,
+            batch_tokens=batch_tokens,
+            seed=seed,
+        )
+    pretrain.pretrain(files, out, settings, on=device, resume=resume, tell=typer.echo)
+
+
 @app.command("evaluate")
 def evaluate_command(
     models: Annotated[list[Path], typer.Argument(help="Runs or bundles; several: their mean and spread.")],

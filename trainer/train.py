@@ -195,7 +195,7 @@ class Fit:
         self.epoch_rng = torch.get_rng_state()
         if (plan.folder / checkpoint.FILE).exists():
             self._resume()
-        _cut_log(plan.folder / LOG, self.state.rows)
+        cut_log(plan.folder / LOG, self.state.rows)
 
     @property
     def finished(self) -> bool:
@@ -320,7 +320,7 @@ def fit(run: Fit, report: Callable[[Evaluation], None], tick: Callable[[float], 
     """
     plan, state = run.plan, run.state
     plan.model.train()
-    with _stop_signals() as stopped:
+    with stop_signals() as stopped:
         while not run.finished:
             for batch in run.draw()[state.position :]:
                 tick(run.step(batch))
@@ -362,14 +362,14 @@ def _assign(to: Tensors, source: Tensors) -> None:
         parameter.copy_(source[name])
 
 
-def _cut_log(file: Path, rows: int) -> None:
+def cut_log(file: Path, rows: int) -> None:
     """Drop rows that were written after the checkpoint: their steps are done again."""
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     checkpoint.write_text(file, "".join(lines[:rows]))
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """A list that is filled by the first SIGINT or SIGTERM; the second one acts as usual."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

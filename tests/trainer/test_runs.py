@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -144,31 +145,40 @@ def test_the_lectures_messages_are_padded_to_120_tokens(tmp_path: Path) -> None:
     assert int(parts["train"].rows.row(0)[-1]) == END_OF_TEXT_ID
 
 
-@pytest.mark.slow
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_does_not_show_in_the_result(
     data: Dataset, base: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     """The command, ended in the middle of a run and resumed, leaves the model of an undisturbed one."""
-    own = tmp_path / "own.yaml"
+    own, whole, cut = tmp_path / "own.yaml", tmp_path / "whole", tmp_path / "cut"
     own.write_text(
         f"base: {base}\nstrategy: last_block\nepochs: 20\nbatch_size: 4\ndropout: 0.1\neval_freq: 20\n"
     )
+    wanted = recipe.load(str(own))
     command = [sys.executable, "-m", "trainer.cli", "train", "--data", str(data.folder), "--recipe", str(own)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run([*command, "--out", str(whole)], check=True, capture_output=True, env=environment)
     with subprocess.Popen(
-        [*command, "--out", str(cut)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        [*command, "--out", str(cut)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (cut / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.005)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert not (cut / "model.safetensors").exists(), "the run ended before the signal came"
     if number != signal.SIGKILL:
         assert process.returncode == 130 and b"--resume" in said and b"Traceback" not in said
-    resumed = [sys.executable, "-m", "trainer.cli", "train", "--out", str(cut), "--resume"]
-    subprocess.run(resumed, check=True, capture_output=True, env=environment)
+    runs.train(data, data.folder, cut, wanted, resume=True)
+    runs.train(data, data.folder, whole, wanted)
     assert same(tensors(whole), tensors(cut))
