@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -83,7 +84,8 @@ def make(service: Service, access: Access, max_bytes: int) -> Starlette:
             post("/checkv2", routes.rspamd_check),
             post("/learnspam", routes.rspamd_learn(Label.SPAM)),
             post("/learnham", routes.rspamd_learn(Label.HAM)),
-        ]
+        ],
+        exception_handlers={HTTPException: _no_such_route},
     )
 
 
@@ -132,21 +134,22 @@ class Routes:
             raise BadInput(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
         return b"".join(chunks)
 
-    async def _messages(self, request: Request) -> tuple[list[Message], list[Label | None], bool]:
-        """The request's messages with their labels, and whether it was a batch."""
-        body = await self._body(request)
-        as_json = request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
-        label = _label(request.query_params.get("label"))
-        items = wire.decode(
-            body,
-            as_json=as_json,
+    async def _messages(self, request: Request) -> wire.Decoded:
+        return wire.decode(
+            await self._body(request),
+            as_json=request.headers.get("content-type", "").split(";")[0].strip().lower()
+            == "application/json",
             kind=_kind(request.query_params.get("kind")),
             name=request.query_params.get("id", ""),
             source=self._access.source,
         )
-        messages = [m if isinstance(m, Message) else m.message(self._access.source) for m in items]
-        labels = [_label(m.label) if isinstance(m, wire.MessageBody) and m.label else label for m in items]
-        return messages, labels, as_json and b'"messages"' in body[:200].split(b":", 1)[0]
+
+    async def _rspamd_mail(self, request: Request) -> Message:
+        body = await self._body(request)
+        if not body.strip():
+            raise BadInput("the body is empty; send a mail")
+        name = request.headers.get("queue-id", "")[: wire.MAX_ID]
+        return Message(body, Kind.MAIL, name, source="rspamd")
 
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""
@@ -158,7 +161,9 @@ class Routes:
     async def learn(self, request: Request) -> Response:
         """POST /v1/learn."""
         self._open_for_learning()
-        messages, labels, many = await self._messages(request)
+        asked = _label(request.query_params.get("label"))
+        messages, given, many = await self._messages(request)
+        labels = [label or asked for label in given]
         if None in labels:
             raise BadInput("say what it is: ?label=spam or ?label=ham, or 'label' in each message")
         learned = [
@@ -215,27 +220,26 @@ class Routes:
 
     async def rspamd_check(self, request: Request) -> Response:
         """POST /checkv2."""
-        body = await self._body(request)
-        if not body.strip():
-            raise BadInput("the body is empty; send a mail")
-        message = Message(
-            body, Kind.MAIL, request.headers.get("queue-id", "")[: wire.MAX_ID], source="rspamd"
-        )
+        message = await self._rspamd_mail(request)
         found = await self._service.check(message)
-        return _json(wire.rspamd(found, _message_id(body)))
+        return _json(wire.rspamd(found, _message_id(message.raw)))
 
     def rspamd_learn(self, label: Label) -> Handler:
         """POST /learnspam and /learnham; 208 as Rspamd says for what is known already."""
 
         async def learn(request: Request) -> Response:
             self._open_for_learning()
-            message = Message(await self._body(request), Kind.MAIL, source="rspamd")
-            learned = await self._service.learn(message, label)
-            if learned:
+            if await self._service.learn(await self._rspamd_mail(request), label):
                 return _json({"success": True})
             return _json({"error": "all learn conditions denied learning: known already"}, 208)
 
         return learn
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}: {error.detail.lower()}; see /v1/openapi.json"
+    return _json({"error": where}, error.status_code)
 
 
 def _json(content: Any, status: int = 200) -> Response:

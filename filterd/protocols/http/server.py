@@ -31,6 +31,7 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 lifespan="off",
+                ws="none",
                 limit_concurrency=max_connections,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=int(drain_s) or 1,

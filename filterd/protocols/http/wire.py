@@ -5,7 +5,7 @@ A body is a raw mail (any content type but JSON), or JSON: one message as an obj
 are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -64,25 +64,35 @@ class VerdictBody(msgspec.Struct):
     subject: str
 
 
-def decode(
-    body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: str
-) -> list[MessageBody | Message]:
-    """The messages of a request. Raises BadInput with what is wrong.
+class Decoded(NamedTuple):
+    """The messages of a request, the label that each carries, and whether it was a batch."""
 
-    name: the caller's own id of a raw body. A raw body gives a `Message`; JSON gives `MessageBody`,
-    which also carries a label for learning.
-    """
+    messages: list[Message]
+    labels: list[Label | None]
+    many: bool
+
+
+def decode(body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: str) -> Decoded:
+    """The messages of a request; name and kind are of a raw body. Raises BadInput with what is wrong."""
     if not as_json:
         if not body.strip():
             raise BadInput("the body is empty; send a mail, or JSON with content type application/json")
-        return [Message(body, kind, name[:MAX_ID], source=source)]
+        return Decoded([Message(body, kind, name[:MAX_ID], source=source)], [None], many=False)
+    bodies, many = _parse(body)
+    labels = [Label(one.label) if one.label else None for one in bodies]
+    return Decoded([one.message(source) for one in bodies], labels, many)
+
+
+def _parse(body: bytes) -> tuple[list[MessageBody], bool]:
     try:
-        many = b'"messages"' in body[:200].split(b":", 1)[0]
-        if many:
-            return list(msgspec.json.decode(body, type=BatchBody).messages)
-        return [msgspec.json.decode(body, type=MessageBody)]
-    except msgspec.MsgspecError as error:
-        raise BadInput(f"the JSON does not fit: {error}") from error
+        if "messages" in msgspec.json.decode(body, type=dict[str, msgspec.Raw]):
+            return msgspec.json.decode(body, type=BatchBody).messages, True
+        return [msgspec.json.decode(body, type=MessageBody)], False
+    except UnicodeDecodeError as error:
+        raise BadInput("the JSON is not UTF-8; send a mail in another charset raw") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        said = "".join(c if c.isprintable() else "?" for c in str(error))  # it names the client's keys
+        raise BadInput(f"the JSON does not fit: {said}") from error
 
 
 def verdict(found: Verdict, name: str) -> VerdictBody:
