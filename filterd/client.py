@@ -4,6 +4,7 @@
 (RFC 9112), one request a connection, and only as much of it as our own daemon speaks.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -12,20 +13,39 @@ from typing import Any
 from urllib.parse import urlencode
 
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.errors import FilterdError, LearningClosed, ModelUnavailable, Overloaded
+from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded
 
 SOCKET = "/run/filterd/http.sock"
 CONNECT_TIMEOUT_S = 0.5  # a local daemon that does not accept by then is not serving
 ANSWER_TIMEOUT_S = 30.0  # longer than the daemon's own deadline for a message
 MAX_ANSWER_BYTES = 64 << 20  # 10,000 verdicts are 3 MB
 
-_ERRORS: dict[int, type[FilterdError]] = {403: LearningClosed, 429: Overloaded, 503: ModelUnavailable}
+_ERRORS: dict[int, type[FilterdError]] = {
+    400: BadInput,
+    413: BadInput,
+    403: LearningClosed,
+    429: Overloaded,
+    503: ModelUnavailable,
+}
 
 
 def socket_path() -> str | None:
-    """The daemon's socket if there is one: FILTERD_SOCKET, else the usual place. "" there turns it off."""
+    """The daemon's socket if there is one: FILTERD_SOCKET, else the usual place. "" there turns it off.
+
+    None where a daemon that died has left its socket.
+    """
     path = os.environ.get("FILTERD_SOCKET", SOCKET)
-    return path if path and os.path.exists(path) else None  # noqa: PTH110 (pathlib costs 10 ms to import)
+    if not path:
+        return None
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(CONNECT_TIMEOUT_S)
+            probe.connect(path)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        return None
+    except OSError:  # there is one, and asking it says what is wrong
+        return path
+    return path
 
 
 class Daemon:
@@ -36,7 +56,7 @@ class Daemon:
 
     def check(self, messages: Sequence[Message]) -> list[Verdict]:
         """Verdicts in the order of the messages. Raises what the daemon said was wrong."""
-        return [_verdict(self._post("/v1/check", message, {})) for message in messages]
+        return [self._verdict(self._post("/v1/check", message, {})) for message in messages]
 
     def learn(self, message: Message, label: Label) -> bool:
         """Take a correction; durable once this returns."""
@@ -49,6 +69,12 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """What GET /v1/status says."""
         return self._ask("GET", "/v1/status", b"")
+
+    def _verdict(self, said: dict[str, Any]) -> Verdict:
+        try:
+            return _verdict(said)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _foreign(self._path) from error
 
     def _post(self, path: str, message: Message, query: dict[str, str]) -> dict[str, Any]:
         if message.kind:
@@ -65,7 +91,8 @@ class Daemon:
                 connection.settimeout(CONNECT_TIMEOUT_S)
                 connection.connect(self._path)
                 connection.settimeout(ANSWER_TIMEOUT_S)
-                connection.sendall(head.encode("ascii") + body)
+                with contextlib.suppress(BrokenPipeError):  # its answer is there before our body was read
+                    connection.sendall(head.encode("ascii") + body)
                 answer = _receive(connection)
         except OSError as error:
             raise ModelUnavailable(f"{self._path}: {error}; is filterd serve running?") from error
@@ -87,11 +114,17 @@ def _parse(path: str, answer: bytes) -> dict[str, Any]:
     try:
         status = int(head.split(b" ", 2)[1])
         content = json.loads(_unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body)
-    except (IndexError, ValueError) as error:
-        raise ModelUnavailable(f"{path}: that is not filterd's answer; what listens there?") from error
+    except (IndexError, ValueError, RecursionError) as error:
+        raise _foreign(path) from error
+    if not isinstance(content, dict):
+        raise _foreign(path)
     if status != 200:
         raise _ERRORS.get(status, FilterdError)(str(content.get("error", f"status {status}")))
-    return dict(content)
+    return content
+
+
+def _foreign(path: str) -> ModelUnavailable:
+    return ModelUnavailable(f"{path}: that is not filterd's answer; what listens there?")
 
 
 def _unchunked(body: bytes) -> bytes:
