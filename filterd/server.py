@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,7 +19,7 @@ from filterd import bundle, listen, systemd
 from filterd.api import Plugin
 from filterd.config import Config, load, settings
 from filterd.engine import Engine
-from filterd.errors import ConfigError, FilterdError
+from filterd.errors import ConfigError, FilterdError, StoreError
 from filterd.learning import Learner
 from filterd.log import log
 from filterd.protocols.http import app as http
@@ -151,8 +152,11 @@ class Daemon:
         self._closers.append(lambda: plugin.close(self._config.drain_s))
 
     async def _prune(self) -> None:
-        while self._learner:
-            await asyncio.to_thread(self._learner.prune)
+        while True:
+            try:
+                await asyncio.to_thread(self._learner.prune)
+            except StoreError as error:
+                log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
 
     async def _reload(self) -> None:
@@ -171,14 +175,14 @@ class Daemon:
     async def _close(self) -> None:
         systemd.notify("STOPPING=1")
         log.info("draining", extra={"fields": {"at_most_s": self._config.drain_s}})
+        until = time.monotonic() + self._config.drain_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_s):
                 await asyncio.gather(*(close() for close in self._closers), return_exceptions=True)
-        clean = await self._service.close(self._config.drain_s)
+        clean = await self._service.close(until - time.monotonic())
         for task in list(self._tasks):
             task.cancel()
-        if self._learner:
-            await asyncio.to_thread(self._learner.close)
+        await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})
 
 
@@ -205,7 +209,10 @@ def serve(config: Config, path: Path | None) -> None:
     """Run the daemon until it is told to stop. Raises what opening bundle, store and sockets raises."""
     if not config.spamd.listen and not config.http.listen and not config.plugins:
         raise ConfigError("nothing to listen on; set spamd.listen, http.listen or a plugin")
-    Path(config.state).mkdir(mode=0o750, parents=True, exist_ok=True)
+    try:
+        Path(config.state).mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"state: {config.state}: {error.strerror}; name a folder to write to") from error
 
     async def run() -> None:
         await Daemon(config, path).run()
