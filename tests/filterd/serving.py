@@ -1,0 +1,20 @@
+"""`filterd` as a process with the engine of `fakes`: `python -m tests.filterd.serving serve --config X`.
+
+A bundle that the configuration names is opened for real, so that a broken one is refused as it would be.
+"""
+
+from filterd import cli, server
+from filterd.config import Config
+from filterd.engine import Engine
+from tests.filterd import fakes
+
+open_real = server.open_engine
+
+
+def open_engine(config: Config) -> Engine:
+    return open_real(config) if config.model.bundle else fakes.engine()[0]
+
+
+if __name__ == "__main__":
+    server.open_engine = open_engine
+    cli.main()
