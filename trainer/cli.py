@@ -232,7 +232,7 @@ def export_command(
     name: Annotated[str, typer.Option(help="Of the model; by default the folder's.")] = "",
     quantization: Annotated[str, typer.Option(help="int8, or fp32 (for CUDA).")] = "int8",
     max_tokens: Annotated[int, typer.Option(help="Of a window; 0: as in training.")] = 0,
-    max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 3,
+    max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
     metrics: Annotated[Path | None, typer.Option(help="A metrics.json for the model card.")] = None,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
