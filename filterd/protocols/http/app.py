@@ -8,9 +8,9 @@ An error is always `{"error": "<one line>"}` with a status: 400 bad input, 401 n
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -33,6 +33,7 @@ from filterd.protocols.http import openapi, wire
 from filterd.service import Service
 
 MAX_RECENT = 1000  # rows of one /v1/messages answer
+GONE_POLL_S = 0.1  # how often a client is looked for while it waits; most verdicts are there before
 BODY_TIMEOUT_S = 60.0  # a client that has not sent its message by then is not going to
 
 STATUS: dict[type[FilterdError], int] = {
@@ -44,6 +45,7 @@ STATUS: dict[type[FilterdError], int] = {
 }
 
 Handler = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class Routes:
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""
         messages, _, many = await self._messages(request)
-        found = await self._service.check_all(messages)
+        found = await _unless_gone(request, self._service.check_all(messages))
         bodies = [wire.verdict(one, message.id) for one, message in zip(found, messages, strict=True)]
         return _json({"verdicts": bodies} if many else bodies[0])
 
@@ -221,7 +223,7 @@ class Routes:
     async def rspamd_check(self, request: Request) -> Response:
         """POST /checkv2."""
         message = await self._rspamd_mail(request)
-        found = await self._service.check(message)
+        found = await _unless_gone(request, self._service.check(message))
         return _json(wire.rspamd(found, _message_id(message.raw)))
 
     def rspamd_learn(self, label: Label) -> Handler:
@@ -234,6 +236,18 @@ class Routes:
             return _json({"error": "all learn conditions denied learning: known already"}, 208)
 
         return learn
+
+
+async def _unless_gone(request: Request, judging: Coroutine[Any, Any, T]) -> T:
+    """What comes of judging; cancelled, with ClientDisconnect, once there is nobody to tell it to."""
+    task = asyncio.ensure_future(judging)
+    try:
+        while not (await asyncio.wait({task}, timeout=GONE_POLL_S))[0]:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,44 @@ async def test_what_goes_wrong_has_its_status(
     async with client_of(service) as client:
         answer = await client.post(path, content=HAM)
     assert (answer.status_code, error_of(answer)) == (status, str(error))
+
+
+async def test_a_client_that_left_is_dropped_and_counted(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, left, sent = threading.Event(), asyncio.Event(), []
+    score = service.engine._backend.score
+
+    def held(windows: Any) -> Any:
+        gate.wait(10)
+        return score(windows)
+
+    body = json.dumps({"messages": [{"text": f"at noon {i}"} for i in range(3)]}).encode()
+    received = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        for event in received:
+            return event
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(event: Any) -> None:
+        sent.append(event.get("status"))
+
+    monkeypatch.setattr(service.engine._backend, "score", held)
+    scope = {"type": "http", "method": "POST", "path": "/v1/check", "query_string": b"", "root_path": ""}
+    scope |= {"headers": [(b"content-type", b"application/json")]}
+    asking = asyncio.create_task(app.make(service, LOCAL, MAX_BYTES)(scope, receive, send))
+    async with asyncio.timeout(10):
+        while service.waiting < 2:
+            await asyncio.sleep(0.001)
+        assert not asking.done()
+        left.set()
+        await asking
+    assert sent[0] == 499
+    gate.set()
+    await service.close(5.0)
+    assert service.status()["abandoned"] == 2
 
 
 # Corrections.
