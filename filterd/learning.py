@@ -8,13 +8,12 @@ import contextlib
 import threading
 from pathlib import Path
 
-from filterd import feedback, headers, memory
+from filterd import feedback, memory
 from filterd.api import Kind, Label, Message
 from filterd.config import Config
 from filterd.engine import Engine
 from filterd.errors import ModelUnavailable, StoreError
 from filterd.feedback import Store
-from filterd.headers import HeaderStyle
 from filterd.memory import Memory
 from filterd.text import detect, read
 
@@ -89,10 +88,7 @@ class Learner:
     def _text(self, message: Message, kind: Kind) -> str | None:
         if not self.config.feedback.keep_text:
             return None
-        raw = message.raw
-        if kind is Kind.MAIL:
-            raw = headers.strip(raw, HeaderStyle(self.config.headers.prefix))
-        return read(Message(raw, kind))[0].canonical[:MAX_KEPT_TEXT]
+        return read(Message(message.raw, kind))[0].canonical[:MAX_KEPT_TEXT]  # none of our headers is in it
 
     def _catch_up(self) -> None:
         with self._catching_up:

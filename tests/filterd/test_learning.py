@@ -75,6 +75,11 @@ def test_the_delivered_copy_is_the_same_message(learner: Learner) -> None:
     assert learner.forget(mail(delivered))
 
 
+def test_our_headers_are_not_in_the_text(learner: Learner) -> None:
+    learner.learn(None, mail(b"X-Spam-Status: Yes, score=7.1\n" + MAIL), Label.SPAM)
+    assert "score" not in (only(learner).text or "score")
+
+
 def test_our_headers_are_those_of_the_configuration(tmp_path: Path) -> None:
     learner = Learner.open(config_of(tmp_path, headers=Headers(prefix="X-Junk-")))
     learner.learn(None, mail(), Label.SPAM)

@@ -49,13 +49,13 @@ def test_nobody_to_tell(address: str | None, monkeypatch: pytest.MonkeyPatch) ->
 async def test_the_watchdog_hears_of_us_twice_a_period(
     manager: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     started = asyncio.get_running_loop().time()
     task = asyncio.create_task(systemd.keep_watchdog())
     for _ in range(3):
         assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
-    assert asyncio.get_running_loop().time() - started >= 0.09
+    assert 0.35 <= asyncio.get_running_loop().time() - started < 1.5
     task.cancel()
     await asyncio.wait([task])
 
