@@ -50,10 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     base: str = "filterd-mini"
     minutes: float = 0.0
     steps: int = 0
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     lengths: tuple[int, ...] = (32, 64, 128, 256)
-    frequent: int = 4096
-    sampled: int = 1024
+    frequent: int = 1024
+    sampled: int = 512
     learning_rate: float = 2e-3
     final_rate: float = 0.1  # of the learning rate, where the cosine ends
     warmup: float = 0.02  # of the budget
