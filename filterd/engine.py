@@ -59,6 +59,10 @@ class Remembering(Protocol):
     def lock(self) -> threading.Lock:
         """Held while the memory is read or changed."""
 
+    @property
+    def prefix(self) -> str:
+        """Of our own headers, which a learned copy may carry."""
+
 
 class Engine:
     """Judges messages with one bundle, and with what the memory has learned where there is one.
@@ -140,7 +144,7 @@ class Engine:
         learner = self.learner
         if not learner or not len(learner.memory):
             return Recollection()
-        found = features(normalise(message.raw, kind), kind)
+        found = features(normalise(message.raw, kind, learner.prefix), kind)
         with learner.lock:
             return learner.memory.recollect(found)
 

@@ -32,6 +32,11 @@ class Learner:
         self._saved = saved
         self.memory = feedback.catch_up(store, _load(saved))
 
+    @property
+    def prefix(self) -> str:
+        """Of our own headers; they are no part of a message."""
+        return self.config.headers.prefix
+
     @classmethod
     def open(cls, config: Config) -> "Learner":
         """Open the configured store and bring the memory up to it. Raises StoreError, ConfigError."""
@@ -57,7 +62,7 @@ class Learner:
             message.raw,
             kind,
             label,
-            prefix=self.config.headers.prefix,
+            prefix=self.prefix,
             text=self._text(message, kind),
             verdict=before,
             source=message.source,
@@ -76,7 +81,7 @@ class Learner:
     def content_hash(self, message: Message) -> str:
         """The store's name for a message."""
         kind = message.kind or detect(message.raw)
-        return memory.content_hash(memory.normalise(message.raw, kind, self.config.headers.prefix), kind)
+        return memory.content_hash(memory.normalise(message.raw, kind, self.prefix), kind)
 
     def prune(self) -> int:
         """Apply the retention; how many corrections went."""
