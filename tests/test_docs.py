@@ -1,0 +1,65 @@
+"""The docs are in step with the code: every command, target and module is named, links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+COMMANDS = (ROOT / "docs" / "commands.md").read_text("utf-8")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LIST_COMMANDS = """
+import sys, importlib, typer
+def walk(command, name):
+    if not hasattr(command, "commands"):
+        print(name)
+    for key, sub in sorted(getattr(command, "commands", {}).items()):
+        walk(sub, f"{name} {key}")
+walk(typer.main.get_command(importlib.import_module(sys.argv[1] + ".cli").app), sys.argv[1])
+"""
+
+
+def commands(program: str) -> list[str]:
+    run = [sys.executable, "-c", LIST_COMMANDS, program]
+    return subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("program", ["filterd", "trainer"])
+def test_every_command_is_documented(program: str) -> None:
+    found = commands(program)
+    assert len(found) >= 5
+    for command in found:
+        group = command.rsplit(" ", 1)
+        named = f"`{command}" in COMMANDS or (f"`{group[0]} " in COMMANDS and f"{group[1]}`" in COMMANDS)
+        assert named, f"docs/commands.md does not name `{command}`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_make_targets_are_documented() -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    said = "".join(page.read_text("utf-8") for page in PAGES)
+    assert {"demo", "check", "test", "bench"} <= set(targets)
+    for target in targets:
+        assert f"make {target}" in said, f"no page names `make {target}`"
+
+
+@pytest.mark.parametrize("package", ["filterd", "trainer"])
+def test_every_module_has_its_place_in_the_design(package: str) -> None:
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    for module in (ROOT / package).glob("[a-z]*.py"):
+        assert module.name in design, f"docs/design.md does not place {package}/{module.name}"
+
+
+def test_the_changelog_names_this_version() -> None:
+    from filterd import __version__
+
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
