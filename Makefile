@@ -25,8 +25,8 @@ $(VENV)/.develop: $(VENV)/.run
 	@echo "Installing the trainer and the test tools …"
 	@$(PIP) '$(TORCH)'
 	@$(PIP) -e '.[cpu,train,test]'
-	@$(PIP) --no-deps aiospamc  # the tests' peer; its command line, which we do not use, wants an old typer
 	@$(PIP) loguru certifi
+	@$(PIP) --no-deps aiospamc  # the tests' peer; its command line, which we do not use, wants an old typer
 	@touch $@
 
 demo: $(VENV)/.run  ## set everything up and judge real messages with the default bundle
