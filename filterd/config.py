@@ -7,21 +7,38 @@ exactly what stands here. A plugin's section is checked by the plugin's own `Set
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 import yaml
 
 from filterd.errors import ConfigError
+from filterd.listen import parse_address
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file
 DEFAULT_PATH = Path("/etc/filterd/filterd.yaml")
 
+ADDRESS = "listen: "  # what a section says of its key; msgspec adds the section's name only
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Mode = Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}$")]
+MODE = "^0[0-7]{3}$"
+PREFIX = "^[A-Za-z][A-Za-z0-9-]{0,40}-$"
+Mode = Annotated[str, msgspec.Meta(pattern=MODE)]
+Prefix = Annotated[str, msgspec.Meta(pattern=PREFIX)]
 OnError = Literal["accept", "tempfail"]
+
+
+# What to do about a value that is not what its key takes, by what msgspec says of it.
+HINTS = {
+    f"expected `str` matching regex '{MODE}'": 'write an octal mode in quotes, such as "0660"',
+    f"expected `str` matching regex '{PREFIX}'": "write letters, digits and hyphens, a hyphen last",
+    "expected `str`, got `int`": "put it in quotes",
+    "expected `str`, got `bool`": "put it in quotes",
+    "expected `array`, got `str`": "put it in [brackets]",
+    "expected `object`, got `null`": "write its keys below it, indented, or remove it",
+}
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,7 +75,7 @@ class Cache(Section, frozen=True):
 class Headers(Section, frozen=True):
     """What our header lines are called."""
 
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,40}-$")] = "X-Spam-"
+    prefix: Prefix = "X-Spam-"
     keep_forged: bool = False
 
 
@@ -72,10 +89,24 @@ class Feedback(Section, frozen=True):
     memory: bool = True
 
 
-class Spamd(Section, frozen=True):
-    """The spamd protocol, for spamc, Exim and their like."""
+class Listening(Section, frozen=True):
+    """A protocol's section: where it listens."""
 
     listen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which msgspec reports with the section's name."""
+        for address in self.listen:
+            try:
+                parse_address(address)
+            except ConfigError as error:
+                raise ValueError(f"{ADDRESS}{error}") from error
+
+
+class Spamd(Listening, frozen=True):
+    """The spamd protocol, for spamc, Exim and their like."""
+
+    listen: tuple[str, ...] = ("unix:/run/filterd/spamd.sock",)
     mode: Mode = "0660"
     allow_tell: bool = True
     allow_tell_tcp: bool = False
@@ -83,10 +114,10 @@ class Spamd(Section, frozen=True):
     max_connections: Positive = 256
 
 
-class Http(Section, frozen=True):
+class Http(Listening, frozen=True):
     """HTTP: our own /v1, Rspamd's paths, metrics and health."""
 
-    listen: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ("unix:/run/filterd/http.sock",)
     mode: Mode = "0660"
     token_file: str = ""
     allow_learn_tcp: bool = False
@@ -112,7 +143,7 @@ class Config(Section, frozen=True):
     headers: Headers = Headers()
     feedback: Feedback = Feedback()
     spamd: Spamd = Spamd()
-    http: Http = Http(listen=("unix:/run/filterd/http.sock",))
+    http: Http = Http()
     log: Log = Log()
     drain_s: Seconds = 20.0
     plugins: dict[str, dict[str, Any]] = {}
@@ -160,18 +191,51 @@ def _convert(content: str, name: str, kind: type[Config]) -> Config:
         raise ConfigError(f"{name}:{line}: {error.problem or 'not YAML'}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from error
+    _refuse_twice(node, name)
     try:
         return msgspec.convert({} if data is None else data, kind)
     except msgspec.ValidationError as error:
         problem, where = _split(str(error))
-        raise ConfigError(f"{name}:{_line(node, where, problem)}: {where or 'file'}: {problem}") from error
+        line = _line(node, where, problem)
+        raise ConfigError(f"{name}:{line}: {where or 'file'}: {problem}{_hint(where, problem)}") from error
+
+
+def _refuse_twice(node: yaml.Node | None, name: str) -> None:
+    """YAML lets the last of two equal keys win, and nobody would see that the first one is dead."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line, said = key.start_mark.line + 1, str(key.value)
+        if said in seen:
+            raise ConfigError(f"{name}:{line}: {said}: given before, in line {seen[said]}; leave one of them")
+        seen[said] = line
+        _refuse_twice(value, name)
+
+
+def _hint(where: str, problem: str) -> str:
+    if problem.startswith("invalid enum value"):
+        return f"; write one of {', '.join(_allowed(where))}"
+    hint = HINTS.get(problem)
+    return f"; {hint}" if hint else ""
+
+
+def _allowed(where: str) -> tuple[str, ...]:
+    """The values of the Literal that a key's type is."""
+    kind: Any = Config
+    for key in where.split("."):
+        kind = get_type_hints(kind)[key]
+    return get_args(kind)
 
 
 def _split(said: str) -> tuple[str, str]:
     """msgspec's "problem - at `$.a.b`" as the problem and the dotted key."""
     problem, _, path = said.partition(" - at `$")
     problem = re.sub(r"^Object contains unknown field `(.*)`$", r"unknown key '\1'", problem)
-    return problem[:1].lower() + problem[1:], path.rstrip("`").lstrip(".")
+    where = path.rstrip("`").lstrip(".")
+    if problem.startswith(ADDRESS):
+        return problem.removeprefix(ADDRESS), f"{where}.{ADDRESS.rstrip(': ')}"
+    return problem[:1].lower() + problem[1:], where
 
 
 def _line(node: yaml.Node | None, path: str, problem: str) -> int:
