@@ -23,6 +23,14 @@ walk(typer.main.get_command(importlib.import_module(sys.argv[1] + ".cli").app), 
 """
 
 
+def metrics() -> list[str]:
+    """The names of all metrics, as they are on the page that Prometheus reads."""
+    from filterd.metrics import Metrics
+
+    suffix = {"counter": "_total", "info": "_info"}
+    return [f"{m.name}{suffix.get(m.type, '')}" for m in Metrics().registry.collect()]
+
+
 def commands(program: str) -> list[str]:
     run = [sys.executable, "-c", LIST_COMMANDS, program]
     return subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split("\n")[:-1]
@@ -42,6 +50,27 @@ def test_every_command_is_documented(program: str) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_metric_is_documented() -> None:
+    page = (ROOT / "docs" / "operation.md").read_text("utf-8")
+    assert len(metrics()) >= 10
+    for name in metrics():
+        assert f"| `{name}` |" in page, f"docs/operation.md does not explain {name}"
+
+
+def test_every_section_of_the_configuration_is_documented() -> None:
+    from filterd.config import Config
+
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    for name in Config.__struct_fields__:
+        assert f"| `{name}` |" in page, f"docs/configuration.md does not name {name}"
+
+
+def test_every_plugin_has_a_page() -> None:
+    for folder in (ROOT / "plugins").glob("*/__init__.py"):
+        page = ROOT / "docs" / "plugins" / f"{folder.parent.name}.md"
+        assert page.exists(), f"plugins/{folder.parent.name} has no page in docs/plugins"
 
 
 def test_make_targets_are_documented() -> None:
