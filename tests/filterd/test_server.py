@@ -323,7 +323,9 @@ def test_systemd_is_told(daemon: Daemon) -> None:
     ("sections", "status", "reason"),
     [
         pytest.param({"stat": "/tmp"}, 78, "unknown key 'stat'", id="unknown key"),
-        pytest.param({"http": {"listen": []}, "spamd": {"listen": []}}, 78, "nothing to listen on", id="no listener"),
+        pytest.param(
+            {"http": {"listen": []}, "spamd": {"listen": []}}, 78, "nothing to listen on", id="no listener"
+        ),
         pytest.param({"http": {"listen": ["unix:x"]}}, 78, "'unix:x' is no address", id="no address"),
         pytest.param({"model": {"bundle": "/nowhere"}}, 69, "/nowhere/manifest.json", id="no bundle"),
         pytest.param({"state": "/proc/none/of/ours"}, 78, "state: /proc/none", id="no state folder"),

@@ -285,9 +285,9 @@ def numbered(form: bytes, count: int) -> bytes:
 )
 def test_hostile_mail_is_read_in_bounded_time(make: Callable[[], bytes]) -> None:
     raw = make()
-    started = time.perf_counter()
+    started = time.process_time()
     texts = read(Message(raw, Kind.MAIL))
-    assert time.perf_counter() - started < PATIENCE_S
+    assert time.process_time() - started < PATIENCE_S
     assert all(len(text.canonical) <= MAX_BODY + MAX_SUBJECT + 2 for text in texts)
 
 
