@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, cast
 
 from filterd import headers, text
 from filterd.api import Kind, Label, Message, Verdict
@@ -74,7 +75,7 @@ def items(paths: Sequence[str], kind: Kind | None, *, lines: bool) -> Iterator[I
 
 def _lines(path: str, kind: Kind) -> Iterator[Item]:
     try:
-        with _open(path) as stream:
+        with open_input(path) as stream:
             number = 0
             while line := stream.readline(MAX_MESSAGE_BYTES):
                 number += 1
@@ -86,7 +87,7 @@ def _lines(path: str, kind: Kind) -> Iterator[Item]:
 
 
 def _read(path: str) -> bytes:
-    with _open(path) as stream:
+    with open_input(path) as stream:
         try:
             return stream.read(MAX_MESSAGE_BYTES)
         except OSError as error:
@@ -94,9 +95,10 @@ def _read(path: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _open(path: str) -> Iterator[BinaryIO]:
+def open_input(path: str) -> Iterator[BufferedIOBase]:
+    """A file's bytes, or those of stdin for "-". Raises NotFound."""
     if path == STDIN:
-        yield sys.stdin.buffer
+        yield cast(BufferedIOBase, sys.stdin.buffer)
         return
     try:
         stream = Path(path).open("rb")  # noqa: SIM115 (the errors of the block are not ours)
@@ -132,7 +134,7 @@ def run(inputs: Iterator[Item], judge: Judge, output: Output, exit_code: ExitCod
                 continue
             found = next(verdicts)
             status.judged(found)
-            print(_json(item, found) if output is Output.JSON else _human(item, found))
+            print(json.dumps(as_json(item, found)) if output is Output.JSON else _human(item, found))
     sys.stdout.flush()
     return status.value
 
@@ -174,21 +176,20 @@ def _human(item: Item, found: Verdict) -> str:
     return f"{name}  {found.probability:.3f}  {found.kind:4}{where}  {found.subject}"
 
 
-def _json(item: Item, found: Verdict) -> str:
-    return json.dumps(
-        {
-            "label": found.label,
-            "probability": round(found.probability, 6),
-            "points": round(found.points, 2),
-            "kind": found.kind,
-            "model": found.model,
-            "ms": round(found.seconds * 1000, 3),
-            "file": item.name,
-            "id": item.message.id if item.message else "",
-            "tests": found.tests,
-            "classes": {name: round(p, 6) for name, p in found.classes.items()},
-        }
-    )
+def as_json(item: Item, found: Verdict) -> dict[str, Any]:
+    """What `--json` prints of a verdict."""
+    return {
+        "label": found.label,
+        "probability": round(found.probability, 6),
+        "points": round(found.points, 2),
+        "kind": found.kind,
+        "model": found.model,
+        "ms": round(found.seconds * 1000, 3),
+        "file": item.name,
+        "id": item.message.id if item.message else "",
+        "tests": found.tests,
+        "classes": {name: round(p, 6) for name, p in found.classes.items()},
+    }
 
 
 def tag(open_judge: Callable[[], Judge], style: headers.HeaderStyle, *, strict: bool) -> int:
@@ -205,7 +206,7 @@ def tag(open_judge: Callable[[], Judge], style: headers.HeaderStyle, *, strict: 
             message = check_readable(raw, "stdin", Kind.MAIL)
             out = headers.tag(raw, open_judge()([message])[0], style)
         except Exception as error:  # the mail comes first, whatever it was
-            print(f"filterd: {_one_line(error)}; the mail is passed on untagged", file=sys.stderr)
+            print(f"filterd: {one_line(error)}; the mail is passed on untagged", file=sys.stderr)
             out, status = raw, os.EX_TEMPFAIL if strict else 0
         sink.write(out)
         shutil.copyfileobj(source, sink)
@@ -217,7 +218,8 @@ def tag(open_judge: Callable[[], Judge], style: headers.HeaderStyle, *, strict: 
     return status
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error for people, whatever it is."""
     said = " ".join(str(error).split())
     return said if isinstance(error, FilterdError) else f"{type(error).__name__}: {said}"
 

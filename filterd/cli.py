@@ -50,6 +50,9 @@ def check(
     mail: MailOption = False,
     sms: SmsOption = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a message of its own.")] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Each line is a JSON object, and is answered by one at once.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message.")] = False,
     tag: Annotated[bool, typer.Option("--tag", help="Copy the mail on stdin to stdout, tagged.")] = False,
     strict: Annotated[
@@ -75,15 +78,23 @@ def check(
     _exclude({"--mail": mail, "--sms": sms})
     _exclude({"--json": as_json, "--tag": tag})
     _exclude({"--tag": tag, "--exit-code": exit_code, "--bogofilter": bogofilter})
-    _exclude({"--tag": tag, "--lines": lines})
+    _exclude({"--tag": tag, "--lines": lines, "--json-lines": json_lines})
+    _exclude(
+        {"--json-lines": json_lines, "--lines": lines, "--exit-code": exit_code, "--bogofilter": bogofilter}
+    )
     if tag and (files or sms):
         raise ConfigError("--tag reads one mail from stdin; leave out files and --sms")
-    if tag:
+    kind = Kind.MAIL if mail else Kind.SMS if sms else None
+    if json_lines:
+        from filterd import jsonlines
+
+        status = jsonlines.run(files or [], kind, _judge(bundle, threads), sys.stdout)
+    elif tag:
         status = checking.tag(lambda: _judge(bundle, threads), HeaderStyle(), strict=strict)
     else:
         codes = checking.ExitCode
         status = checking.run(
-            checking.items(files or [], Kind.MAIL if mail else Kind.SMS if sms else None, lines=lines),
+            checking.items(files or [], kind, lines=lines),
             _judge(bundle, threads),
             checking.Output.JSON if as_json else checking.Output.HUMAN,
             codes.SPAMC if exit_code else codes.BOGOFILTER if bogofilter else codes.PLAIN,
