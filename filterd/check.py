@@ -19,9 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from filterd import headers, text
+from filterd import headers
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.errors import BadInput, FilterdError, NotFound
+from filterd.errors import BadInput, ConfigError, FilterdError, NotFound
+from filterd.kind import detect
 
 # Of one message in memory. text.py looks at less; a header block is far smaller. What follows is passed
 # through by --tag without being held.
@@ -50,6 +51,62 @@ class ExitCode(StrEnum):
 
 BOGOFILTER_STATUS = {Label.SPAM: 0, Label.HAM: 1, Label.UNSURE: 2}
 BOGOFILTER_ERROR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `filterd check` was asked for, besides the messages; each field is the option of its name."""
+
+    mail: bool = False
+    sms: bool = False
+    lines: bool = False
+    json_lines: bool = False
+    json: bool = False
+    tag: bool = False
+    strict: bool = False
+    exit_code: bool = False
+    bogofilter: bool = False
+
+
+def command(paths: Sequence[str], options: Options, open_judge: Callable[[], Judge]) -> int:
+    """Do what `filterd check` does; returns the exit status. Raises what `open_judge` raises.
+
+    Raises ConfigError for options that exclude each other.
+    """
+    kind = asked_kind(mail=options.mail, sms=options.sms)
+    exclude({"--json": options.json, "--tag": options.tag})
+    exclude({"--tag": options.tag, "--lines": options.lines, "--json-lines": options.json_lines})
+    for other in ("tag", "json_lines"):
+        exit_codes = {"--exit-code": options.exit_code, "--bogofilter": options.bogofilter}
+        exclude({f"--{other.replace('_', '-')}": getattr(options, other), **exit_codes})
+    if options.tag:
+        if paths or options.sms:
+            raise ConfigError("--tag reads one mail from stdin; leave out files and --sms")
+        return tag(open_judge, headers.HeaderStyle(), strict=options.strict)
+    if options.json_lines:
+        from filterd import jsonlines
+
+        return jsonlines.run(paths, kind, open_judge(), sys.stdout)
+    codes = ExitCode
+    return run(
+        items(paths, kind, lines=options.lines),
+        open_judge(),
+        Output.JSON if options.json else Output.HUMAN,
+        codes.SPAMC if options.exit_code else codes.BOGOFILTER if options.bogofilter else codes.PLAIN,
+    )
+
+
+def exclude(options: dict[str, bool]) -> None:
+    """Raise ConfigError where more than one of these options was given."""
+    given = [name for name, value in options.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} exclude each other; leave one out")
+
+
+def asked_kind(*, mail: bool, sms: bool) -> Kind | None:
+    """What the options say the input is; None where they do not. Raises ConfigError where they say both."""
+    exclude({"--mail": mail, "--sms": sms})
+    return Kind.MAIL if mail else Kind.SMS if sms else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +169,7 @@ def check_readable(raw: bytes, name: str, kind: Kind | None) -> Message:
     """The message in these bytes. Raises BadInput for nothing at all and for a binary file."""
     if not raw.strip():
         raise BadInput(f"{name}: empty, there is nothing to judge")
-    found = kind or text.detect(raw)
+    found = kind or detect(raw)
     if found is Kind.SMS and b"\0" in raw[:BINARY_PROBE_BYTES]:
         raise BadInput(f"{name}: a binary file, neither mail nor text; name a message")
     return Message(raw, found, id=_id(raw), source="cli")

@@ -1,10 +1,9 @@
 """`filterd`: what people type. Commands only read their options; the work is in the modules they call.
 
-Heavy imports (numpy, onnxruntime) stay inside the commands that need them: `filterd --help` and a check
-that a running daemon answers start in a fraction of the time.
+Heavy imports (numpy, onnxruntime) stay inside the commands that need them, so that `filterd --help` starts
+in a fraction of the time. What a mail's delivery runs does not even come here: see `entry.py`.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterd import __version__
-from filterd.api import Kind
-from filterd.errors import ConfigError, FilterdError
+from filterd.entry import main
+from filterd.errors import FilterdError
 
 if TYPE_CHECKING:
     from filterd.check import Judge
     from filterd.config import Config
+
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     help="A spam filter for mail and SMS that judges with a fine-tuned GPT-2 on this machine.",
@@ -73,33 +74,11 @@ def check(
     78 options that exclude each other.
     """
     from filterd import check as checking
-    from filterd.headers import HeaderStyle
 
-    _exclude({"--mail": mail, "--sms": sms})
-    _exclude({"--json": as_json, "--tag": tag})
-    _exclude({"--tag": tag, "--exit-code": exit_code, "--bogofilter": bogofilter})
-    _exclude({"--tag": tag, "--lines": lines, "--json-lines": json_lines})
-    _exclude(
-        {"--json-lines": json_lines, "--lines": lines, "--exit-code": exit_code, "--bogofilter": bogofilter}
+    options = checking.Options(
+        *(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter)
     )
-    if tag and (files or sms):
-        raise ConfigError("--tag reads one mail from stdin; leave out files and --sms")
-    kind = Kind.MAIL if mail else Kind.SMS if sms else None
-    if json_lines:
-        from filterd import jsonlines
-
-        status = jsonlines.run(files or [], kind, _judge(bundle, threads), sys.stdout)
-    elif tag:
-        status = checking.tag(lambda: _judge(bundle, threads), HeaderStyle(), strict=strict)
-    else:
-        codes = checking.ExitCode
-        status = checking.run(
-            checking.items(files or [], kind, lines=lines),
-            _judge(bundle, threads),
-            checking.Output.JSON if as_json else checking.Output.HUMAN,
-            codes.SPAMC if exit_code else codes.BOGOFILTER if bogofilter else codes.PLAIN,
-        )
-    raise typer.Exit(status)
+    raise typer.Exit(checking.command(files or [], options, lambda: _judge(bundle, threads)))
 
 
 @app.command()
@@ -113,11 +92,10 @@ def explain(
 ) -> None:
     """Show which words moved a message's score, and by how many points (occlusion)."""
     from filterd import explain as explaining
-    from filterd.check import items
+    from filterd.check import asked_kind, items
     from filterd.engine import Engine
 
-    _exclude({"--mail": mail, "--sms": sms})
-    item = next(items([file], Kind.MAIL if mail else Kind.SMS if sms else None, lines=False))
+    item = next(items([file], asked_kind(mail=mail, sms=sms), lines=False))
     if item.message is None:
         raise item.error or FilterdError(file)
     explanation = explaining.explain(Engine.open(*_where(bundle), threads=threads), item.message)
@@ -156,16 +134,10 @@ def learn(
 
     Exit status: 0 learned or known already; 65, 66 bad input; 69 learning is closed; 74 not kept.
     """
-    from filterd.api import Label
-    from filterd.correcting import correct
+    from filterd import correcting
 
-    if spam == ham:
-        raise ConfigError("say what they are: --spam or --ham")
-    _exclude({"--mail": mail, "--sms": sms})
-    kind = Kind.MAIL if mail else Kind.SMS if sms else None
-    raise typer.Exit(
-        correct(files or [], kind, Label.SPAM if spam else Label.HAM, lambda: _configured(config)[1])
-    )
+    options = correcting.Options(spam, ham, mail, sms)
+    raise typer.Exit(correcting.learn(files or [], options, lambda: _configured(config)[1]))
 
 
 @app.command()
@@ -176,11 +148,10 @@ def forget(
     config: ConfigOption = None,
 ) -> None:
     """Take corrections of these messages back, as if they had never been given."""
-    from filterd.correcting import correct
+    from filterd import correcting
 
-    _exclude({"--mail": mail, "--sms": sms})
-    kind = Kind.MAIL if mail else Kind.SMS if sms else None
-    raise typer.Exit(correct(files or [], kind, None, lambda: _configured(config)[1]))
+    options = correcting.Options(mail=mail, sms=sms)
+    raise typer.Exit(correcting.forget(files or [], options, lambda: _configured(config)[1]))
 
 
 @feedback.command("stats")
@@ -343,57 +314,13 @@ def _judge(bundle: Path | None, threads: int | None) -> "Judge":
 
 
 def _configured(path: Path | None) -> "tuple[Path | None, Config]":
-    """The configuration file that is in force and what it says; the defaults where there is none."""
     from filterd import config
 
-    found = path or config.default_path()
-    return found, config.load(found) if found else config.Config()
+    return config.in_force(path)
 
 
 def _where(bundle: Path | None) -> tuple[Path, ...]:
     return (bundle,) if bundle else ()
-
-
-def _exclude(options: dict[str, bool]) -> None:
-    given = [name for name, value in options.items() if value]
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} exclude each other; leave one out")
-
-
-def main() -> None:
-    """Entry point: errors become one line and their exit status; a mail in a pipe comes out regardless."""
-    try:
-        app(standalone_mode=True)
-    except FilterdError as error:
-        print(f"filterd: {error}", file=sys.stderr)
-        sys.exit(_rescue(error.exit_status))
-    except BrokenPipeError:  # the reader has seen enough, as in `filterd check … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except SystemExit as ended:
-        if ended.code == USAGE_ERROR:
-            sys.exit(_rescue(os.EX_USAGE))
-        raise
-    except Exception:
-        if "--tag" not in sys.argv:
-            raise
-        sys.excepthook(*sys.exc_info())
-        sys.exit(_rescue(FilterdError.exit_status))
-
-
-USAGE_ERROR = 2  # what typer exits with for options that it does not know
-
-
-def _rescue(status: int) -> int:
-    """Where `check --tag` never got to its work: pass the mail on; status 0, or 75 when strict."""
-    if "--tag" not in sys.argv or sys.stdin.isatty():
-        return status
-    import shutil
-
-    shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)
-    return os.EX_TEMPFAIL if "--strict" in sys.argv else 0
 
 
 if __name__ == "__main__":

@@ -250,6 +250,15 @@ def _line(node: yaml.Node | None, path: str, problem: str) -> int:
     return int(line) + 1
 
 
+def in_force(path: Path | None = None) -> tuple[Path | None, Config]:
+    """The configuration file that counts, which is `path` if given, and what it says; the defaults for None.
+
+    Raises ConfigError.
+    """
+    found = path or default_path()
+    return found, load(found) if found else Config()
+
+
 def default_path() -> Path | None:
     """The file that FILTERD_CONFIG names, else the system's where there is one."""
     named = os.environ.get("FILTERD_CONFIG")

@@ -2,18 +2,45 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from filterd import client
 from filterd.api import Kind, Label, Message
-from filterd.check import items
-from filterd.config import Config
-from filterd.errors import FilterdError
+from filterd.check import asked_kind, items
+from filterd.errors import ConfigError, FilterdError
+
+if TYPE_CHECKING:  # a running daemon has its own, and reading YAML takes longer than asking it
+    from filterd.config import Config
 
 Correct = Callable[[Message], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `filterd learn` and `forget` were asked for; each field is the option of its name."""
+
+    spam: bool = False
+    ham: bool = False
+    mail: bool = False
+    sms: bool = False
+
+
+def learn(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
+    """Do what `filterd learn` does; returns the exit status. Raises ConfigError for wrong options."""
+    if options.spam == options.ham:
+        raise ConfigError("say what they are: --spam or --ham")
+    label = Label.SPAM if options.spam else Label.HAM
+    return correct(paths, asked_kind(mail=options.mail, sms=options.sms), label, config)
+
+
+def forget(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
+    """Do what `filterd forget` does; returns the exit status. Raises ConfigError for wrong options."""
+    return correct(paths, asked_kind(mail=options.mail, sms=options.sms), None, config)
+
+
 def correct(
-    paths: Sequence[str], kind: Kind | None, label: Label | None, config: Callable[[], Config]
+    paths: Sequence[str], kind: Kind | None, label: Label | None, config: "Callable[[], Config]"
 ) -> int:
     """Learn messages as `label`, or forget them where it is None; returns the exit status."""
     path = client.socket_path()

@@ -14,8 +14,9 @@ from encodings.aliases import aliases
 from typing import Final
 
 from filterd.htmltext import visible
+from filterd.kind import header_block
 
-__all__ = ["Mail", "Reading", "decode", "header_block", "parse"]
+__all__ = ["Mail", "Reading", "decode", "parse"]
 
 MAX_DEPTH: Final = 12  # forwarded digests reach 6; the deepest of 6,046 SpamAssassin mails has 4
 MAX_PARTS: Final = 500  # a mail with more is a bomb; the parts seen so far are judged
@@ -29,12 +30,6 @@ MAX_UUENCODED: Final = 50  # files within one text; more are no files
 MAX_LINES: Final = 20_000  # lines of one mail that begin like a boundary; real ones have two a part
 MAX_PADDINGS: Final = 10_000  # "=" runs within one base64 part; an encoder writes one
 
-# RFC 5322 2.2 with its folding; no blank before the colon except where MIME clients accept one.
-_HEAD = re.compile(
-    rb"(?:(?:[!-9;-~]++:(?!//)|content-[a-z-]++[ \t]++:|>?From )[^\n]*+(?:\n|\Z)"
-    rb"(?:[ \t][^\n]*+(?:\n|\Z))*+)*+",
-    re.IGNORECASE,
-)
 # The first letter comes first, and case is folded after it, so that the search skips from s to c to s.
 _WANTED = re.compile(
     rb"([sScC](?<![^\n].)(?i:ubject|ontent-(?:type|transfer-encoding|disposition)))[ \t]*+:"
@@ -141,12 +136,6 @@ def parse(raw: bytes, reading: Reading = Reading()) -> Mail:
     if shown.html and not walk.saw_plain:
         walk.mail.note("html-only")
     return walk.mail
-
-
-def header_block(raw: bytes, start: int = 0) -> int:
-    """Where the headers that begin at `start` end; `start` itself where there are none."""
-    match = _HEAD.match(raw, start)
-    return match.end() if match else start
 
 
 class _Walk:

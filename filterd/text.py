@@ -11,6 +11,7 @@ from typing import Final
 
 from filterd import mime
 from filterd.api import Kind, Message
+from filterd.kind import BOM, detect
 from filterd.unicode import normalise
 
 __all__ = ["GTUBE", "TEXT_FORMAT", "Text", "detect", "of_sms", "read", "windows"]
@@ -22,14 +23,7 @@ MAX_BODY: Final = 32_768  # characters of a mail; some 8,000 tokens, of which wi
 MAX_SUBJECT: Final = 300  # characters; RFC 5322 lines end at 998 bytes, people's subjects at 100
 MAX_SMS: Final = 4_096  # characters; 255 parts of 153 are possible, ten are rare
 MAX_SMS_BYTES: Final = 65_536  # more than any gateway hands over, and the bound on what is normalised
-DETECTED: Final = 16_384  # bytes looked at; trace headers of a long journey are shorter
 
-_WELL_KNOWN = re.compile(
-    rb"^(?:from|to|cc|subject|date|sender|reply-to|received|return-path|delivered-to|message-id|mime-version"
-    rb"|content-type|dkim-signature|envelope-to|list-id|x-mailer|x-spam-[a-z-]+)[ \t]*+:",
-    re.IGNORECASE | re.MULTILINE,
-)
-_BOM = b"\xef\xbb\xbf"
 # These three begin with a newline, which a search skips to.
 _BLOB = re.compile(
     r"\n([A-Za-z0-9+/=]{20})[A-Za-z0-9+/=]{40,}(?:\n[A-Za-z0-9+/=]{60,})++(?:\n[A-Za-z0-9+/=]++(?=\n|\Z))?"
@@ -56,15 +50,6 @@ class Text:
     def canonical(self) -> str:
         """What the model sees: subject, an empty line and the body, or the body alone."""
         return f"{self.subject}\n\n{self.body}" if self.subject else self.body
-
-
-def detect(raw: bytes) -> Kind:
-    """MAIL where the bytes begin like a mail's headers, with one that every mail has; else SMS."""
-    start = len(_BOM) if raw.startswith(_BOM) else 0
-    beginning = raw[start : start + DETECTED]
-    end = mime.header_block(beginning)
-    is_mail = b"\n" in beginning[:end] and _WELL_KNOWN.search(beginning, 0, end)
-    return Kind.MAIL if is_mail else Kind.SMS
 
 
 def read(message: Message) -> tuple[Text, ...]:
@@ -96,7 +81,7 @@ def windows(ids: list[int], size: int, limit: int) -> list[list[int]]:
 
 
 def _readings(raw: bytes) -> tuple[Text, ...]:
-    raw = raw.removeprefix(_BOM)
+    raw = raw.removeprefix(BOM)
     if b"\n" not in raw[: mime.MAX_HEAD] and b"\r" in raw:
         raw = raw.replace(b"\r", b"\n")
     first = mime.parse(raw)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import msgspec
 
 from filterd.api import Label
+from filterd.points import POINTS_AT_SPAM
 
 # Log-odds are clipped here (p = 1e-6 … 1 - 1e-6): no held-out set is large enough to tell smaller
 # probabilities apart, and headers stay readable.
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)
-POINTS_AT_SPAM = 5.0  # SpamAssassin's required_score
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,16 +64,6 @@ def label(probability: float, thresholds: Thresholds) -> Label:
 def points(probability: float, thresholds: Thresholds) -> float:
     """SpamAssassin-like score: 5.0 at the spam threshold, one point a nat of log-odds, monotone."""
     return POINTS_AT_SPAM + log_odds(probability) - log_odds(thresholds.spam)
-
-
-def shown_points(points: float) -> str:
-    """Points with one decimal, rounded so that they stay on their side of the threshold.
-
-    Programs compare the printed number with 5.0 (Exim does), and 4.97 is no spam.
-    """
-    if points >= POINTS_AT_SPAM:
-        return f"{points:.1f}"
-    return f"{min(points, POINTS_AT_SPAM - 0.1):.1f}"
 
 
 def log_odds(probability: float) -> float:

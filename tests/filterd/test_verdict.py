@@ -85,10 +85,3 @@ def test_thresholds_out_of_order_are_refused(unsure: float, spam: float) -> None
 
 def test_softmax_sums_to_one() -> None:
     assert sum(verdict.softmax([3.0, 1.0, -200.0])) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(
-    ("points", "shown"), [(5.0, "5.0"), (4.97, "4.9"), (4.99999, "4.9"), (7.06, "7.1"), (-12.34, "-12.3")]
-)
-def test_shown_points_stay_on_their_side(points: float, shown: str) -> None:
-    assert verdict.shown_points(points) == shown

@@ -11,7 +11,7 @@ import msgspec
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BadInput
-from filterd.verdict import POINTS_AT_SPAM
+from filterd.points import POINTS_AT_SPAM
 
 MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
 MAX_ID = 200  # characters of a caller's own id; it comes back in answers and logs

@@ -1,0 +1,5 @@
+"""`python -m filterd`."""
+
+from filterd.entry import main
+
+main()

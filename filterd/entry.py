@@ -1,0 +1,99 @@
+"""Where the `filterd` command begins, and where it ends whatever happened.
+
+Strategy: procmail, maildrop and Dovecot start one process a mail, so what it imports is what it costs. The
+commands that they run (`check`, `learn`, `forget` with plain flags) are read here and done at once if a
+daemon runs. Whatever else is typed, `--help` included, goes to the command line in `cli.py`, which does the
+same with the same functions and takes three times as long to import.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from filterd import client
+from filterd.errors import FilterdError
+
+if TYPE_CHECKING:
+    from filterd.config import Config
+
+USAGE_ERROR = 2  # what typer exits with for options that it does not know
+# Flags without a value, and the field of the command's options that each sets.
+_KIND = {"--mail": "mail", "--sms": "sms", "--text": "sms"}
+_CHECK = {name: name[2:].replace("-", "_") for name in ("--lines", "--json", "--tag", "--strict")}
+_CHECK |= _KIND | {"--exit-code": "exit_code", "--bogofilter": "bogofilter"}
+_FLAGS = {"check": _CHECK, "learn": _KIND | {"--spam": "spam", "--ham": "ham"}, "forget": _KIND}
+
+
+def main() -> None:
+    """Entry point: errors become one line and their exit status; a mail in a pipe comes out regardless."""
+    try:
+        status = _at_once(sys.argv[1:])
+        if status is None:
+            from filterd.cli import app
+
+            app(standalone_mode=True)
+        sys.exit(status)
+    except FilterdError as error:
+        print(f"filterd: {error}", file=sys.stderr)
+        sys.exit(_rescue(error.exit_status))
+    except BrokenPipeError:  # the reader has seen enough, as in `filterd check … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == USAGE_ERROR:
+            sys.exit(_rescue(os.EX_USAGE))
+        raise
+    except Exception:
+        if "--tag" not in sys.argv:
+            raise
+        sys.excepthook(*sys.exc_info())
+        sys.exit(_rescue(FilterdError.exit_status))
+
+
+def _rescue(status: int) -> int:
+    """Where `check --tag` never got to its work: pass the mail on; status 0, or 75 when strict."""
+    if "--tag" not in sys.argv or sys.stdin.isatty():
+        return status
+    import shutil
+
+    shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)
+    return os.EX_TEMPFAIL if "--strict" in sys.argv else 0
+
+
+def _at_once(arguments: Sequence[str]) -> int | None:
+    """The exit status of what a daemon was asked; None where it takes the whole command line."""
+    command, *rest = arguments or [""]
+    read = _flags(rest, _FLAGS.get(command, {}))
+    if command not in _FLAGS or read is None or os.environ.get("FILTERD_BUNDLE"):
+        return None
+    path = client.socket_path()
+    if not path:
+        return None
+    paths, given = read
+    if command == "check":
+        from filterd import check
+
+        return check.command(paths, check.Options(**given), lambda: client.Daemon(path).check)
+    from filterd import correcting
+
+    correct = correcting.learn if command == "learn" else correcting.forget
+    return correct(paths, correcting.Options(**given), _config)
+
+
+def _flags(arguments: Sequence[str], known: dict[str, str]) -> tuple[list[str], dict[str, bool]] | None:
+    """File names and the flags' fields; None where there is anything else among the arguments."""
+    paths = [one for one in arguments if one == "-" or not one.startswith("-")]
+    flags = [one for one in arguments if one not in paths]
+    if not all(one in known for one in flags):
+        return None
+    return paths, dict.fromkeys((known[one] for one in flags), True)
+
+
+def _config() -> "Config":
+    """For a daemon that ended while it was being asked; `--config` itself takes the whole command line."""
+    from filterd import config
+
+    return config.in_force()[1]
