@@ -76,9 +76,9 @@ def command(paths: Sequence[str], options: Options, open_judge: Callable[[], Jud
     kind = asked_kind(mail=options.mail, sms=options.sms)
     exclude({"--json": options.json, "--tag": options.tag})
     exclude({"--tag": options.tag, "--lines": options.lines, "--json-lines": options.json_lines})
-    for other in ("tag", "json_lines"):
-        exit_codes = {"--exit-code": options.exit_code, "--bogofilter": options.bogofilter}
-        exclude({f"--{other.replace('_', '-')}": getattr(options, other), **exit_codes})
+    statuses = {"--exit-code": options.exit_code, "--bogofilter": options.bogofilter}
+    exclude({"--tag": options.tag, **statuses})
+    exclude({"--json-lines": options.json_lines, **statuses})
     if options.tag:
         if paths or options.sms:
             raise ConfigError("--tag reads one mail from stdin; leave out files and --sms")

@@ -75,9 +75,7 @@ def check(
     """
     from filterd import check as checking
 
-    options = checking.Options(
-        *(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter)
-    )
+    options = checking.Options(*(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter))
     raise typer.Exit(checking.command(files or [], options, lambda: _judge(bundle, threads)))
 
 

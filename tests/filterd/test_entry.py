@@ -151,6 +151,7 @@ def test_wrong_options_are_one_line(
         ("check", "--help"),
         ("check", "--bundle", "x"),
         ("check", "--threads=2"),
+        ("check", "--json-lines"),
         ("check", "--", "-odd-name"),
         ("learn", "--spam", "--config", "x.yaml"),
         ("checks",),
