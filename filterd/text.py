@@ -14,9 +14,9 @@ from filterd.api import Kind, Message
 from filterd.kind import BOM, detect
 from filterd.unicode import normalise
 
-__all__ = ["GTUBE", "TEXT_FORMAT", "Text", "detect", "of_sms", "read", "windows"]
+__all__ = ["GTUBE", "TEXT_FORMAT", "Text", "again", "detect", "of_sms", "read", "windows"]
 
-TEXT_FORMAT: Final = 1  # goes up when the canonical text of any message changes; a bundle names its own
+TEXT_FORMAT: Final = 2  # goes up when the canonical text of any message changes; a bundle names its own
 GTUBE: Final = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 MAX_READINGS: Final = 4  # two ways to read headers times two to read parameters
 MAX_BODY: Final = 32_768  # characters of a mail; some 8,000 tokens, of which windows take their pick
@@ -64,6 +64,17 @@ def of_sms(text: str) -> Text:
     body = normalise(text, MAX_SMS)
     facts = [fact for fact, holds in (("truncated", len(text) > MAX_SMS), ("gtube", GTUBE in text)) if holds]
     return Text(Kind.SMS, "", body, tuple(facts))
+
+
+def again(canonical: str, kind: Kind) -> str:
+    """A canonical text that was changed, made canonical once more; of one that was not, the same."""
+    if kind is Kind.SMS:
+        return of_sms(canonical).canonical
+    subject, parted, body = canonical.partition("\n\n")
+    if not parted:
+        subject, body = "", canonical
+    subject = normalise(subject, MAX_SUBJECT).replace("\n", " ")
+    return Text(kind, subject, normalise(body, MAX_BODY)).canonical
 
 
 def windows(ids: list[int], size: int, limit: int) -> list[list[int]]:

@@ -1,9 +1,10 @@
 """Text as a person reads it: one spelling for every disguise of the same words.
 
-Invisible characters go, compatibility forms fold (NFKC, UAX 15), look-alikes of other scripts become
-Latin where they imitate it (in the spirit of UTS 39 skeletons, with a table of our own), spaced-out
-letters close up, long addresses and opaque ids are cut, runs and white space shrink. Real Russian, Greek
-or Chinese comes through unchanged, and so does leetspeak: undoing it would have to guess.
+Invisible characters go, text that is displayed backwards is turned round, compatibility forms fold (NFKC,
+UAX 15), accents on Latin letters go, look-alikes of other scripts become Latin where they imitate it (in the
+spirit of UTS 39 skeletons, with a table of our own), digits that stand for a letter inside a word become it,
+spaced-out letters close up, long addresses and opaque ids are cut, runs and white space shrink. Real Russian,
+Greek or Chinese comes through unchanged.
 
 `normalise` repeats its steps until nothing changes, so it is idempotent: a text that was normalised when
 it was stored for retraining reads the same when it is normalised again.
@@ -41,12 +42,34 @@ _FOLD: Final[dict[str, str]] = {
     **dict.fromkeys("‘’‚‛′ʼ´", "'"),
     **dict.fromkeys("“”„‟", '"'),
     **dict.fromkeys("‐‑‒–—―−", "-"),
+    **dict(zip("⍺℮ǀƅƼ", "aelb5", strict=True)),  # no letters, or letters of another sound, but their shape
     "\u2800": " ",  # braille blank
     **dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz", strict=True)),
     **{chr(0x1F150 + i): chr(0x41 + i) for i in range(26)},  # negative circled letters
     **{chr(0x1F170 + i): chr(0x41 + i) for i in range(26)},  # negative squared letters
 }
 _FOLDED = re.compile("[" + "".join(_FOLD) + "]")
+# Displayed from right to left up to the next change of direction (UAX 9, 3.3.2): "eerf" is read as "free".
+_BACKWARDS = re.compile("\u202e([^\u202a-\u202e\n]*)")
+
+
+def _plain_letter(character: str) -> str:
+    """The ASCII letter under the accents of a Latin one, "" where there is none."""
+    base = unicodedata.normalize("NFD", character)[0]
+    return base if base.isascii() and base.isalpha() else ""
+
+
+# French loses its accents with spam that is written vïàgrá. To tell the two apart would be a guess, and
+# "deja vu" still reads as French.
+_UNACCENTED: Final[dict[int, str]] = {
+    point: letter
+    for point in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00))
+    if (letter := _plain_letter(chr(point)))
+} | str.maketrans(
+    dict(zip("øØđĐłŁħĦıŧŦŋŊðÐþÞɨƀƃɓƈɗƒɠƙƚƞƥƫƭʋƴƶȼȡȴƗƠƘƤƬƳƵɆɇɌɍɎɏɈɉ",
+             "oOdDlLhHitTnNdDpPibbbcdfgklnpttvyzcdlIOKPTYZEeRrYyJj", strict=True))
+    | {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
+)  # fmt: skip
 
 # Letters that look exactly like a Latin one; a whole word of them passes for Latin.
 _TWINS: Final[dict[str, str]] = {
@@ -60,10 +83,10 @@ _TWINS: Final[dict[str, str]] = {
 # Letters that only pass for Latin beside Latin ones, in the middle of a word.
 _COUSINS: Final[dict[str, str]] = {
     **_TWINS,
-    **dict(zip("вкмнптгьцџєғҝҟѵүқңҳґӕ", "bkmhntrbuuefkkvyknhra", strict=True)),
-    **dict(zip("αβγεηικνρστυχωΥϒζδθΛ", "aByenikvpotuxwYYzdOA", strict=True)),
-    **dict(zip("զքյԱԵղճ", "qpjUEnd", strict=True)),
-    **dict(zip("ɑɡɩʋɾɛɔʐ", "agiureoz", strict=True)),
+    **dict(zip("вкмнптгьЬцџєҽғҝҟѵүқңҳґӕЗ", "bkmhntrbbuueefkkvyknhra3", strict=True)),
+    **dict(zip("αβγεηικνρστυχωΥϒζδθΛϝᴦ", "aByenikvpotuxwYYzdOAfr", strict=True)),
+    **dict(zip("զքյԱԵղճռ", "qpjUEndn", strict=True)),
+    **dict(zip("ɑɡɩʋɾɛɔʐɯꞙᏂꓒ", "agiureozwfhd", strict=True)),
 }
 _LOOKALIKE = re.compile("[" + "".join(_COUSINS) + "]")
 _TWIN_TABLE = str.maketrans(_TWINS)
@@ -71,9 +94,23 @@ _COUSIN_TABLE = str.maketrans(_COUSINS)
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 _WORD = re.compile(r"[^\W_]+")
 
-# Four or more single characters with one and the same separator between them, as "F R E E" or "w.i.n.s".
-_SPACED = re.compile(r"(?<!\S)[^\W_]([ ._*\-])[\w$@!](?:\1[\w$@!]){2,}(?![^\s!?.,:;)])")
-_MAY_BE_SPACED = re.compile(r"([ ._*\-])[\w$@!]\1[\w$@!]\1[\w$@!]")
+# Four or more single characters with one and the same separator between them, as "F R E E" or "w/i/n/s".
+_SPACED = re.compile(r"(?<!\S)[^\W_]([^\w\s]|[ _])[\w$@!](?:\1[\w$@!]){2,}(?![^\s!?.,:;)])")
+# Whether that may be in a text; a dot takes a third of the time of a class.
+_MAY_BE_SPACED = re.compile(r"(?:([ -/:-@\[-`{-~])(?=.\1.\1[\w$@!])|([^\w\s\x00-\x7f])(?=.\2.\2.))")
+# One of these between two letters is nothing that people write: "vi*agra".
+_INFIX = re.compile(r"[*^~\u00b7\u2022](?<=[A-Za-z].)(?=[A-Za-z])")
+# A digit or sign that stands for a letter: "v1agra", "c@sh", "b00k". Words with other digits are codes and
+# "gr8", those next to a dot, slash or colon are addresses, and long numbers are numbers.
+_LEET: Final = str.maketrans("01345$@7", "oieassat")
+_MAY_BE_LEET = re.compile(
+    r"([013457@$])(?<=[A-Za-z].)\1?(?=[A-Za-z])(?!(?<=4)(?:u|me|you)\b)(?!(?<=[A-Za-z]{3}@)[A-Za-z]{3})"
+)
+MAX_LEET = 24  # characters of such a word; an id is longer
+_LEET_WORD = re.compile(rf"(?<![\w@$./:+&=#%])[A-Za-z0-9@$]{{3,{MAX_LEET}}}(?![\w@$/&=#%]|[.:+][A-Za-z0-9])")
+_NO_LEET = re.compile(r"[2689]|[0-9]{3}|([0-9])(?!\1)[0-9]|[a-z][0-9]*[A-Z]")
+_LEET_BEGINNING = re.compile(r"[A-Za-z0-9@$]*+\Z")
+_MIN_LEET: Final = 4  # characters; of shorter words only those like "n0w", "c@t", "i$t" are taken for one
 _ZEROS = re.compile(rb"\x00++")
 _ADDRESS = re.compile(
     r"([hHfF][tT](?:[tT][pP][sS]?|[pP]))://+(?P<host>[^\s<>\"'/?#]+)(?P<path>[^\s<>\"'?#]*)(?:[?#][^\s<>\"']*)?"
@@ -89,6 +126,8 @@ def normalise(text: str, limit: int) -> str:
     """The text in its plainest spelling, at most `limit` characters; of a longer one its head and tail."""
     if len(text) <= limit and _is_plain(text):
         return text
+    if "\u202e" in text:
+        text = _BACKWARDS.sub(lambda m: m[1][::-1], text)
     text = _without_invisible(text)
     if _MAY_BE_SPACED.search(text):
         text = _SPACED.sub(_close_up, text)  # while two blanks still tell where a word ends
@@ -114,6 +153,8 @@ def _is_plain(text: str) -> bool:
         and text == text.strip()
         and not _has_long_word(text)
         and not _MAY_BE_SPACED.search(text)
+        and not _INFIX.search(text)
+        and not _MAY_BE_LEET.search(text)
         and bytes(MAX_REPEATS) not in _neighbours(text, 1)
     )
 
@@ -160,8 +201,11 @@ def _pass(text: str) -> str:
     text = text.replace("`", "'")
     if _MAY_BE_SPACED.search(text):
         text = _SPACED.sub(_close_up, text)
+    text = _INFIX.sub("", text)
     if not text.isascii() and _LOOKALIKE.search(text):
         text = "\n".join(_unmask(line) for line in text.split("\n"))
+    if _MAY_BE_LEET.search(text):
+        text = _read_leet(text)
     if "://" in text:
         text = _ADDRESS.sub(_shorten, text)
     for word in dict.fromkeys(word for word in text.split() if len(word) > MAX_PATH):
@@ -174,7 +218,7 @@ def _fold(text: str) -> str:
     text = _FOLDED.sub(lambda m: _FOLD[m[0]], _INVISIBLE.sub("", text))
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", _MARK_RUN.sub(_thin_marks, text))
-    return _LOOSE_MARKS.sub("", text)
+    return _LOOSE_MARKS.sub("", text.translate(_UNACCENTED))
 
 
 def _thin_marks(run: re.Match[str]) -> str:
@@ -205,9 +249,32 @@ def _close_up(spaced: re.Match[str]) -> str:
     return characters if letters >= 3 and 2 * letters >= len(characters) else spaced[0]
 
 
+def _read_leet(text: str) -> str:
+    """Words with digits inside as the letters that these stand for; looks only where there may be one."""
+    pieces, done = [], 0
+    for sign in _MAY_BE_LEET.finditer(text):
+        before = text[max(done, sign.start() - MAX_LEET) : sign.start()]
+        beginning = _LEET_BEGINNING.search(before)
+        start = sign.start() - len(beginning[0] if beginning else "")
+        if start >= done and (word := _LEET_WORD.match(text, start)):
+            pieces += [text[done:start], _letters(word[0])]
+            done = word.end()
+    return "".join(pieces) + text[done:]
+
+
+def _letters(word: str) -> str:
+    """A leet word as letters; codes and numbers stay."""
+    letters = sum(map(str.isalpha, word))
+    enough = len(word) >= _MIN_LEET and 2 * letters >= len(word)
+    if _NO_LEET.search(word) or not (enough or word[1:-1] in ("0", "@", "$")):
+        return word
+    plain = word.translate(_LEET)
+    return plain.upper() if word.isupper() else plain
+
+
 def _shorten(address: re.Match[str]) -> str:
     """Host and the beginning of the path. http and https are one: which is used tells only the year."""
-    scheme = "ftp" if len(address[1]) == 3 else "http"
+    scheme = "ftp" if address[1][0] in "fF" else "http"
     return f"{scheme}://{address['host'][-MAX_HOST:]}{address['path'][:MAX_PATH]}"
 
 
@@ -246,12 +313,17 @@ def _unmask_mixed(word: str, genuine: bool) -> str:
     Beside genuine foreign words one change of script is how people inflect foreign names ("SMSка").
     """
     latin = [bool(_LATIN.match(c)) for c in word if c.isalpha()]
-    if not any(latin) or all(latin):
+    if all(latin) or not (any(latin) or len({_block(c) for c in word if c.isalpha()}) > 1):
         return word
     if any(c.isalpha() and c not in _COUSINS and not _LATIN.match(c) for c in word):
         return word
     changes = sum(a != b for a, b in pairwise(latin))
     return word if genuine and changes == 1 else word.translate(_COUSIN_TABLE)
+
+
+def _block(letter: str) -> str:
+    """The script of a letter, which begins its name; no language mixes two that are not Latin."""
+    return unicodedata.name(letter, "?").split(" ", 1)[0]
 
 
 def _all_twins(word: str) -> bool:
