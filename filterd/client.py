@@ -51,8 +51,9 @@ def socket_path() -> str | None:
 class Daemon:
     """A daemon's socket. Every method raises ModelUnavailable where nobody answers."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._path = path
+        self._answer_timeout_s = answer_timeout_s
 
     def check(self, messages: Sequence[Message]) -> list[Verdict]:
         """Verdicts in the order of the messages. Raises what the daemon said was wrong."""
@@ -90,7 +91,7 @@ class Daemon:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(CONNECT_TIMEOUT_S)
                 connection.connect(self._path)
-                connection.settimeout(ANSWER_TIMEOUT_S)
+                connection.settimeout(self._answer_timeout_s)
                 with contextlib.suppress(ConnectionError):  # its answer was there before our body was read
                     connection.sendall(head.encode("ascii") + body)
                 answer = _receive(connection)

@@ -1,17 +1,25 @@
-"""`filterd learn` and `filterd forget`: corrections to a running daemon, else to the store itself."""
+"""`filterd learn` and `filterd forget`: corrections to a running daemon, else to the store itself.
 
+Whoever moves a mail to Junk gives his correction once. So where a daemon does not answer, or is too busy to,
+the store is written here, and the daemon has the correction when it starts or learns next.
+"""
+
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from filterd import client
 from filterd.api import Kind, Label, Message
 from filterd.check import asked_kind, items
-from filterd.errors import ConfigError, FilterdError
+from filterd.errors import ConfigError, FilterdError, ModelUnavailable, Overloaded
 
 if TYPE_CHECKING:  # a running daemon has its own, and reading YAML takes longer than asking it
     from filterd.config import Config
+
+ANSWER_TIMEOUT_S = 5.0  # the daemon takes milliseconds; a person may be waiting for the mail to move
 
 Correct = Callable[[Message], bool]
 
@@ -44,25 +52,41 @@ def correct(
 ) -> int:
     """Learn messages as `label`, or forget them where it is None; returns the exit status."""
     path = client.socket_path()
-    if path:
-        return _each(paths, kind, label, _with_daemon(client.Daemon(path), label))
-    from filterd.learning import Learner
+    with contextlib.ExitStack() as stack:
+        alone = cache(lambda: _alone(stack, config(), label))
+        if not path:
+            return _each(paths, kind, label, alone())
+        daemon = client.Daemon(path, ANSWER_TIMEOUT_S)
+        return _each(paths, kind, label, _daemon_first(_with_daemon(daemon, label), alone))
 
-    learner = Learner.open(config())
-    try:
-        return _each(paths, kind, label, _alone(learner, label))
-    finally:
-        learner.close()
+
+def _daemon_first(ask: Correct, alone: Callable[[], Correct]) -> Correct:
+    """Ask the daemon, and from the first message on that gets no answer from it write the store."""
+    silent: list[FilterdError] = []
+
+    def take(message: Message) -> bool:
+        if not silent:
+            try:
+                return ask(message)
+            except (ModelUnavailable, Overloaded) as error:
+                silent.append(error)
+        try:
+            return alone()(message)
+        except FilterdError as error:
+            raise type(error)(f"{silent[0]}; nor without it: {error}") from error
+
+    return take
 
 
 def _with_daemon(daemon: client.Daemon, label: Label | None) -> Correct:
     return daemon.forget if label is None else lambda message: daemon.learn(message, label)
 
 
-def _alone(learner: "object", label: Label | None) -> Correct:
+def _alone(stack: contextlib.ExitStack, config: "Config", label: Label | None) -> Correct:
     from filterd.learning import Learner
 
-    assert isinstance(learner, Learner)
+    learner = Learner.open(config)
+    stack.callback(learner.close)
     return learner.forget if label is None else lambda message: learner.learn(None, message, label)
 
 

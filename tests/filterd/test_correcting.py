@@ -1,10 +1,15 @@
-"""`filterd learn` and `filterd forget` where no daemon runs."""
+"""`filterd learn` and `filterd forget` where no daemon runs, or none that answers."""
 
-from collections.abc import Callable
+import contextlib
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from filterd import correcting
 from filterd.api import Kind, Label
 from filterd.config import Config
 from filterd.correcting import correct
@@ -60,3 +65,92 @@ def test_what_cannot_be_read_does_not_stop_the_rest(
     said = capsys.readouterr()
     assert said.out == "learned as ham: 1, known already: 0\n"
     assert [line.split(":")[1].strip() for line in said.err.splitlines()] == [missing, empty]
+
+
+class Deaf:
+    """A daemon that takes connections and never says anything, or says that it is too busy."""
+
+    def __init__(self, path: str, says: bytes = b"") -> None:
+        self.asked = 0
+        self._says = says
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(path)
+        self._server.listen()
+        self._kept: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                connection.settimeout(5)
+                if connection.recv(1 << 16):  # nothing: somebody looked whether there is a daemon
+                    self.asked += 1
+                    connection.sendall(self._says)
+                if self._says:
+                    connection.close()
+                self._kept.append(connection)
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        for one in (self._server, *self._kept):
+            one.close()
+
+
+@pytest.fixture
+def nearby(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A socket's path short enough for AF_UNIX, named to `filterd learn`."""
+    monkeypatch.setattr(correcting, "ANSWER_TIMEOUT_S", 0.2)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="filterd-") as folder:
+        monkeypatch.setenv("FILTERD_SOCKET", f"{folder}/http.sock")
+        yield f"{folder}/http.sock"
+
+
+@pytest.mark.parametrize(
+    ("says", "asked"),
+    [
+        pytest.param(b"", 1, id="hangs"),
+        pytest.param(b'HTTP/1.1 429 X\r\n\r\n{"error": "queue is full"}', 1, id="is busy"),
+        pytest.param(b"HTTP/1.1 ", 1, id="dies in the middle"),
+    ],
+)
+def test_where_the_daemon_does_not_answer_the_store_is_written(
+    config: Callable[[], Config], file: str, nearby: str, tmp_path: Path, says: bytes, asked: int
+) -> None:
+    other = tmp_path / "other.eml"
+    other.write_bytes(MAIL.replace(b"lunch", b"dinner"))
+    deaf = Deaf(nearby, says)
+    try:
+        assert correct([file, str(other)], None, Label.SPAM, config) == 0
+    finally:
+        deaf.close()
+    assert len(kept(config)) == 2
+    assert deaf.asked == asked, "the second message does not wait for the daemon again"
+
+
+def test_where_neither_takes_it_both_reasons_are_said(
+    file: str, nearby: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "blocked").write_bytes(b"")
+    deaf = Deaf(nearby)
+    try:
+        status = correct([file], None, Label.SPAM, lambda: Config(state=str(tmp_path / "blocked")))
+    finally:
+        deaf.close()
+    said = capsys.readouterr().err
+    assert status == 74
+    assert said.startswith(f"filterd: {nearby}: timed out")
+    assert "blocked" in said
+    assert said.count("\n") == 1
+
+
+def test_a_daemon_that_refuses_is_not_passed_over(
+    config: Callable[[], Config], file: str, nearby: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deaf = Deaf(nearby, b'HTTP/1.1 403 X\r\n\r\n{"error": "learning is closed here"}')
+    try:
+        assert correct([file], None, Label.SPAM, config) == 69
+    finally:
+        deaf.close()
+    assert kept(config) == []
+    assert "learning is closed" in capsys.readouterr().err
