@@ -1,10 +1,14 @@
 """Where `filterd` begins: what a daemon answers at once, and what goes to the whole command line."""
 
+import contextlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -199,17 +203,39 @@ def test_what_a_delivery_imports(command: list[str], tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from filterd import client, entry\n"
-        "nobody = sys.argv.pop()\n"
-        "client.socket_path = lambda: nobody\n"
+        "sys.argv, path = sys.argv[:-1], sys.argv[-1]\n"
+        "client.socket_path = lambda: path\n"
         "try: entry.main()\n"
         "finally: print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *command, str(tmp_path / "nobody.sock")],
-        input=MAIL,
-        capture_output=True,
-        check=False,
-        env={**os.environ, "FILTERD_BUNDLE": ""},
-    )
-    assert b"nobody.sock: [Errno 2]" in done.stderr
+    path = str(tmp_path / "http.sock")
+    with refusing(path):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *command, path],
+            input=MAIL,
+            capture_output=True,
+            check=False,
+            env={**os.environ, "FILTERD_BUNDLE": ""},
+        )
+    assert b"not for you" in done.stderr
     assert not SLOW & set(done.stderr.decode().split())
+
+
+@contextlib.contextmanager
+def refusing(path: str) -> Iterator[None]:
+    """A daemon that answers one request: it does not want to."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        server.settimeout(30)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b'HTTP/1.1 403 Forbidden\r\n\r\n{"error": "not for you"}')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        thread.join()
