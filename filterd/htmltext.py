@@ -237,10 +237,11 @@ class _Sheet:
         source = "".join(node.text() for node in tree.css("style"))[:MAX_SHEET]
         if "{" not in source:
             return
-        source = re.sub(r"/\*.*?\*/|<!--|-->", "", source, flags=re.DOTALL)
+        # Each of the three starts only where one can begin, or blanks without end would be quadratic.
+        source = re.sub(r"/\*.*?(?:\*/|\Z)|<!--|-->", "", source, flags=re.DOTALL)
         # @media and the like hold for some screens only, so what they hide is shown somewhere.
-        source = re.sub(r"@[^{};]*(?:;|\{(?:[^{}]*\{[^{}]*\})*[^{}]*\})", "", source)
-        for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", source)[: MAX_RULES * 10]:
+        source = re.sub(r"(?<![^{};])\s*+@[^{};]*(?:;|\{(?:[^{}]*\{[^{}]*\})*[^{}]*\})", "", source)
+        for selectors, body in re.findall(r"(?<![^{}])([^{}]+)\{([^{}]*)\}", source)[: MAX_RULES * 10]:
             for selector in selectors.lower().split(",")[:20]:
                 if re.fullmatch(r"[\w-]*(?:[.#][\w-]+)?", key := selector.strip()) and _CONCERNS.search(body):
                     self.rules[key] = self.rules.get(key, "") + ";" + body[:MAX_STYLE]
@@ -275,7 +276,7 @@ _PX: Final[dict[str, float]] = {
 @lru_cache(maxsize=512)
 def _declarations(style: str) -> dict[str, str]:
     """The properties of a style; of two that are alike the last holds, or an !important one."""
-    style = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
+    style = re.sub(r"/\*.*?(?:\*/|\Z)", "", style, flags=re.DOTALL)
     style = _ESCAPE.sub(lambda m: chr(min(int(m[1], 16), 0x10FFFF)), style).lower()
     found: dict[str, str] = {}
     important = set()

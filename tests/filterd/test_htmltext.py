@@ -1,7 +1,7 @@
 """The text that is shown, and that something is hidden."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from filterd.htmltext import MAX_AS_IS, visible
@@ -107,6 +107,9 @@ def test_too_involved_shows_too_much_rather_than_too_little() -> None:
     assert seen.text.split() == ["the", "text"]
 
 
+@example("<style>p{display:none}")  # each of these was quadratic in what follows it
+@example("<style>p{}" + "@ " * 9_000)
+@example("<style>p{}" + "/*" * 9_000)
 @given(
     st.lists(
         st.one_of(
