@@ -214,7 +214,7 @@ class _Walk:
         if look.shown:
             return text.replace("\n", " ").replace("\r", " ")
         self.hidden = self.hidden or not text.isspace()
-        return " "
+        return "" if look.tiny else " "  # what is merely unseen leaves a gap
 
     def _look_of(self, node: LexborNode, outer: _Look) -> _Look | None:
         """How this element's own text looks; None where all of it is gone."""
