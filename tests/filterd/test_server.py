@@ -45,6 +45,7 @@ class Daemon:
         self.log = folder / "log"
         self._environment = environment
         self.process: subprocess.Popen[bytes] | None = None
+        self.serving = SERVING
         self.configure()
 
     def configure(self, text: str = "", **sections: object) -> None:
@@ -77,7 +78,7 @@ class Daemon:
     def launch(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", SERVING, "serve"], stderr=stream, env=self._env(), cwd=ROOT
+                [sys.executable, "-m", self.serving, "serve"], stderr=stream, env=self._env(), cwd=ROOT
             )
         return self.process
 
