@@ -124,6 +124,9 @@ def learn(
     files: Annotated[list[str] | None, typer.Argument(help="Messages; stdin without any.")] = None,
     spam: Annotated[bool, typer.Option("--spam", help="They are spam.")] = False,
     ham: Annotated[bool, typer.Option("--ham", help="They are not.")] = False,
+    mailboxes: Annotated[
+        list[Path] | None, typer.Option("--maildir", help="A whole Maildir folder or mbox; repeatable.")
+    ] = None,
     mail: MailOption = False,
     sms: SmsOption = False,
     config: ConfigOption = None,
@@ -135,7 +138,42 @@ def learn(
     from filterd import correcting
 
     options = correcting.Options(spam, ham, mail, sms)
-    raise typer.Exit(correcting.learn(files or [], options, lambda: _configured(config)[1]))
+    raise typer.Exit(correcting.learn(files or [], options, lambda: _configured(config)[1], mailboxes or ()))
+
+
+@app.command()
+def sweep(
+    mailbox: Annotated[Path, typer.Argument(metavar="MAILDIR", help="A Maildir, or an mbox to judge only.")],
+    folder: Annotated[list[str] | None, typer.Option("--folder", help="Only this one; repeatable.")] = None,
+    move_to: Annotated[str, typer.Option("--move-to", help="File spam in this folder, such as Junk.")] = "",
+    tag: Annotated[bool, typer.Option("--tag", help="Write X-Spam-* headers into what is spam.")] = False,
+    unsure: Annotated[bool, typer.Option("--unsure", help="Treat unsure as spam.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Touch no mail, say what would be.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Judge anew what was judged before.")] = False,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Where to remember; without it ~/.local/state/filterd.")
+    ] = None,
+    bundle: BundleOption = None,
+    threads: ThreadsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Judge the mails of a mailbox, and file or tag the spam; goes on where it was interrupted.
+
+    Exit status: 0 done; 65, 66 no such mailbox, or some mails failed; 69 no model; 75 busy; 78 wrong options.
+    """
+    from filterd import client
+    from filterd import sweep as sweeping
+    from filterd.headers import HeaderStyle
+
+    headers = _configured(config)[1].headers
+    path = client.socket_path() if not bundle and not threads else None
+
+    def judge() -> "Judge":
+        return sweeping.spread(client.Daemon(path).check) if path else _judge(bundle, threads)
+
+    style = HeaderStyle(headers.prefix, headers.keep_forged)
+    plan = sweeping.Plan(tuple(folder or ()), move_to, tag, dry_run, unsure, style)
+    raise typer.Exit(sweeping.sweep(mailbox, plan, judge, state, again=again))
 
 
 @app.command()

@@ -6,20 +6,23 @@ the store is written here, and the daemon has the correction when it starts or l
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterd import client
 from filterd.api import Kind, Label, Message
-from filterd.check import asked_kind, items
-from filterd.errors import ConfigError, FilterdError, ModelUnavailable, Overloaded
+from filterd.check import Item, asked_kind, exclude, items
+from filterd.errors import ConfigError, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 
 if TYPE_CHECKING:  # a running daemon has its own, and reading YAML takes longer than asking it
     from filterd.config import Config
 
 ANSWER_TIMEOUT_S = 5.0  # the daemon takes milliseconds; a person may be waiting for the mail to move
+
+HOPELESS = (LearningClosed, ModelUnavailable, StoreError)  # the next message would only fail the same way
 
 Correct = Callable[[Message], bool]
 
@@ -34,12 +37,18 @@ class Options:
     sms: bool = False
 
 
-def learn(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
+def learn(
+    paths: Sequence[str],
+    options: Options,
+    config: "Callable[[], Config]",
+    mailboxes: Sequence[Path] = (),
+) -> int:
     """Do what `filterd learn` does; returns the exit status. Raises ConfigError for wrong options."""
     if options.spam == options.ham:
         raise ConfigError("say what they are: --spam or --ham")
+    exclude({"--maildir": bool(mailboxes), "--sms": options.sms, "FILE": bool(paths)})
     label = Label.SPAM if options.spam else Label.HAM
-    return correct(paths, asked_kind(mail=options.mail, sms=options.sms), label, config)
+    return correct(paths, asked_kind(mail=options.mail, sms=options.sms), label, config, mailboxes)
 
 
 def forget(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
@@ -48,16 +57,31 @@ def forget(paths: Sequence[str], options: Options, config: "Callable[[], Config]
 
 
 def correct(
-    paths: Sequence[str], kind: Kind | None, label: Label | None, config: "Callable[[], Config]"
+    paths: Sequence[str],
+    kind: Kind | None,
+    label: Label | None,
+    config: "Callable[[], Config]",
+    mailboxes: Sequence[Path] = (),
 ) -> int:
-    """Learn messages as `label`, or forget them where it is None; returns the exit status."""
+    """Learn messages as `label`, or forget them where it is None; returns the exit status.
+
+    mailboxes: whole ones, instead of paths; an interrupted run leaves what it has learned, and the next one
+    finds that known. Raises NotFound where one is not there.
+    """
+    inputs = _from_mailboxes(mailboxes) if mailboxes else items(paths, kind, lines=False)
     path = client.socket_path()
     with contextlib.ExitStack() as stack:
         alone = cache(lambda: _alone(stack, config(), label))
         if not path:
-            return _each(paths, kind, label, alone())
+            return _each(inputs, label, alone())
         daemon = client.Daemon(path, ANSWER_TIMEOUT_S)
-        return _each(paths, kind, label, _daemon_first(_with_daemon(daemon, label), alone))
+        return _each(inputs, label, _daemon_first(_with_daemon(daemon, label), alone))
+
+
+def _from_mailboxes(mailboxes: Sequence[Path]) -> Iterator[Item]:
+    from filterd import mailbox
+
+    return mailbox.items(mailboxes)
 
 
 def _daemon_first(ask: Correct, alone: Callable[[], Correct]) -> Correct:
@@ -90,21 +114,20 @@ def _alone(stack: contextlib.ExitStack, config: "Config", label: Label | None) -
     return learner.forget if label is None else lambda message: learner.learn(None, message, label)
 
 
-def _each(paths: Sequence[str], kind: Kind | None, label: Label | None, take: Correct) -> int:
-    status, changed, known = 0, 0, 0
-    for item in items(paths, kind, lines=False):
-        try:
-            if item.message is None:
-                raise item.error or FilterdError(item.name)
-            if take(item.message):
-                changed += 1
-            else:
-                known += 1
-        except FilterdError as error:
-            print(f"filterd: {error}", file=sys.stderr)
-            status = status or error.exit_status
-    if label is None:
-        print(f"forgotten: {changed}, not known: {known}")
-    else:
-        print(f"learned as {label}: {changed}, known already: {known}")
+def _each(inputs: Iterator[Item], label: Label | None, take: Correct) -> int:
+    status, counts = 0, {True: 0, False: 0}  # by whether it changed anything
+    try:
+        for item in inputs:
+            try:
+                if item.message is None:
+                    raise item.error or FilterdError(item.name)
+                counts[take(item.message)] += 1
+            except FilterdError as error:
+                print(f"filterd: {error}", file=sys.stderr)
+                status = status or error.exit_status
+                if isinstance(error, HOPELESS):
+                    break
+    finally:  # also where it is interrupted
+        said = ("forgotten", "not known") if label is None else (f"learned as {label}", "known already")
+        print(f"{said[0]}: {counts[True]}, {said[1]}: {counts[False]}")
     return status

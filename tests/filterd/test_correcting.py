@@ -1,6 +1,7 @@
 """`filterd learn` and `filterd forget` where no daemon runs, or none that answers."""
 
 import contextlib
+import itertools
 import socket
 import tempfile
 import threading
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from filterd import correcting
-from filterd.api import Kind, Label
+from filterd.api import Kind, Label, Message
 from filterd.config import Config
 from filterd.correcting import correct
+from filterd.errors import NotFound, StoreError
 from filterd.feedback import Store
+from filterd.learning import Learner
+from tests.filterd.mailboxes import mail, put
 
 MAIL = b"From: ann@example.org\nSubject: lunch\n\nshall we meet at noon?\n"
 
@@ -53,6 +57,85 @@ def test_learn_again_and_forget(
         "forgotten: 1, not known: 0",
         "forgotten: 0, not known: 1",
     ]
+
+
+def test_whole_mailboxes(
+    config: Callable[[], Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junk = tmp_path / "Maildir" / ".Junk"
+    for number in range(5):
+        put(junk, number, spam=True, sub="new" if number == 3 else "cur")
+    put(junk / ".Below", 9)
+    put(junk, 6).rename(junk / "cur" / "1700000006.M6P7.host:2,ST")
+    (junk / "cur" / "1700000007.M7P7.host:2,").write_bytes(b"")
+    box = tmp_path / "mbox"
+    box.write_bytes(b"From x\n" + mail(7) + b"\nFrom y\n" + mail(8))
+    for _ in range(2):
+        assert correct([], None, Label.SPAM, config, [junk, box]) == 65
+    assert len(kept(config)) == 7
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "learned as spam: 7, known already: 0",
+        "learned as spam: 0, known already: 7",
+    ]
+    assert said.err.count("empty") == said.err.count("\n") == 2
+
+
+def test_an_mbox_and_a_maildir_are_the_same_mails(
+    config: Callable[[], Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "Maildir", 1)
+    (tmp_path / "mbox").write_bytes(b"From x\n" + mail(1) + b"\n")
+    assert correct([], None, Label.HAM, config, [tmp_path / "Maildir"]) == 0
+    assert correct([], None, Label.HAM, config, [tmp_path / "mbox"]) == 0
+    assert capsys.readouterr().out.endswith("learned as ham: 0, known already: 1\n")
+
+
+def test_an_interrupted_run_says_what_it_has_learned(
+    config: Callable[[], Config],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(5):
+        put(tmp_path / "Maildir", number)
+    real, calls = Learner.learn, itertools.count()
+
+    def learn(self: Learner, engine: None, message: Message, label: Label) -> bool:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, engine, message, label)
+
+    monkeypatch.setattr(Learner, "learn", learn)
+    with pytest.raises(KeyboardInterrupt):
+        correct([], None, Label.HAM, config, [tmp_path / "Maildir"])
+    assert correct([], None, Label.HAM, config, [tmp_path / "Maildir"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "learned as ham: 3, known already: 0",
+        "learned as ham: 2, known already: 3",
+    ]
+
+
+def test_an_error_that_the_next_mail_would_meet_too_ends_it(
+    config: Callable[[], Config],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def learn(*_: object) -> bool:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Learner, "learn", learn)
+    for number in range(5):
+        put(tmp_path / "Maildir", number)
+    assert correct([], None, Label.HAM, config, [tmp_path / "Maildir"]) == 74
+    assert capsys.readouterr().err == "filterd: the disk is full\n"
+
+
+def test_what_is_no_mailbox(config: Callable[[], Config], tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(NotFound, match="neither a Maildir"):
+            correct([], None, Label.HAM, config, [path])
 
 
 def test_what_cannot_be_read_does_not_stop_the_rest(
