@@ -80,6 +80,7 @@ class Connection(SMTP):
         self._lines = LineParser()
         self._hop: NextHop | None = None
         self._talk: Session | None = None
+        self._leaving = False
 
     # aiosmtpd's places.
 
@@ -100,9 +101,12 @@ class Connection(SMTP):
             self._writer.close()
 
     def _timeout_cb(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self._writer.write(TOO_SLOW.encode())
-            self._writer.close()
+        self._hang_up(TOO_SLOW)
+
+    def _hang_up(self, reply: Reply) -> None:
+        if not self._leaving and not self._writer.is_closing():
+            self._writer.write(reply.encode())
+        self._writer.close()
 
     def _begin(self) -> Session:
         settings = self._settings
@@ -128,8 +132,7 @@ class Connection(SMTP):
     def stop(self) -> "asyncio.Task[None] | None":
         """Leave at once where no mail is under way; else the task to wait for."""
         if self._talk and self._talk.state in BETWEEN_MAILS and self._timeout_handle_runs():
-            self._writer.write(STOPPING.encode())
-            self._writer.close()
+            self._hang_up(STOPPING)
         return self._handler_coroutine
 
     def _timeout_handle_runs(self) -> bool:
@@ -165,6 +168,7 @@ class Connection(SMTP):
 
     async def _leave(self, reply: Reply) -> None:
         """Say something last, and read on for a moment so that it arrives."""
+        self._leaving = True
         await self._say(reply)
         with contextlib.suppress(TimeoutError, OSError, NotImplementedError):
             if self._writer.can_write_eof():
