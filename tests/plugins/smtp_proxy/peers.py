@@ -1,5 +1,5 @@
-"""Both sides of the proxy for tests: a client and a next hop that say what a script says, and a next hop of its
-own mind. Neither uses a line of the proxy's code."""
+"""Both sides of the proxy for tests: a client and a next hop that say what a script says, and a next hop of
+its own mind. Neither uses a line of the proxy's code."""
 
 import asyncio
 import re
@@ -86,8 +86,10 @@ class Talk:
         self.writer.close()
 
 
-EXTENSIONS = ("SIZE 10485760", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "PIPELINING")
-EXTENSIONS += ("XFORWARD NAME ADDR PROTO HELO", "XCLIENT NAME ADDR", "STARTTLS", "CHUNKING", "VRFY")
+EXTENSIONS: Sequence[str] = (
+    *("SIZE 10485760", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "PIPELINING"),
+    *("XFORWARD NAME ADDR PROTO HELO", "XCLIENT NAME ADDR", "STARTTLS", "CHUNKING", "VRFY"),
+)
 
 
 @dataclass
@@ -102,8 +104,8 @@ class Taken:
 class Sink:
     """A next hop that takes everything, but for what `says` answers otherwise.
 
-    says: by the beginning of a command (or "." for the end of a message) the reply, or None to hang. Of several
-    replies to "." (LMTP) each is a line.
+    says: by the beginning of a command (or "." for the end of a message) the reply, None to hang, or "cut".
+    Of several replies to "." (LMTP) each is a line.
     """
 
     lmtp: bool = False
@@ -118,7 +120,7 @@ class Sink:
 
     async def start(self, path: Path) -> None:
         path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(path))
+        self._server = await asyncio.start_unix_server(self._serve, str(path), limit=1 << 20)
 
     def stop(self) -> None:
         """Nobody listens any more, and every connection is cut."""
