@@ -27,13 +27,15 @@ def decide(verdict: Verdict, settings: Settings) -> Decision:
     action: Action = "tag"
     if verdict.available and verdict.label is Label.SPAM:
         action = settings.spam
+        if settings.reject_points is not None and verdict.points >= settings.reject_points:
+            action = "reject"
     elif verdict.available and verdict.label is Label.UNSURE:
         action = settings.unsure
     match action:
         case "reject":
-            return Decision(action, Reply.of(f"550 {settings.reject_text}"))
+            return Decision(action, Reply.of(settings.reject_reply))
         case "tempfail":
-            return Decision(action, Reply.of(f"451 {settings.tempfail_text}"))
+            return Decision(action, Reply.of(settings.tempfail_reply))
         case "discard":
             return Decision(action, Reply.of("250 2.0.0 Ok, discarded"))
         case _:

@@ -18,8 +18,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
-# What goes into a reply or a command has to be one line of printable ASCII.
-Text = Annotated[str, msgspec.Meta(pattern="^[ -~]{1,400}$")]
+# Basic and enhanced code and a text (RFC 5321 4.2, RFC 3463), one line of printable ASCII.
+Refusal = Annotated[str, msgspec.Meta(pattern=r"^5[0-9]{2} 5\.[0-9]{1,3}\.[0-9]{1,3} [ -~]{1,400}$")]
+Deferral = Annotated[str, msgspec.Meta(pattern=r"^4[0-9]{2} 4\.[0-9]{1,3}\.[0-9]{1,3} [ -~]{1,400}$")]
 Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._\[\]:-]{0,255}$")]
 Mailbox = Annotated[str, msgspec.Meta(pattern=r'^([^\s<>"@]{1,64}@[^\s<>"@]{1,255})?$')]
 
@@ -57,8 +58,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     hostname: Host = ""
     spam: Action = "tag"
     unsure: Action = "tag"
-    reject_text: Text = "5.7.1 Message refused as spam"
-    tempfail_text: Text = "4.7.1 Message looks like spam, try again later"
+    reject_points: float | None = None
+    reject_reply: Refusal = "550 5.7.1 Message refused as spam"
+    tempfail_reply: Deferral = "451 4.7.1 Message looks like spam, try again later"
     quarantine: Mailbox = ""
     on_error: Literal["accept", "tempfail"] = "accept"
     trusted: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
