@@ -144,11 +144,12 @@ class Postfix:
     def start(self) -> None:
         """Returns once it answers on its port."""
         self._run("postfix", "start")
-        self.wait_for(self._answers)
+        self.wait_for(lambda: self._answers(self.port))
 
-    def _answers(self) -> bool:
+    @staticmethod
+    def _answers(port: int) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as client:
                 return client.recv(4) == b"220 "
         except OSError:
             return False
@@ -186,6 +187,31 @@ class Postfix:
         )
         said = [stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr)]
         return subprocess.CompletedProcess(command, done.returncode, *said)
+
+    def sendmail(self, *recipients: str, mail: bytes) -> None:
+        """Hand a mail in as a program on this machine does, with sendmail(1)."""
+        command = [need_program("sendmail"), "-C", str(self.config), "-f", "own@example.org", *recipients]
+        done = subprocess.run(command, input=mail, capture_output=True, check=False, timeout=TIMEOUT_S)
+        assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
+
+    def release(self) -> None:
+        """Deliver what is on hold."""
+        self._run("postsuper", "-H", "ALL")
+
+    @contextlib.contextmanager
+    def port_with(self, *settings: str) -> Iterator[int]:
+        """One more port for SMTP with settings of its own ("smtpd_milters=…"); gone afterwards."""
+        port = free_port()
+        options = "".join(f" -o {{{setting}}}" for setting in settings)
+        name = f"127.0.0.1:{port}/inet"
+        self._run("postconf", "-M", f"{name}=127.0.0.1:{port} inet n - n - - smtpd{options}")
+        self._run("postfix", "reload")
+        self.wait_for(lambda: self._answers(port))
+        try:
+            yield port
+        finally:
+            self._run("postconf", "-MX", name)
+            self._run("postfix", "reload")
 
     def delivered(self) -> list[Delivered]:
         """Every mail that was delivered until now, a copy for each recipient."""

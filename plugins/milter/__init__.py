@@ -1,0 +1,1 @@
+"""The milter protocol, for Postfix and Sendmail: tag, refuse, defer, hold or drop mail as it comes in."""

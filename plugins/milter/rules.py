@@ -1,0 +1,205 @@
+"""The plugin's section of the configuration, and pure decisions: verdict and envelope to what is done.
+
+For each recipient the first rule whose conditions all hold decides; where none does, the mail is tagged. A
+milter can treat a mail only as a whole, so where recipients come to different actions the mildest is done for
+all of them: nobody loses a mail because of what somebody else has asked for.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+
+from filterd.api import Label, Verdict
+from filterd.errors import FilterdError
+from plugins.milter.wire import Client
+
+UNIX: Final = "unix"  # in a list of networks: clients without an address, as Sendmail's own submission
+MAX_REPLY: Final = 400  # characters; a reply line has 512 bytes (RFC 5321 4.5.3.1.5)
+# "550 5.7.1 text": basic and enhanced code (RFC 5321 4.2, RFC 3463) of the same class, in printable ASCII. No
+# "%", which Sendmail takes for the beginning of a format.
+_REPLY: Final = re.compile(
+    rf"(?P<class>[45])[0-9]{{2}} (?P=class)\.[0-9]{{1,3}}\.[0-9]{{1,3}} [ -$&-~]{{1,{MAX_REPLY}}}"
+)
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
+
+
+class Do(StrEnum):
+    """What can be done to a mail, the mildest first: delivered, held, deferred, refused, dropped."""
+
+    TAG = "tag"
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+    TEMPFAIL = "tempfail"
+    REJECT = "reject"
+    DISCARD = "discard"
+
+
+MILDEST_FIRST: Final = {do: place for place, do in enumerate(Do)}
+REPLIES: Final = {Do.TEMPFAIL: "451 4.7.1 Try again later", Do.REJECT: "550 5.7.1 Message refused as spam"}
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An action and its conditions; those that are not given hold always. Patterns are globs, without case.
+
+    label: one of these; min_probability, min_points: of the verdict, at least.
+    recipients, senders: of the envelope; networks: of the client; authenticated: whether the client has
+    logged in; macros: by name, each has to match. reply: for reject and tempfail, in place of `REPLIES`.
+    """
+
+    do: Do
+    label: tuple[Label, ...] = ()
+    min_probability: Share = 0.0
+    min_points: float | None = None
+    recipients: tuple[str, ...] = ()
+    senders: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    authenticated: bool | None = None
+    macros: dict[str, str] = {}
+    reply: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which msgspec reports with the rule's place."""
+        parse_networks(self.networks)
+        if self.reply and not self._reply_fits():
+            raise ValueError(
+                f'reply {self.reply!r} does not fit `do: {self.do}`; write "550 5.7.1 text" for reject,'
+                ' "451 4.7.1 text" for tempfail, in ASCII and without %'
+            )
+
+    def _reply_fits(self) -> bool:
+        match = _REPLY.fullmatch(self.reply)
+        return match is not None and self.do in REPLIES and match["class"] == REPLIES[self.do][0]
+
+    @property
+    def action(self) -> tuple[Do, str]:
+        """What is done, and the SMTP reply where there is one."""
+        return self.do, self.reply or REPLIES.get(self.do, "")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """plugins.milter; docs/plugins/milter.md is the manual."""
+
+    listen: tuple[str, ...] = ("unix:/run/filterd/milter.sock",)
+    mode: Mode = "0660"
+    rules: tuple[Rule, ...] = ()
+    on_error: Literal["accept", "tempfail"] = "accept"
+    skip_authenticated: bool = True
+    skip_networks: tuple[str, ...] = ()
+    max_bytes: Positive = 2 << 20
+    max_connections: Positive = 256
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which msgspec reports."""
+        parse_networks(self.skip_networks)
+
+    @property
+    def may_quarantine(self) -> bool:
+        """Whether a rule does; Sendmail and Postfix want to know beforehand."""
+        return any(rule.do is Do.QUARANTINE for rule in self.rules)
+
+    @property
+    def macros(self) -> list[str]:
+        """Names of the macros that rules ask for."""
+        return sorted({name.strip("{}") for rule in self.rules for name in rule.macros})
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@cache
+def parse_networks(said: tuple[str, ...]) -> tuple[Network, ...]:
+    """Networks of a setting, less "unix". Raises ValueError."""
+    try:
+        return tuple(ipaddress.ip_network(one) for one in said if one != UNIX)
+    except ValueError as error:
+        raise ValueError(f'{error}; write 192.0.2.0/24, 2001:db8::/32, 192.0.2.1 or "{UNIX}"') from error
+
+
+def comes_from(client: Client, networks: tuple[str, ...]) -> bool:
+    """Whether a client is in one of the networks of a setting."""
+    if client.local:
+        return UNIX in networks
+    address = client.address
+    return address is not None and any(address in network for network in parse_networks(networks))
+
+
+@dataclass(slots=True)
+class Envelope:
+    """What is known of a mail besides its text."""
+
+    client: Client = field(default_factory=Client)
+    sender: str = ""
+    recipients: list[str] = field(default_factory=list)
+    macros: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the client has logged in."""
+        return bool(self.macros.get("auth_authen"))
+
+
+class Decision(NamedTuple):
+    """What is done to a mail. verdict: for its headers. reply: of SMTP, where it is refused or deferred."""
+
+    do: Do
+    verdict: Verdict
+    reply: str = ""
+
+
+def decide(settings: Settings, envelope: Envelope, verdict: Verdict) -> Decision:
+    """The action for a judged mail."""
+    concerned: Sequence[str] = [""]
+    if any(rule.recipients for rule in settings.rules):
+        concerned = envelope.recipients or concerned
+    wanted = {_wanted(settings.rules, envelope, recipient, verdict) for recipient in concerned}
+    do, reply = min(wanted, key=lambda one: (MILDEST_FIRST[one[0]], one[1]))
+    return Decision(do, verdict, reply)
+
+
+def unjudged(settings: Settings, verdict: Verdict, error: FilterdError) -> Decision:
+    """The action for a mail that could not be judged. verdict: one that says so, `available` being False."""
+    if settings.on_error == "tempfail":
+        reply = error.smtp_reply if error.smtp_reply.startswith("4") else FilterdError.smtp_reply
+        return Decision(Do.TEMPFAIL, verdict, reply)
+    return Decision(Do.TAG, verdict)
+
+
+def _wanted(rules: Sequence[Rule], envelope: Envelope, recipient: str, verdict: Verdict) -> tuple[Do, str]:
+    for rule in rules:
+        if _says_so(rule, verdict) and _concerns(rule, envelope, recipient):
+            return rule.action
+    return Do.TAG, ""
+
+
+def _says_so(rule: Rule, verdict: Verdict) -> bool:
+    return (
+        (not rule.label or verdict.label in rule.label)
+        and verdict.probability >= rule.min_probability
+        and (rule.min_points is None or verdict.points >= rule.min_points)
+    )
+
+
+def _concerns(rule: Rule, envelope: Envelope, recipient: str) -> bool:
+    return (
+        (not rule.recipients or _matches(recipient, rule.recipients))
+        and (not rule.senders or _matches(envelope.sender, rule.senders))
+        and (not rule.networks or comes_from(envelope.client, rule.networks))
+        and (rule.authenticated is None or envelope.authenticated is rule.authenticated)
+        and all(
+            _matches(envelope.macros.get(name.strip("{}"), ""), [glob]) for name, glob in rule.macros.items()
+        )
+    )
+
+
+def _matches(said: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(said.lower(), glob.lower()) for glob in globs)

@@ -1,0 +1,235 @@
+"""The asyncio side of the milter: connections, their number and times, progress, the drain.
+
+1. Bytes go to a `Session` as they come, without a task or a stream in between; the one task of a connection
+   is the judging of a mail.
+2. Reading goes on while a mail is judged, since only reading shows that the mail server has gone; then the
+   judging is cancelled. What comes meanwhile is kept up to a bound.
+3. Whatever ends a connection early makes the mail server do what its `milter_default_action` says, which is
+   right for a peer that does not speak the protocol, for too many connections, and for a daemon that ends.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from filterd.api import Classifier, Message, Verdict
+from filterd.errors import FilterdError
+from plugins.milter import rules
+from plugins.milter.rules import Do
+from plugins.milter.session import Session, State
+from plugins.milter.wire import PROGRESS, ProtocolError
+
+PROGRESS_EVERY_S: Final = 10.0  # mail servers wait 5 minutes by default, but may be told to wait for 30 s
+NEGOTIATE_TIMEOUT_S: Final = 60.0  # until the first packet is there; mail servers send it at once
+IDLE_TIMEOUT_S: Final = 7210.0  # between two pieces of data; libmilter's own, longer than any SMTP time-out
+MAX_WAITING_BYTES: Final = 1 << 20  # kept while a mail is judged; a mail server sends nothing then
+
+log = logging.getLogger("filterd.milter")  # a child of the daemon's logger, with its form and level
+
+
+class Milter:
+    """The plugin: see `filterd.api.Plugin`."""
+
+    Settings: ClassVar[type[rules.Settings]] = rules.Settings
+
+    def __init__(self, settings: rules.Settings, classifier: Classifier) -> None:
+        self.settings, self.classifier = settings, classifier
+        self.connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self.draining = False
+
+    def protocol(self) -> "Connection":
+        """The handler of one new connection."""
+        return Connection(self)
+
+    def opened(self, connection: "Connection") -> bool:
+        """Count a connection; False where it is one too many."""
+        if self.draining:
+            return False
+        if len(self.connections) >= self.settings.max_connections:
+            _closed("too many; see plugins.milter.max_connections")
+            return False
+        self.connections.add(connection)
+        return True
+
+    def closed(self, connection: "Connection") -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    async def close(self, drain_s: float) -> None:
+        """End connections as their mails end, for at most `drain_s` seconds, then those that are left."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.end_if_idle()
+        if self.connections:
+            try:
+                async with asyncio.timeout(drain_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in list(self.connections):
+                    connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a mail server: its session, its transport, and at most one mail that is judged."""
+
+    def __init__(self, milter: Milter) -> None:
+        self._milter = milter
+        self._session = Session(milter.settings, milter.classifier)
+        self.transport: asyncio.Transport | None = None
+        self._judging: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0  # when data came last, on the loop's clock
+        self._takes_answers = True  # whether the peer reads what it is told
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it, or close it where there are too many."""
+        assert isinstance(transport, asyncio.Transport)
+        if not self._milter.opened(self):
+            transport.abort()
+            return
+        self.transport = transport
+        sock = transport.get_extra_info("socket")
+        if sock.family != socket.AF_UNIX:  # asyncio sets it only where a socket knows its protocol's number
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._heard_at = _now()
+        self._watch(NEGOTIATE_TIMEOUT_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more to be told about a mail."""
+        self.transport = None
+        if self._judging:
+            self._judging.cancel()
+        if self._timer:
+            self._timer.cancel()
+        self._milter.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on, and say what there is to say."""
+        self._heard_at = _now()
+        self._go_on(lambda: self._session.receive(data))
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: take no more of its commands."""
+        self._takes_answers = False
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._takes_answers = True
+        self._regulate()
+
+    # What the plugin calls.
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that came in and were not looked at, because a mail is judged."""
+        return self._session.waiting
+
+    def end_if_idle(self) -> None:
+        """Close it unless a mail is under way."""
+        if self._session.state in {State.START, State.READY, State.IDLE} and self.transport:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close it now."""
+        if self.transport:
+            self.transport.abort()
+
+    # The work.
+
+    def _go_on(self, step: Callable[[], bytes]) -> None:
+        """Run a step of the session, send what it says, and begin judging where it has a mail."""
+        if not self.transport:
+            return
+        try:
+            self.transport.write(step())
+        except ProtocolError as error:
+            _closed(str(error))
+            self.transport.abort()
+            return
+        if self._session.mail is not None and self._judging is None:
+            self._judging = asyncio.ensure_future(self._judge(self._session.mail))
+        elif self._session.state is State.CLOSED:
+            self.transport.close()
+        elif self._milter.draining:
+            self.end_if_idle()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read only while there is room for what comes."""
+        if not self.transport or self.transport.is_closing():
+            return
+        if self._takes_answers and self._session.waiting <= MAX_WAITING_BYTES:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    async def _judge(self, mail: Message) -> None:
+        self._expect_progress()
+        try:
+            outcome = await self._outcome(mail)
+        finally:
+            if self._progress:
+                self._progress.cancel()
+            self._judging = None
+        if self.transport:
+            self.transport.write(self._conclude(mail, outcome))
+        self._go_on(lambda: self._session.receive(b""))
+
+    async def _outcome(self, mail: Message) -> Verdict | FilterdError:
+        try:
+            return await self._milter.classifier.check(mail)
+        except FilterdError as error:
+            return error
+        except Exception:
+            log.exception("mail not judged")
+            return FilterdError("internal error")
+
+    def _conclude(self, mail: Message, outcome: Verdict | FilterdError) -> bytes:
+        decision = self._session.decide(outcome)
+        verdict = decision.verdict
+        if decision.do is not Do.TAG or not verdict.available:
+            fields = {"id": mail.id, "do": decision.do, "label": verdict.label, "points": verdict.points}
+            if not verdict.available:
+                fields["reason"] = str(outcome) if isinstance(outcome, FilterdError) else "see queue.on_error"
+            log.info("mail", extra={"fields": fields})
+        return self._session.conclude(decision)
+
+    def _expect_progress(self) -> None:
+        self._progress = asyncio.get_running_loop().call_later(PROGRESS_EVERY_S, self._say_progress)
+
+    def _say_progress(self) -> None:
+        """Keep the mail server from giving up; it understands this at the end of a mail only."""
+        if self.transport:
+            self.transport.write(PROGRESS)
+            self._expect_progress()
+
+    def _watch(self, after_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._look)
+
+    def _look(self) -> None:
+        """Close a connection on which nothing has come for too long."""
+        negotiated = self._session.state is not State.START
+        limit = IDLE_TIMEOUT_S if negotiated else NEGOTIATE_TIMEOUT_S
+        left = self._heard_at + limit - _now()
+        if negotiated and (left > 0 or self._judging):
+            self._watch(max(left, NEGOTIATE_TIMEOUT_S))
+        elif self.transport:
+            _closed("nothing came for too long")
+            self.transport.abort()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _closed(reason: str) -> None:
+    log.warning("milter connection closed", extra={"fields": {"reason": reason}})

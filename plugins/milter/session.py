@@ -1,0 +1,395 @@
+"""The state of one milter connection, as a table. Sans-IO: bytes in, bytes out, and a mail to judge between.
+
+    session = Session(settings, classifier)
+    out = session.receive(data)            # until `session.mail` is there: a whole mail waits for its verdict
+    out = session.answer(verdict)
+    out += session.receive(b"")            # and on with what has come in meanwhile
+
+Rules:
+1. A connection carries many mails, and after QUIT_NEW_CONNECTION those of another client. Nothing of a mail
+   outlives it: `_Mail` is made anew at MAIL and gone at its end, at ABORT, and where the next MAIL comes
+   without either.
+2. A macro packet comes before the command that it belongs to. One for a stage forgets the later stages, as
+   in libmilter; those of MAIL and later are forgotten with the mail. The queue id is one of them: Postfix
+   knows it from the first recipient on.
+3. Only a command without an agreed NO_REPLY step is answered, with CONTINUE; one answer too many would be
+   taken for that of the next command. So a mail costs one wait, at its end, and one at MAIL where logins
+   matter.
+4. The mail that is judged is the one that the mail server read: headers in their order, with the blanks
+   behind the colon where LEADING_SPACE was agreed on, lines ending in CR LF. The server's own Received line
+   is not among them. What is beyond `max_bytes` is not kept: the beginning is judged.
+5. Forged headers are deleted by their place among those of the same name, the last one first: in Postfix a
+   deletion moves the others up, in Sendmail it does not.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Final
+
+from filterd.api import Classifier, Kind, Label, Message, Verdict
+from filterd.errors import DeadlineExceeded, FilterdError
+from plugins.milter import rules, wire
+from plugins.milter.rules import Decision, Do, Envelope, Settings
+from plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
+
+MAX_RECIPIENTS: Final = 10_000  # of one mail; Postfix takes 1,000 from a client
+# Headers of one mail that claim to be ours. Each is a deletion, for which the mail server reads all headers;
+# a real mail has those of one or two filters, some ten.
+MAX_FORGED: Final = 100
+MAX_MACROS: Final = 200  # names of one stage; Postfix sends 10 at most unless told otherwise
+FOLD_AT: Final = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78
+
+TOO_MANY_RECIPIENTS: Final = "452 4.5.3 Too many recipients"
+TOO_MANY_FORGED: Final = "554 5.6.0 Too many headers that only a spam filter writes"
+QUARANTINED: Final = "held by filterd as spam"
+
+_BARE_LF: Final = re.compile(rb"\r*\n")
+_WORDS: Final = re.compile(r"[^ ]+")
+
+
+class State(Enum):
+    """What a connection is at."""
+
+    START = auto()
+    READY = auto()  # negotiated, no SMTP client yet
+    IDLE = auto()  # a client, no mail
+    ENVELOPE = auto()
+    HEADERS = auto()
+    BODY = auto()
+    JUDGING = auto()
+    CLOSED = auto()
+
+
+_MAIL: Final = (State.ENVELOPE, State.HEADERS, State.BODY)
+_TALKING: Final = (State.READY, State.IDLE, *_MAIL)
+
+
+def _table() -> dict[tuple[State, Command], State]:
+    """Which command leads where; what is not in it is an error."""
+    to: dict[tuple[State, Command], State] = {
+        (State.START, Command.NEGOTIATE): State.READY,
+        (State.START, Command.QUIT): State.CLOSED,
+        (State.READY, Command.CONNECT): State.IDLE,
+        (State.READY, Command.ABORT): State.READY,
+        (State.IDLE, Command.HELO): State.IDLE,
+        (State.IDLE, Command.MAIL): State.ENVELOPE,
+        (State.IDLE, Command.ABORT): State.IDLE,
+        (State.ENVELOPE, Command.RCPT): State.ENVELOPE,
+        (State.ENVELOPE, Command.DATA): State.ENVELOPE,
+        (State.ENVELOPE, Command.HEADER): State.HEADERS,
+        (State.HEADERS, Command.HEADER): State.HEADERS,
+        (State.ENVELOPE, Command.END_OF_HEADERS): State.BODY,
+        (State.HEADERS, Command.END_OF_HEADERS): State.BODY,
+    }
+    for state in _MAIL:
+        to[state, Command.MAIL] = State.ENVELOPE
+        to[state, Command.BODY] = State.BODY
+        to[state, Command.END_OF_BODY] = State.JUDGING
+        to[state, Command.ABORT] = State.IDLE
+    for state in _TALKING:
+        to[state, Command.MACRO] = to[state, Command.UNKNOWN] = state
+        to[state, Command.QUIT_NEW_CONNECTION] = State.READY
+        to[state, Command.QUIT] = State.CLOSED
+    return to
+
+
+TRANSITIONS: Final[Mapping[tuple[State, Command], State]] = _table()
+
+# Commands that are answered, unless the step was agreed on.
+SILENCED_BY: Final[Mapping[Command, Step]] = {
+    Command.CONNECT: Step.NO_REPLY_CONNECT,
+    Command.HELO: Step.NO_REPLY_HELO,
+    Command.MAIL: Step.NO_REPLY_MAIL,
+    Command.RCPT: Step.NO_REPLY_RCPT,
+    Command.DATA: Step.NO_REPLY_DATA,
+    Command.UNKNOWN: Step.NO_REPLY_UNKNOWN,
+    Command.HEADER: Step.NO_REPLY_HEADER,
+    Command.END_OF_HEADERS: Step.NO_REPLY_END_OF_HEADERS,
+    Command.BODY: Step.NO_REPLY_BODY,
+}
+
+# The order in which stages come; a macro packet for one forgets those behind it (rule 2).
+_STAGES: Final = b"CHMRTLNBE"
+_MAIL_STAGES: Final = _STAGES[_STAGES.index(b"M") :]
+# What Postfix and Sendmail send with MAIL by default; a list of ours takes its place.
+_USUAL_MACROS: Final = ("i", "{auth_type}", "{auth_authen}", "{auth_author}", "{mail_addr}", "{mail_host}")
+
+
+class _Mail:
+    """One mail while it comes in, bounded by `max_bytes`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._room = max_bytes
+        self.raw = bytearray()
+        self.in_body = False
+        self.forged: dict[bytes, tuple[bytes, int]] = {}  # by lower-case name: as written first, how many
+        self.refused = ""  # a reply that was decided on before any verdict
+
+    def add(self, data: bytes) -> None:
+        self.raw += data[: self._room]
+        self._room = max(0, self._room - len(data))
+
+    def add_forged(self, name: bytes) -> None:
+        first, number = self.forged.get(name.lower(), (name, 0))
+        self.forged[name.lower()] = (first, number + 1)
+        if sum(number for _, number in self.forged.values()) > MAX_FORGED:
+            self.refused = TOO_MANY_FORGED
+            self.forged.clear()
+
+    def end_headers(self) -> None:
+        if not self.in_body:
+            self.in_body = True
+            self.add(b"\r\n")
+
+
+class Session:
+    """One connection with a mail server. `receive` raises ProtocolError."""
+
+    def __init__(self, settings: Settings, classifier: Classifier) -> None:
+        self.state = State.START
+        self.mail: Message | None = None  # a whole mail that waits for its verdict
+        self._settings, self._classifier = settings, classifier
+        self._packets = Packets()
+        self._steps = Step(0)
+        self._envelope = Envelope()
+        self._macros: dict[bytes, dict[str, str]] = {}  # by stage
+        self._coming = _Mail(0)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that came in and were not looked at."""
+        return len(self._packets)
+
+    def receive(self, data: bytes) -> bytes:
+        """Take what came in; what to send for it. Where a mail waits for its verdict the rest waits too."""
+        self._packets.feed(data)
+        return self._advance()
+
+    def answer(self, outcome: Verdict | FilterdError) -> bytes:
+        """End the mail that waits with a verdict, or with what kept it from being judged."""
+        return self.conclude(self.decide(outcome))
+
+    def decide(self, outcome: Verdict | FilterdError) -> Decision:
+        """What is to be done to the mail that waits."""
+        if isinstance(outcome, Verdict) and outcome.available:
+            return rules.decide(self._settings, self._envelope, outcome)
+        if isinstance(outcome, Verdict):
+            return rules.unjudged(self._settings, outcome, DeadlineExceeded("not judged"))
+        unavailable = Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False)
+        return rules.unjudged(self._settings, unavailable, outcome)
+
+    def conclude(self, decision: Decision) -> bytes:
+        """Do it; what to send for that."""
+        return self._finished(self._said(decision))
+
+    def _advance(self) -> bytes:
+        out: list[bytes] = []
+        while self.state not in {State.JUDGING, State.CLOSED} and (found := self._packets.next()):
+            out.append(self._take(*found))
+        return b"".join(out)
+
+    def _take(self, command: Command, data: bytes) -> bytes:
+        state = TRANSITIONS.get((self.state, command))
+        if state is None:
+            raise ProtocolError(f"{command.name} has no place here (state {self.state.name})")
+        self.state = state
+        handler = _HANDLERS.get(command)
+        said = handler(self, data) if handler else None
+        if said is not None:
+            return said
+        silenced_by = SILENCED_BY.get(command)
+        return b"" if silenced_by is None or silenced_by in self._steps else wire.CONTINUE
+
+    # Commands: each returns its answer, or None for the usual one.
+
+    def _on_negotiate(self, data: bytes) -> bytes:
+        offer = wire.read_offer(data)
+        if offer.version < wire.OLDEST:
+            raise ProtocolError(f"milter protocol {offer.version}; this is {wire.OLDEST} to {wire.VERSION}")
+        actions = self._actions(offer)
+        self._steps = Step(self._wanted_steps & offer.steps)
+        macros = {}
+        if Action.SET_MACROS in actions:
+            names = [name if len(name) == 1 else f"{{{name}}}" for name in self._settings.macros]
+            macros[wire.STAGE_MAIL] = " ".join(dict.fromkeys([*_USUAL_MACROS, *names]))
+        return wire.negotiate(Offer(min(offer.version, wire.VERSION), actions, self._steps), macros)
+
+    def _actions(self, offer: Offer) -> Action:
+        needed = Action.ADD_HEADERS | Action.CHANGE_HEADERS
+        if self._settings.may_quarantine:
+            needed |= Action.QUARANTINE
+        missing = needed & ~Action(offer.actions & needed)
+        if missing:
+            raise ProtocolError(f"the mail server does not allow {missing.name}, which is needed")
+        return needed | (Action.SET_MACROS & offer.actions if self._settings.macros else Action(0))
+
+    @property
+    def _wanted_steps(self) -> Step:
+        steps = (
+            *(Step.NO_HELO, Step.NO_DATA, Step.NO_UNKNOWN, Step.NO_END_OF_HEADERS),
+            *(Step.NO_REPLY_HEADER, Step.NO_REPLY_RCPT, Step.NO_REPLY_BODY),
+            *(Step.LEADING_SPACE, Step.LARGE_PACKETS),
+        )
+        wanted = Step(0)
+        for step in steps:
+            wanted |= step
+        if not self._settings.skip_networks:
+            wanted |= Step.NO_REPLY_CONNECT
+        if not self._settings.skip_authenticated:
+            wanted |= Step.NO_REPLY_MAIL
+        return wanted
+
+    def _on_macro(self, data: bytes) -> None:
+        stage, macros = wire.read_macros(data)
+        if len(macros) > MAX_MACROS:
+            raise ProtocolError(f"more than {MAX_MACROS} macros at once")
+        place = _STAGES.find(stage)
+        if place >= 0:
+            self._drop_macros(_STAGES[place:])
+            self._macros[stage] = macros
+
+    def _drop_macros(self, stages: bytes) -> None:
+        for stage in list(self._macros):
+            if stage in stages:
+                del self._macros[stage]
+
+    def _macro_values(self) -> dict[str, str]:
+        known: dict[str, str] = {}
+        for stage in sorted(self._macros, key=_STAGES.index):
+            known |= self._macros[stage]
+        return known
+
+    def _on_connect(self, data: bytes) -> bytes | None:
+        self._envelope = Envelope(wire.read_client(data))
+        if rules.comes_from(self._envelope.client, self._settings.skip_networks):
+            return wire.ACCEPT
+        return None
+
+    def _on_mail(self, data: bytes) -> bytes | None:
+        self._drop_macros(_MAIL_STAGES[1:])
+        sender = _address(wire.read_strings(data))
+        self._envelope = Envelope(self._envelope.client, sender, macros=self._macro_values())
+        self._coming = _Mail(self._settings.max_bytes)
+        if self._settings.skip_authenticated and self._envelope.authenticated:
+            self._forget_mail()
+            self.state = State.IDLE
+            return wire.ACCEPT
+        return None
+
+    def _on_rcpt(self, data: bytes) -> None:
+        recipients = self._envelope.recipients
+        if len(recipients) < MAX_RECIPIENTS:
+            recipients.append(_address(wire.read_strings(data)))
+        else:
+            self._coming.refused = TOO_MANY_RECIPIENTS
+
+    def _on_header(self, data: bytes) -> None:
+        name, value = wire.read_header(data)
+        blank = b"" if Step.LEADING_SPACE in self._steps else b" "
+        self._coming.add(b"%b:%b%b\r\n" % (name, blank, _BARE_LF.sub(b"\r\n", value)))
+        if self._classifier.is_ours(name.decode("latin-1")):
+            self._coming.add_forged(name)
+
+    def _on_end_of_headers(self, data: bytes) -> None:
+        self._coming.end_headers()
+
+    def _on_body(self, data: bytes) -> None:
+        self._coming.end_headers()
+        self._coming.add(data)
+
+    def _on_end_of_body(self, data: bytes) -> bytes:
+        self._on_body(data)
+        self._envelope.macros = macros = self._macro_values()
+        if self._coming.refused:
+            return self._finished(wire.reply(self._coming.refused))
+        envelope = self._envelope
+        self.mail = Message(
+            bytes(self._coming.raw),
+            Kind.MAIL,
+            macros.get("i", ""),
+            envelope.sender,
+            tuple(envelope.recipients),
+            "milter",
+        )
+        return b""
+
+    def _finished(self, said: bytes) -> bytes:
+        self._forget_mail()
+        self.state = State.IDLE
+        return said
+
+    def _on_abort(self, data: bytes) -> None:
+        self._forget_mail()
+
+    def _on_new_connection(self, data: bytes) -> None:
+        self._forget_mail()
+        self._envelope = Envelope()
+        self._macros.clear()
+
+    def _forget_mail(self) -> None:
+        self.mail = None
+        self._coming = _Mail(0)
+        self._envelope = Envelope(self._envelope.client)
+        self._drop_macros(_MAIL_STAGES)
+
+    # What is done to a mail.
+
+    def _said(self, decision: Decision) -> bytes:
+        match decision.do:
+            case Do.DISCARD:
+                return wire.DISCARD
+            case Do.REJECT | Do.TEMPFAIL:
+                return wire.reply(decision.reply)
+            case Do.ACCEPT:
+                return self._deletions() + wire.ACCEPT
+            case Do.TAG:
+                return self._deletions() + self._insertions(decision.verdict) + wire.ACCEPT
+            case Do.QUARANTINE:
+                held = wire.quarantine(QUARANTINED)
+                return self._deletions() + self._insertions(decision.verdict) + held + wire.ACCEPT
+
+    def _deletions(self) -> bytes:
+        forged = self._coming.forged.values()
+        return b"".join(
+            wire.delete_header(place, name) for name, number in forged for place in range(number, 0, -1)
+        )
+
+    def _insertions(self, verdict: Verdict) -> bytes:
+        blank = " " if Step.LEADING_SPACE in self._steps else ""
+        return b"".join(
+            wire.insert_header(0, name, blank + folded(name, value))
+            for name, value in reversed(self._classifier.headers(verdict))
+        )
+
+
+_HANDLERS: Final[Mapping[Command, Callable[[Session, bytes], bytes | None]]] = {
+    Command.NEGOTIATE: Session._on_negotiate,
+    Command.MACRO: Session._on_macro,
+    Command.CONNECT: Session._on_connect,
+    Command.MAIL: Session._on_mail,
+    Command.RCPT: Session._on_rcpt,
+    Command.HEADER: Session._on_header,
+    Command.END_OF_HEADERS: Session._on_end_of_headers,
+    Command.BODY: Session._on_body,
+    Command.END_OF_BODY: Session._on_end_of_body,
+    Command.ABORT: Session._on_abort,
+    Command.QUIT_NEW_CONNECTION: Session._on_new_connection,
+}
+
+
+def _address(arguments: list[bytes]) -> str:
+    """The address of MAIL or RCPT, without its brackets; ESMTP arguments follow it."""
+    return wire.text(arguments[0]).removeprefix("<").removesuffix(">")
+
+
+def folded(name: str, value: str) -> str:
+    """A value broken before blanks, RFC 5322 2.2.3; lines end in LF, as milters and mail servers agree."""
+    lines, line = [], f"{name}:"
+    for word in _WORDS.findall(value):
+        if len(line) + 1 + len(word) > FOLD_AT and line != f"{name}:":
+            lines.append(line)
+            line = "\t" + word
+        else:
+            line += " " + word
+    return "\n".join([*lines, line]).removeprefix(f"{name}:").removeprefix(" ")
