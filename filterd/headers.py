@@ -15,6 +15,7 @@ from filterd.points import POINTS_AT_SPAM, shown_points
 
 FOLD_AT = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78 and forbids 998
 MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays under 998
+NAMES = ("Flag", "Status", "Level", "Score", "Checker-Version")  # of ours, each after the prefix
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates

@@ -96,7 +96,7 @@ class Service:
         self._models = ThreadPoolExecutor(config.model.workers + 1, "model")  # one more for the shadow
         self._reading = 0
         self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
-        self._judged = dict.fromkeys(Label, 0)
+        self.judged = dict.fromkeys(Label, 0)
         self._refused = 0
         self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
         self._cache_revision = 0  # of the memory that the cached verdicts were given with
@@ -114,6 +114,16 @@ class Service:
         return self._loaded.queue.messages_waiting
 
     @property
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.started
+
+    @property
+    def corrections(self) -> int:
+        """How many corrections the memory holds."""
+        return len(self.learner.memory) if self.learner else 0
+
+    @property
     def ready(self) -> bool:
         """Whether a new message would be judged now rather than refused."""
         queue = self._loaded.queue
@@ -125,14 +135,14 @@ class Service:
         shadow = self.shadow
         return {
             "version": __version__,
-            "uptime_s": round(time.time() - self.started, 1),
+            "uptime_s": round(self.uptime_s, 1),
             "model": self.engine.bundle.id,
             "labels": manifest.labels,
-            "judged": self._judged,
+            "judged": self.judged,
             "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
             "refused": self._refused,
             "abandoned": queue.abandoned,
-            "corrections": len(self.learner.memory) if self.learner else 0,
+            "corrections": self.corrections,
             "drift": self.drift.measure(),
             "shadow": shadow._asdict() if shadow else None,
         }
@@ -190,7 +200,7 @@ class Service:
         except Overloaded as error:
             return self._unjudged(error, message)
         self.metrics.judged(found, message.source)
-        self._judged[found.label] += 1
+        self.judged[found.label] += 1
         self._remember(message, found)
         return found
 

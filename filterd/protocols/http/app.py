@@ -3,12 +3,12 @@
 Two apps are made of the same routes: one for unix sockets, whose file mode says who may come in, and one for
 TCP, where a bearer token is asked for once one is configured, and where learning is closed unless opened.
 An error is always `{"error": "<one line>"}` with a status: 400 bad input, 401 no token, 403 learning closed,
-413 too large, 429 overloaded, 503 no verdict in time or none possible.
+413 too large, 415 compressed or encrypted, 429 overloaded, 503 no verdict in time or none possible.
 """
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from filterd import __version__
+from filterd import __version__, headers
 from filterd.api import Kind, Label, Message
 from filterd.errors import (
     BadInput,
@@ -29,7 +29,7 @@ from filterd.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from filterd.protocols.http import openapi, wire
+from filterd.protocols.http import openapi, rspamd, wire
 from filterd.service import Service
 
 MAX_RECENT = 1000  # rows of one /v1/messages answer
@@ -39,6 +39,7 @@ BODY_TIMEOUT_S = 60.0  # a client that has not sent its message by then is not g
 STATUS: dict[type[FilterdError], int] = {
     BadInput: 400,
     LearningClosed: 403,
+    rspamd.Encoded: 415,
     Overloaded: 429,
     DeadlineExceeded: 503,
     ModelUnavailable: 503,
@@ -86,6 +87,8 @@ def make(service: Service, access: Access, max_bytes: int) -> Starlette:
             post("/checkv2", routes.rspamd_check),
             post("/learnspam", routes.rspamd_learn(Label.SPAM)),
             post("/learnham", routes.rspamd_learn(Label.HAM)),
+            get("/stat", routes.rspamd_stat),
+            get("/auth", routes.rspamd_auth),
         ],
         exception_handlers={HTTPException: _no_such_route},
     )
@@ -124,6 +127,7 @@ class Routes:
         return hmac.compare_digest(given.strip().encode(), self._access.token.encode())
 
     async def _body(self, request: Request) -> bytes:
+        rspamd.refuse_encoded(request.headers)
         chunks, size = [], 0
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -150,8 +154,9 @@ class Routes:
         body = await self._body(request)
         if not body.strip():
             raise BadInput("the body is empty; send a mail")
-        name = request.headers.get("queue-id", "")[: wire.MAX_ID]
-        return Message(body, Kind.MAIL, name, source="rspamd")
+        fields = request.headers
+        name, sender = fields.get("queue-id", "")[: wire.MAX_ID], fields.get("from", "")
+        return Message(body, Kind.MAIL, name, sender, tuple(fields.getlist("rcpt")), source="rspamd")
 
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""
@@ -224,7 +229,9 @@ class Routes:
         """POST /checkv2."""
         message = await self._rspamd_mail(request)
         found = await _unless_gone(request, self._service.check(message))
-        return _json(wire.rspamd(found, _message_id(message.raw)))
+        ours = [self._service.style.prefix + name for name in headers.NAMES]
+        name = rspamd.message_id(message.raw)
+        return _json(rspamd.answer(found, name, self._service.headers(found), ours))
 
     def rspamd_learn(self, label: Label) -> Handler:
         """POST /learnspam and /learnham; 208 as Rspamd says for what is known already."""
@@ -236,6 +243,18 @@ class Routes:
             return _json({"error": "all learn conditions denied learning: known already"}, 208)
 
         return learn
+
+    async def rspamd_stat(self, _: Request) -> Response:
+        """GET /stat."""
+        seconds = [one.seconds for one in self._service.recent]
+        return _json(rspamd.stat(*self._counts(), seconds, read_only=not self._access.may_learn))
+
+    async def rspamd_auth(self, _: Request) -> Response:
+        """GET /auth."""
+        return _json(rspamd.auth(*self._counts(), read_only=not self._access.may_learn))
+
+    def _counts(self) -> tuple[Mapping[Label, int], int, float]:
+        return self._service.judged, self._service.corrections, self._service.uptime_s
 
 
 async def _unless_gone(request: Request, judging: Coroutine[Any, Any, T]) -> T:
@@ -271,13 +290,3 @@ def _label(name: str | None) -> Label | None:
     if name not in {None, "ham", "spam"}:
         raise BadInput(f"label has to be ham or spam, not {name!r}")
     return Label(name) if name else None
-
-
-def _message_id(body: bytes) -> str:
-    """The Message-ID header's value, printable and bounded, for Rspamd's answer only."""
-    head = body[:65536].split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0]
-    for line in head.split(b"\n"):
-        if line[:11].lower() == b"message-id:":
-            value = line[11:].strip().decode("ascii", "replace").strip("<>")
-            return "".join(c for c in value if c.isprintable())[: wire.MAX_ID]
-    return ""

@@ -23,7 +23,7 @@ _ERROR = {
         }
     },
 }
-_ERRORS = dict.fromkeys(("400", "401", "413", "429", "503"), _ERROR)
+_ERRORS = dict.fromkeys(("400", "401", "413", "415", "429", "503"), _ERROR)
 _INPUT = {
     "required": True,
     "content": {
@@ -112,6 +112,8 @@ DOCUMENT: dict[str, Any] = {
         "/learnham": _post(
             "Rspamd's learn ham", _answer("As Rspamd answers", {"type": "object"}), closed=True
         ),
+        "/stat": _get("Rspamd's counts", "As Rspamd answers"),
+        "/auth": _get("Rspamd's counts, shorter; `rspamc uptime` asks it", "As Rspamd answers"),
     },
     "components": {
         "schemas": _SCHEMAS,

@@ -5,13 +5,12 @@ A body is a raw mail (any content type but JSON), or JSON: one message as an obj
 are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BadInput
-from filterd.points import POINTS_AT_SPAM
 
 MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
 MAX_ID = 200  # characters of a caller's own id; it comes back in answers and logs
@@ -110,30 +109,3 @@ def verdict(found: Verdict, name: str) -> VerdictBody:
         available=found.available,
         subject=found.subject,
     )
-
-
-REJECT_POINTS = 15.0  # Rspamd's stock threshold for "reject"; ours never asks for that by itself
-ACTIONS = {Label.HAM: "no action", Label.UNSURE: "no action", Label.SPAM: "add header"}
-
-
-def rspamd(found: Verdict, message_id: str) -> dict[str, Any]:
-    """The answer of Rspamd's `/checkv2`; fields as in its protocol page, "HTTP reply"."""
-    return {
-        "is_skipped": not found.available,
-        "score": round(found.points, 2),
-        "required_score": POINTS_AT_SPAM,
-        "action": ACTIONS[found.label],
-        "thresholds": {"reject": REJECT_POINTS, "add header": POINTS_AT_SPAM},
-        "symbols": {
-            test: {
-                "name": test,
-                "score": round(found.points, 2) if test == "GPT2" else 0.0,
-                "metric_score": round(found.points, 2) if test == "GPT2" else 0.0,
-                "description": f"P(spam) {found.probability:.4f}" if test == "GPT2" else "",
-            }
-            for test in found.tests
-        },
-        "messages": {},
-        "message-id": message_id or "undef",
-        "time_real": round(found.seconds, 6),
-    }

@@ -19,7 +19,7 @@ from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config
 from filterd.errors import BadInput, DeadlineExceeded, FilterdError, ModelUnavailable, Overloaded, StoreError
 from filterd.learning import Learner
-from filterd.protocols.http import app, openapi, wire
+from filterd.protocols.http import app, openapi, rspamd, wire
 from filterd.protocols.http.app import Access
 from filterd.service import Service
 from tests.filterd.fakes import engine
@@ -444,7 +444,32 @@ async def test_learnspam_and_learnham(client: httpx.AsyncClient) -> None:
 
 
 def test_rspamd_skips_what_was_not_judged() -> None:
-    assert wire.rspamd(Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False), "")["is_skipped"]
+    assert rspamd.answer(Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False), "", [], [])["is_skipped"]
+
+
+async def test_stat_and_auth(client: httpx.AsyncClient) -> None:
+    for mail in (SPAM, HAM, HAM):
+        await client.post("/checkv2", content=mail)
+    await client.post("/learnham", content=HAM)
+    said = (await client.get("/stat")).json()
+    assert (said["scanned"], said["spam_count"], said["ham_count"], said["learned"]) == (3, 1, 2, 1)
+    assert (said["actions"]["add header"], said["actions"]["no action"]) == (1, 2)
+    assert len(said["scan_times"]) == 3
+    said = (await client.get("/auth")).json()
+    assert (said["auth"], said["scanned"], said["probable"], said["clean"]) == ("ok", 3, 1, 2)
+    assert not said["read_only"]
+
+
+@pytest.mark.parametrize("path", ["/checkv2", "/v1/check", "/learnspam"])
+@pytest.mark.parametrize(
+    "field",
+    [{"Compression": "zstd"}, {"Content-Encoding": "gzip"}, {"Key": "abc"}],
+    ids=["as rspamc -z", "as HTTP has it", "as rspamc --key"],
+)
+async def test_noise_is_not_judged(client: httpx.AsyncClient, path: str, field: dict[str, str]) -> None:
+    answer = await client.post(path, content=b"\x28\xb5\x2f\xfd\x00", headers=field)
+    assert answer.status_code == 415
+    assert "send it" in error_of(answer)
 
 
 @pytest.mark.parametrize(
@@ -453,11 +478,11 @@ def test_rspamd_skips_what_was_not_judged() -> None:
         pytest.param(b"MESSAGE-ID:  <a@b> \r\n\r\nx", "a@b", id="case and blanks"),
         pytest.param(b"Subject: x\n\nMessage-ID: <body@b>", "", id="only in the body"),
         pytest.param(b"Message-ID: <a\x1b\xff@b>\n\n", "a\ufffd@b", id="unprintable"),
-        pytest.param(b"Message-ID: <" + b"x" * 9999 + b">\n\n", "x" * wire.MAX_ID, id="long"),
+        pytest.param(b"Message-ID: <" + b"x" * 9999 + b">\n\n", "x" * rspamd.MAX_ID, id="long"),
     ],
 )
 def test_the_message_id(raw: bytes, expected: str) -> None:
-    assert app._message_id(raw) == expected
+    assert rspamd.message_id(raw) == expected
 
 
 # OpenAPI.
