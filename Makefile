@@ -26,6 +26,7 @@ $(VENV)/.develop: $(VENV)/.run
 	@$(PIP) '$(TORCH)'
 	@$(PIP) -e '.[cpu,train,test]'
 	@$(PIP) loguru certifi
+	@$(PIP) --no-deps twilio  # the tests' peer for its signature; of the package they import one module
 	@$(PIP) --no-deps aiospamc  # the tests' peer; its command line, which we do not use, wants an old typer
 	@touch $@
 
