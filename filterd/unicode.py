@@ -1,10 +1,10 @@
 """Text as a person reads it: one spelling for every disguise of the same words.
 
-Invisible characters go, text that is displayed backwards is turned round, compatibility forms fold (NFKC,
-UAX 15), accents on Latin letters go, look-alikes of other scripts become Latin where they imitate it (in the
+Invisible characters go, text that is displayed backwards is turned round, compatibility forms fold (NFKC, UAX
+15), accents on Latin letters go, look-alikes of other scripts become Latin where they imitate it (in the
 spirit of UTS 39 skeletons, with a table of our own), digits that stand for a letter inside a word become it,
-spaced-out letters close up, long addresses and opaque ids are cut, runs and white space shrink. Real Russian,
-Greek or Chinese comes through unchanged.
+random case becomes small, spaced-out letters close up, long addresses and opaque ids are cut, runs and white
+space shrink. Real Russian, Greek or Chinese comes through unchanged.
 
 `normalise` repeats its steps until nothing changes, so it is idempotent: a text that was normalised when
 it was stored for retraining reads the same when it is normalised again.
@@ -111,6 +111,19 @@ _LEET_WORD = re.compile(rf"(?<![\w@$./:+&=#%])[A-Za-z0-9@$]{{3,{MAX_LEET}}}(?![\
 _NO_LEET = re.compile(r"[2689]|[0-9]{3}|([0-9])(?!\1)[0-9]|[a-z][0-9]*[A-Z]")
 _LEET_BEGINNING = re.compile(r"[A-Za-z0-9@$]*+\Z")
 _MIN_LEET: Final = 4  # characters; of shorter words only those like "n0w", "c@t", "i$t" are taken for one
+# A capital i for a small L: "wiII". Names like McIntosh have one small letter before it.
+_SHAM_L = re.compile(r"I(?<=[a-z]{2}I)I*+(?![A-Z])")
+# Text written in leet or rAnDoM case all through is told by its share of such words; one "iPhone" is none.
+_SIGN_INSIDE = re.compile(r"[0-9@$!|+](?<=[A-Za-z].)(?=[A-Za-z])")
+_CAPITAL_INSIDE = re.compile(r"[A-Z](?<=[a-z].)")
+_CAMEL = re.compile(r"(?:Mc|Mac|[a-z]*)(?:[A-Z][a-z]{2,})+|[A-Z]+s?")
+_LEET_ALL: Final = str.maketrans("0123457$@8!|+", "oizeastsabilt")
+_NO_LEET_AT_ALL = re.compile(
+    r".{,3}|\d[\d.,]*[A-Za-z]{0,3}|[A-Za-z]+4u|.*(?:[./:]|\d{4}|[A-Za-z]{3}@[A-Za-z]{3}).*"
+)
+_EDGE: Final = ".,;:?!()\"'"
+MIN_ODD: Final = 3  # such words in a text before it is taken for one written so
+ODD_SHARE: Final = 8  # one word in so many
 _ZEROS = re.compile(rb"\x00++")
 _ADDRESS = re.compile(
     r"([hHfF][tT](?:[tT][pP][sS]?|[pP]))://+(?P<host>[^\s<>\"'/?#]+)(?P<path>[^\s<>\"'?#]*)(?:[?#][^\s<>\"']*)?"
@@ -155,6 +168,9 @@ def _is_plain(text: str) -> bool:
         and not _MAY_BE_SPACED.search(text)
         and not _INFIX.search(text)
         and not _MAY_BE_LEET.search(text)
+        and not _SHAM_L.search(text)
+        and len(_CAPITAL_INSIDE.findall(text)) < MIN_ODD
+        and len(_SIGN_INSIDE.findall(text)) < MIN_ODD
         and bytes(MAX_REPEATS) not in _neighbours(text, 1)
     )
 
@@ -206,6 +222,7 @@ def _pass(text: str) -> str:
         text = "\n".join(_unmask(line) for line in text.split("\n"))
     if _MAY_BE_LEET.search(text):
         text = _read_leet(text)
+    text = _plain_style(_SHAM_L.sub(lambda m: "l" * len(m[0]), text))
     if "://" in text:
         text = _ADDRESS.sub(_shorten, text)
     for word in dict.fromkeys(word for word in text.split() if len(word) > MAX_PATH):
@@ -260,6 +277,26 @@ def _read_leet(text: str) -> str:
             pieces += [text[done:start], _letters(word[0])]
             done = word.end()
     return "".join(pieces) + text[done:]
+
+
+def _plain_style(text: str) -> str:
+    """Leet and random case read throughout, where a text is written so."""
+    for word in _odd_words(text, _SIGN_INSIDE, _NO_LEET_AT_ALL):
+        text = text.replace(word, word.translate(_LEET_ALL))
+    for word in _odd_words(text, _CAPITAL_INSIDE, _CAMEL):
+        text = text.replace(word, word.lower())
+    return text
+
+
+def _odd_words(text: str, sign: re.Pattern[str], ordinary: re.Pattern[str]) -> list[str]:
+    """Words with such a sign inside, where a good share of all words has; none where few do."""
+    if len(sign.findall(text)) < MIN_ODD:
+        return []
+    words = [word.strip(_EDGE) for word in text.split()]
+    odd = [
+        word for word in words if len(word) <= MAX_LEET and sign.search(word) and not ordinary.fullmatch(word)
+    ]
+    return list(dict.fromkeys(odd)) if len(odd) >= MIN_ODD and len(odd) * ODD_SHARE > len(words) else []
 
 
 def _letters(word: str) -> str:

@@ -224,6 +224,28 @@ def compare_command(
         typer.echo(f"{out / 'comparison.html'}", err=as_json)
 
 
+@app.command("attack")
+def attack_command(
+    model: Annotated[Path, typer.Argument(help="A bundle.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    split: Annotated[str, typer.Option(help="Which part of it.")] = "test_natural",
+    out: Annotated[Path | None, typer.Option(help="Write attack.json, .html and plots there.")] = None,
+    messages: Annotated[int, typer.Option(min=1, help="Of each kind and label, at most.")] = 500,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
+) -> None:
+    """Disguise held-out spam in every way spammers do and show how much recall is left."""
+    from trainer import attacking, attackpages, judging
+
+    def told(line: str) -> None:
+        typer.echo(line, err=True)
+
+    record = attacking.attack(model, judging.Subject.load(dataset, split), messages, told)
+    attackpages.show(record, as_json)
+    if out:
+        attackpages.write(out, record)
+        typer.echo(f"{out / 'attack.html'}", err=as_json)
+
+
 @app.command("export")
 def export_command(
     run: Annotated[Path, typer.Argument(help="A run of `trainer train`.")],

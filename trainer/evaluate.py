@@ -169,6 +169,24 @@ def evaluate_classes(
     )
 
 
+def mean(
+    values: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Estimate:
+    """The mean of one number a message, [n]: a share where they are 0 or 1. Raises BadInput without any."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers):
+        raise BadInput("the mean of no messages is not defined; give at least one")
+
+    def figures(weights: Floats) -> Figures:
+        return {"mean": ratio(weights @ numbers, weights.sum(axis=1))}
+
+    return _estimates(figures, len(numbers), groups, resamples, seed)["mean"]
+
+
 def decide(probability: Floats, thresholds: Thresholds) -> list[Label]:
     """`filterd.verdict.label` for an array of P(spam)."""
     bounds = [thresholds.unsure, thresholds.spam]

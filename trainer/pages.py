@@ -72,23 +72,23 @@ def write_evaluation(
     if len(scored) > 1:
         images["roc"] = plots.roc_curve(_curves(scored))
     files: dict[str, str | bytes] = {f"{name}.png": png for name, png in images.items()}
-    files["metrics.json"] = _json(record)
+    files["metrics.json"] = encoded(record)
     files["report.html"] = evaluation_page(record, images)
-    return _write(out, files)
+    return write_files(out, files)
 
 
 def write_comparison(out: Path, record: Comparison, scored: Sequence[Scored]) -> list[Path]:
     """comparison.json, comparison.html and roc.png. Raises Unwritable."""
     images = {"roc": plots.roc_curve(_curves(scored))}
     page = comparison_page(record, images)
-    files: dict[str, str | bytes] = {"comparison.json": _json(record), "comparison.html": page}
-    return _write(out, files | {f"{name}.png": png for name, png in images.items()})
+    files: dict[str, str | bytes] = {"comparison.json": encoded(record), "comparison.html": page}
+    return write_files(out, files | {f"{name}.png": png for name, png in images.items()})
 
 
 def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
     """Print an evaluation: tables for a terminal, or the record as JSON."""
     if as_json:
-        print(_json(record).decode(), end="")
+        print(encoded(record).decode(), end="")
         return
     first = record.runs[0]
     several = f"{len(record.runs)} runs" if len(record.runs) > 1 else first.model
@@ -97,13 +97,13 @@ def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
         tables["Run by run"] = runs_table(record.runs)
     tables |= {f"Decisions, {n}": decisions_table(m) for n, m in first.parts.items() if m.decisions}
     tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items()}
-    _print(tables, [*notes(next(iter(first.parts.values()))), _leak(record.data)])
+    print_tables(tables, [*notes(next(iter(first.parts.values()))), _leak(record.data)])
 
 
 def show_comparison(record: Comparison, as_json: bool = False) -> None:
     """Print a comparison: tables for a terminal, or the record as JSON."""
     if as_json:
-        print(_json(record).decode(), end="")
+        print(encoded(record).decode(), end="")
         return
     parts = record.models[0].parts
     tables = {
@@ -111,7 +111,7 @@ def show_comparison(record: Comparison, as_json: bool = False) -> None:
     }
     if record.disagreements:
         tables["Disagreements"] = disagreements_table(record.disagreements)
-    _print(tables, [_lead(record.data), *notes(next(iter(parts.values()))), _leak(record.data)])
+    print_tables(tables, [_lead(record.data), *notes(next(iter(parts.values()))), _leak(record.data)])
 
 
 def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
@@ -163,7 +163,7 @@ def _leak(data: Data) -> str:
     )
 
 
-def _print(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
+def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
     """Tables below each other, numbers to the right, and lines of plain text."""
     from rich import box
     from rich.console import Console
@@ -212,11 +212,13 @@ def _curves(scored: Sequence[Scored]) -> dict[str, plots.Scored]:
     return {s.name: (s.probability, s.spam) for s in scored}
 
 
-def _json(record: object) -> bytes:
+def encoded(record: object) -> bytes:
+    """A record as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
-def _write(out: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+def write_files(out: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    """Files of a report by name; returns their paths. Raises Unwritable."""
     for name, content in files.items():
         report.write(out / name, content)
     return [out / name for name in files]

@@ -71,6 +71,7 @@ def test_disguises(disguised: str, shown: str) -> None:
         pytest.param("The Russian word мост means bridge", id="one-foreign-word"),
         pytest.param("您好，明天开会", id="chinese"),
         pytest.param("ok 😀 c u @ 8, txt me 2nite!! £5 50% off", id="sms"),
+        pytest.param("My iPhone and McIntosh from eBay, via PayPal", id="names-with-capitals-stay"),
         pytest.param("b4u gr8 l8r 2nite just4u mp3 2x4 h2o", id="digits-that-are-words-stay"),
         pytest.param(
             "bob@localhost, W45WQ, aB3dE9, 150ppm, a10b, see a.b1c.org/x1y", id="codes-and-addresses-stay"
