@@ -234,7 +234,9 @@ def _as_mail(subject: str, text: str, writer: _Writer) -> tuple[str, str]:
     subject = " ".join(subject.split())
     text = _GAP.sub("", re.sub(r"(?<=\S)  +", " ", text))
     text = re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", text)).strip()
-    if writer.chance(0.12):
+    if writer.locale.startswith("en"):
+        text = _with_small_talk(text, writer)
+    if writer.chance(0.25):
         text = f"{text}\n\n{writer.write('{footer}')}"
     if writer.chance(0.04):
         subject = f"{writer.rng.choice(('Re', 'RE', 'Fwd', 'FW'))}: {subject}"
@@ -243,6 +245,17 @@ def _as_mail(subject: str, text: str, writer: _Writer) -> tuple[str, str]:
     if writer.chance(0.05):
         subject, text = subject.lower(), text.lower()
     return subject, _worn(text, writer)
+
+
+def _with_small_talk(text: str, writer: _Writer) -> str:
+    paragraphs = text.split("\n\n")
+    if len(paragraphs) > 2 and writer.chance(0.35):
+        paragraphs[1] = f"{writer.write('{opener}')} {paragraphs[1]}"
+    if len(paragraphs) > 2 and writer.chance(0.35):
+        paragraphs.insert(-1, writer.write("{closer}"))
+    if writer.chance(0.06):
+        paragraphs.append(writer.write("On {date}, {full} wrote:\n> {news}"))
+    return "\n\n".join(paragraphs)
 
 
 def _worn(text: str, writer: _Writer) -> str:
