@@ -3,6 +3,7 @@ its own mind. Neither uses a line of the proxy's code."""
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,12 +116,20 @@ class Sink:
     heard: list[str] = field(default_factory=list)
     opened: int = 0
     delay_s: float = 0.0
+    tls: ssl.SSLContext | None = None  # for STARTTLS
+    injected: str = ""  # said in the clear behind the answer to STARTTLS
+    encrypted: list[str] = field(default_factory=list)  # commands heard under TLS
     _server: asyncio.Server | None = None
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def start(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, str(path), limit=1 << 20)
+
+    async def start_tcp(self) -> str:
+        """Listen on a port of its own; returns the address as the settings write it."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"tcp:localhost:{self._server.sockets[0].getsockname()[1]}"
 
     def stop(self) -> None:
         """Nobody listens any more, and every connection is cut."""
@@ -134,7 +143,7 @@ class Sink:
         self._writers.append(writer)
         try:
             await self._talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
@@ -145,6 +154,8 @@ class Sink:
         while line := await reader.readline():
             text = line.decode("utf-8", "surrogateescape").removesuffix("\r\n")
             self.heard.append(text)
+            if writer.get_extra_info("sslcontext"):
+                self.encrypted.append(text)
             said.append(text)
             verb = text.split(" ")[0].upper()
             if verb in {"EHLO", "LHLO"}:
@@ -152,6 +163,9 @@ class Sink:
             elif verb == "DATA":
                 await self._data(reader, writer, said)
                 said = []
+            elif verb == "STARTTLS" and self.tls:
+                await self._answer(writer, text, "220 go on" + self.injected)
+                await writer.start_tls(self.tls)
             elif verb == "QUIT":
                 await self._answer(writer, text, "221 bye")
                 return
