@@ -2,11 +2,14 @@
 
 import importlib
 import pkgutil
+import shutil
 import sys
 
 from rich.console import Console
 
 import tests.bench
+
+WIDTH = 130  # the widest table; in a file a line may be as long as it likes
 
 
 def names() -> list[str]:
@@ -16,7 +19,7 @@ def names() -> list[str]:
 
 def main(wanted: list[str]) -> int:
     """Exit status 64 (EX_USAGE) for a name that is none of ours, else 0."""
-    console = Console()
+    console = Console(width=max(WIDTH, shutil.get_terminal_size().columns))
     if unknown := sorted(set(wanted) - set(names())):
         console.print(f"bench: no benchmark named {', '.join(unknown)}; there are {', '.join(names())}")
         return 64

@@ -1,0 +1,59 @@
+"""The daemon with a bundle of GPT-2 124M in 8 bits (random weights serve: speed is the same), and spamd.
+
+Sizes as in `daemon`: BENCH_MAILS, BENCH_TURNS. Making the bundle takes a minute.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from rich.console import Group
+
+from filterd import bundle
+from filterd.bundle import Architecture, Bundle
+from filterd.tokenizer import Tokenizer
+from tests.bench import _load as load
+from tests.bench import _peers as peers
+from tests.bench import daemon, inference
+
+OBSERVED = 32  # SMS that ranges are measured on
+
+
+def run() -> Group:
+    """The table of `daemon` with these two."""
+    with ExitStack() as stack:
+        where = stack.enter_context(peers.folder())
+        write(where / "gpt2")
+        ours = stack.enter_context(peers.filterd(model={"bundle": str(where / "gpt2")}))
+        spamd = stack.enter_context(peers.spamassassin())
+        asks = {
+            "filterd, GPT-2 124M, spamd protocol": load.spamd(ours.spamd),
+            "filterd, GPT-2 124M, HTTP": load.http(ours.http, "/v1/check"),
+            "spamd -L -m 2": load.spamd(spamd),
+        }
+        table, _ = daemon.against(asks)
+        memory = f"{peers.rss_mb(ours.pid):.0f} MB of memory, ready in {ours.ready_s:.1f} s"
+    return Group(table, memory)
+
+
+def write(target: Path) -> None:
+    """A whole bundle: the default one's settings around the larger model, without probes."""
+    shipped: Bundle = bundle.read(bundle.DEFAULT)
+    tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
+    model = inference.classifier()
+    with bundle.writing(target) as folder:
+        inference.write(model, folder, [tokenizer.encode(text) for text in inference.uci()[:OBSERVED]])
+        (folder / "compact.safetensors").rename(folder / bundle.WEIGHTS)
+        for name in ("float.onnx", "watched.onnx", "float.safetensors"):
+            (folder / name).unlink()
+        for name in (bundle.TOKENIZER, bundle.CARD):
+            (folder / name).write_bytes((bundle.DEFAULT / name).read_bytes())
+        sizes = msgspec.structs.asdict(model.gpt.architecture)
+        manifest = msgspec.structs.replace(
+            shipped.manifest,
+            name="gpt2-random",
+            architecture=Architecture(**{key: sizes[key] for key in Architecture.__struct_fields__}),
+            probes=(),
+            files=bundle.entries(folder),
+        )
+        bundle.write_manifest(folder, manifest)
