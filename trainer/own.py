@@ -110,7 +110,8 @@ def _read(path: Path) -> Iterator[Template]:
         kind, label, category, locale = found.groups()
         texts = rest.split("\n%%\n") if kind == "mail" else rest.split("\n")
         for text in filter(None, (one.strip() for one in texts)):
-            subject, _, body = text.partition("\n") if kind == "mail" else ("", "", text.replace("\\n", "\n"))
+            subject, _, body = text.partition("\n") if kind == "mail" else ("", "", text)
+            body = body.replace("\\n", "\n")
             name = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()[:10]
             one_kind: Literal["mail", "sms"] = "mail" if kind == "mail" else "sms"
             one_label: Literal["ham", "spam"] = "ham" if label == "ham" else "spam"
@@ -249,9 +250,11 @@ def _as_mail(subject: str, text: str, writer: _Writer) -> tuple[str, str]:
 
 def _with_small_talk(text: str, writer: _Writer) -> str:
     paragraphs = text.split("\n\n")
-    if len(paragraphs) > 2 and writer.chance(0.35):
+    if len(paragraphs) < 3 or not paragraphs[0].endswith(","):  # no greeting: a machine wrote it
+        return text
+    if writer.chance(0.35):
         paragraphs[1] = f"{writer.write('{opener}')} {paragraphs[1]}"
-    if len(paragraphs) > 2 and writer.chance(0.35):
+    if writer.chance(0.35):
         paragraphs.insert(-1, writer.write("{closer}"))
     if writer.chance(0.06):
         paragraphs.append(writer.write("On {date}, {full} wrote:\n> {news}"))
