@@ -28,6 +28,7 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.tiktoken"
 WEIGHTS = "model.safetensors"
 CARD = "MODEL_CARD.md"
+CHALLENGER = "challenger"  # in a store: the link to a bundle on trial
 REQUIRED = (MODEL, TOKENIZER, WEIGHTS, CARD)
 
 MAX_MANIFEST_BYTES = 1 << 20  # a dozen probes and a page of metrics are 20 KB
@@ -190,7 +191,21 @@ def writing(target: Path) -> Iterator[Path]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, indented so that a change of it can be reviewed."""
-    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    (folder / MANIFEST).write_bytes(_encoded(manifest))
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def rewrite_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace a bundle's manifest by one rename. Its id changes with it."""
+    temporary = folder / f".{MANIFEST}.new"
+    temporary.write_bytes(_encoded(manifest))
+    temporary.chmod(0o644)
+    _sync(temporary)
+    temporary.replace(folder / MANIFEST)
+    _sync(folder)
 
 
 def now() -> datetime:
@@ -216,12 +231,54 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def install(opened: Bundle, store: Path) -> str:
+    """Copy a checked bundle into a store, under its id; returns that name. Raises OSError without space."""
+    try:
+        there = read(store / opened.id).id == opened.id
+    except BundleError:
+        there = False
+    if not there:
+        with writing(store / opened.id) as folder:
+            for file in opened.path.iterdir():
+                shutil.copy2(file, folder / file.name)
+    return opened.id
+
+
 def use(store: Path, name: str) -> None:
     """Make `name` the store's current bundle and the one before it `previous`; each link swaps atomically."""
     current = store / "current"
     if current.is_symlink() and str(current.readlink()) != name:
         _link(store / "previous", str(current.readlink()))
     _link(current, name)
+
+
+def promote(opened: Bundle, store: Path, before: Path = DEFAULT) -> None:
+    """Make `opened` the store's current bundle, and the one that judged before what a rollback goes to.
+
+    before: what judged where the store has no current bundle yet. Raises OSError without space; until the
+    last step the store's current bundle is what it was.
+    """
+    name = install(opened, store)
+    _give_current(store, before)
+    use(store, name)
+
+
+def put_on_trial(opened: Bundle, store: Path, before: Path = DEFAULT) -> None:
+    """Install a challenger and link `challenger` to it: a daemon runs it beside its own (`filterd.trial`)."""
+    name = install(opened, store)
+    _give_current(store, before)
+    _link(store / CHALLENGER, name)
+
+
+def _give_current(store: Path, before: Path) -> None:
+    if not (store / "current").is_symlink():
+        _link(store / "current", install(read(before), store))
+
+
+def end_trial(store: Path) -> None:
+    """Nobody is on trial any more; the bundle itself stays for inspection."""
+    (store / CHALLENGER).unlink(missing_ok=True)
+    _sync(store)
 
 
 def rollback(store: Path) -> str:

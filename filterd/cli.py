@@ -287,28 +287,28 @@ def bundle_use(
     path: Annotated[Path, typer.Argument(help="A bundle's folder; it is copied into the store.")],
     config: ConfigOption = None,
 ) -> None:
-    """Make a bundle the one that judges, after checking it; reload the daemon to take it."""
-    import shutil
-
+    """Make a bundle the one that judges, after checking it; a running daemon takes it at once."""
     from filterd import bundle as bundling
+    from filterd import running
     from filterd.engine import Engine
 
+    settings = _configured(config)[1]
     opened = Engine.open(path).bundle
-    store = Path(_configured(config)[1].state) / "bundles"
-    with bundling.writing(store / opened.id) as folder:
-        for file in opened.path.iterdir():
-            shutil.copy2(file, folder / file.name)
-    bundling.use(store, opened.id)
-    print(f"{opened.id} is current; `systemctl reload filterd` takes it into service")
+    bundling.promote(opened, settings.bundles)
+    print(f"{opened.id} is current; {running.reload(Path(settings.state), opened.id)}")
 
 
 @bundles.command("rollback")
 def bundle_rollback(config: ConfigOption = None) -> None:
-    """Go back to the bundle before the current one; reload the daemon to take it."""
+    """Go back to the bundle before the current one; a running daemon takes it at once."""
     from filterd import bundle as bundling
+    from filterd import running
 
-    name = bundling.rollback(Path(_configured(config)[1].state) / "bundles")
-    print(f"{name} is current; `systemctl reload filterd` takes it into service")
+    settings = _configured(config)[1]
+    bundling.rollback(settings.bundles)
+    bundling.end_trial(settings.bundles)  # what was on trial is a child of the one that was not good enough
+    now = bundling.read(settings.bundles / "current").id
+    print(f"{now} is current; {running.reload(Path(settings.state), now)}")
 
 
 @app.command()

@@ -28,6 +28,7 @@ PREFIX = "^[A-Za-z][A-Za-z0-9-]{0,40}-$"
 Mode = Annotated[str, msgspec.Meta(pattern=MODE)]
 Prefix = Annotated[str, msgspec.Meta(pattern=PREFIX)]
 OnError = Literal["accept", "tempfail"]
+Promotion = Literal["immediate", "shadow", "manual"]
 
 
 # What to do about a value that is not what its key takes, by what msgspec says of it.
@@ -89,6 +90,16 @@ class Feedback(Section, frozen=True):
     memory: bool = True
 
 
+class Retrain(Section, frozen=True):
+    """What `trainer retrain` learns from and what becomes of it, and how long a challenger is on trial."""
+
+    promotion: Promotion = "immediate"
+    rehearsal: tuple[str, ...] = ()
+    shadow_messages: Positive = 1000
+    shadow_days: Seconds = 7.0
+    keep_runs: Positive = 10
+
+
 class Listening(Section, frozen=True):
     """A protocol's section: where it listens."""
 
@@ -142,11 +153,17 @@ class Config(Section, frozen=True):
     cache: Cache = Cache()
     headers: Headers = Headers()
     feedback: Feedback = Feedback()
+    retrain: Retrain = Retrain()
     spamd: Spamd = Spamd()
     http: Http = Http()
     log: Log = Log()
     drain_s: Seconds = 20.0
     plugins: dict[str, dict[str, Any]] = {}
+
+    @property
+    def bundles(self) -> Path:
+        """The store of bundles, with the links `current`, `previous` and `challenger`."""
+        return Path(self.state) / "bundles"
 
     @property
     def feedback_url(self) -> str:

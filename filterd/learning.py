@@ -90,6 +90,11 @@ class Learner:
         self._catch_up()
         return dropped
 
+    def rebuild(self) -> None:
+        """Learn the store's corrections anew beside the memory that is asked, and take its place."""
+        with self._catching_up:
+            self.memory = feedback.catch_up(self.store, Memory())
+
     def _text(self, message: Message, kind: Kind) -> str | None:
         if not self.config.feedback.keep_text:
             return None

@@ -11,7 +11,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from filterd import bundle, listen, systemd
 from filterd.api import Plugin
 from filterd.config import Config, load, settings
 from filterd.engine import Engine
-from filterd.errors import ConfigError, FilterdError, StoreError
+from filterd.errors import BundleError, ConfigError, FilterdError, StoreError
 from filterd.learning import Learner
 from filterd.log import log
 from filterd.protocols.http import app as http
 from filterd.protocols.http.server import HttpServer
 from filterd.protocols.spamd.server import SpamdServer
+from filterd.running import Presence
 from filterd.service import Service
 
 PLUGINS = "filterd.plugins"  # the entry-point group
@@ -37,7 +38,7 @@ def bundle_path(config: Config) -> Path:
     """The bundle that judges: as configured, else the store's current one, else the one that ships."""
     if config.model.bundle:
         return Path(config.model.bundle)
-    current = Path(config.state) / "bundles" / "current"
+    current = config.bundles / "current"
     return current if current.exists() else bundle.DEFAULT
 
 
@@ -46,9 +47,25 @@ def open_engine(config: Config) -> Engine:
     return Engine.open(bundle_path(config), threads=config.model.threads)
 
 
+def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
+    """`open_engine`, but one of those that are open already where its bundle is the one that is asked for.
+
+    Its files are hashed as ever; a model that has to be loaded and probed anew would make a rollback slow.
+    """
+    with contextlib.suppress(BundleError):  # open_engine says it better
+        wanted = bundle.read(bundle_path(config)).id
+        for engine in known:
+            if engine.bundle.id == wanted:
+                return engine
+    return open_engine(config)
+
+
 def open_shadow(config: Config) -> Engine | None:
-    """The shadow model's engine, None where none is configured. Raises BundleError."""
-    return Engine.open(Path(config.model.shadow), threads=1) if config.model.shadow else None
+    """The shadow model's engine: as configured, else what is on trial, else None. Raises BundleError."""
+    if config.model.shadow:
+        return Engine.open(Path(config.model.shadow), threads=1)
+    challenger = config.bundles / bundle.CHALLENGER
+    return Engine.open(challenger, threads=1) if challenger.exists() else None
 
 
 class Daemon:
@@ -63,6 +80,8 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._before: Engine | None = None  # kept open, so that a rollback takes it at once
+        self._presence: Presence | None = None
 
     async def run(self) -> None:
         """Listen until SIGTERM or SIGINT, then drain. Raises ConfigError where it cannot listen."""
@@ -70,6 +89,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+        self._presence = Presence.announce(Path(self._config.state))
+        self._announce()
         try:
             await self._listen()
             self._spawn(systemd.keep_watchdog())
@@ -164,16 +185,32 @@ class Daemon:
         async with self._reloading:
             try:
                 config = load(self._path) if self._path else self._config
-                engine, shadow = await asyncio.to_thread(lambda: (open_engine(config), open_shadow(config)))
+                engine, shadow = await asyncio.to_thread(self._engines, config)
             except FilterdError as error:
                 log.error("not reloaded, the old model serves", extra={"fields": {"reason": str(error)}})
                 return
             self._service.reload(config, engine, shadow)
+            if engine is not self._engine:
+                self._before = self._engine
+                self._spawn(asyncio.to_thread(self._learner.rebuild))
             self._config, self._engine = config, engine
+            self._announce()
             log.info("reloaded", extra={"fields": {"model": engine.bundle.id}})
+
+    def _engines(self, config: Config) -> tuple[Engine, Engine | None]:
+        same = config.model.threads == self._config.model.threads
+        known = [one for one in (self._engine, self._before) if one] if same else []
+        return reopen_engine(config, known), open_shadow(config)
+
+    def _announce(self) -> None:
+        """Leave word in the state folder, for who promotes and rolls back (`filterd.running`)."""
+        if self._presence:
+            self._presence.judges_with(self._engine.bundle.id)
 
     async def _close(self) -> None:
         systemd.notify("STOPPING=1")
+        if self._presence:
+            self._presence.leave()
         log.info("draining", extra={"fields": {"at_most_s": self._config.drain_s}})
         until = time.monotonic() + self._config.drain_s
         with contextlib.suppress(TimeoutError):

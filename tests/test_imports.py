@@ -18,6 +18,8 @@ TRAINER_MAY = {
     "feedback",
     "engine",
     "backend",
+    "config",
+    "running",
     "headers",
 }
 

@@ -265,6 +265,38 @@ def export_command(
     typer.echo(f"{made.path}: {made.id}")
 
 
+@app.command("retrain")
+def retrain_command(
+    config: Annotated[
+        Path | None, typer.Option(envvar="FILTERD_CONFIG", help="filterd.yaml; by default the system's.")
+    ] = None,
+    feedback: Annotated[
+        str, typer.Option(help="The corrections: a URL, a database or an export; else the daemon's.")
+    ] = "",
+    bundle: Annotated[
+        str, typer.Option(help="What to start from: current, or a bundle's folder.")
+    ] = "current",
+    rehearsal: Annotated[
+        list[str] | None, typer.Option(help="Labelled messages not to get worse at; repeatable.")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="auto, head, last_block, last_two_blocks, lora or all.")
+    ] = "auto",
+    promotion: Annotated[str | None, typer.Option(help="immediate, shadow or manual.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs; by default in the state folder.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 123,
+    as_json: Annotated[bool, typer.Option("--json", help="The outcome as one JSON object.")] = False,
+) -> None:
+    """Make a model of the corrections; promote it only if it is better. Exit status 0 either way."""
+    from trainer import background
+
+    background.step_back()  # before PyTorch starts its threads
+    from trainer import retraining
+
+    options = retraining.Options(feedback, bundle, rehearsal, strategy, promotion, runs, seed)
+    raise typer.Exit(retraining.run(options, config, as_json))
+
+
 def main() -> None:
     """Entry point: errors of ours become one line and their exit status."""
     try:

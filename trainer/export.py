@@ -55,7 +55,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to export. max_tokens: of a window, 0 for the run's; metrics: a `metrics.json` for the card."""
+    """What to export. max_tokens: of a window, 0 for the run's; metrics: a `metrics.json` for the card.
+
+    max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
+    """
 
     run: Path
     data: Path
@@ -66,6 +69,7 @@ class Request:
     max_windows: int = 3
     metrics: Path | None = None
     parent: str | None = None
+    max_flipped: float = parity.MAX_FLIPPED
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,15 @@ class Messages:
         )
 
 
-def export(request: Request, report: Report = lambda _: None) -> Bundle:
-    """Write a bundle. Raises BundleError where a check fails, NotFound, BadInput, ConfigError."""
+# From margins of messages to a manifest with calibration and thresholds.
+Decide = Callable[[Manifest, Floats, Messages], Manifest]
+
+
+def export(request: Request, report: Report = lambda _: None, *, decide: Decide | None = None) -> Bundle:
+    """Write a bundle. Raises BundleError where a check fails, NotFound, BadInput, ConfigError.
+
+    decide: sets calibration and thresholds; without it they are fitted on the validation part.
+    """
     config, dataset, model = _read(request)
     validation = messages(dataset, "validation")
     evaluation = _evaluation(request.metrics)
@@ -109,9 +120,11 @@ def export(request: Request, report: Report = lambda _: None) -> Bundle:
         shipped = open_backend(folder)
         report(f"judging {len(validation.texts):,} validation messages")
         margins = np.array(_engine(manifest, tokenizer, shipped, folder).margins(validation.texts))
-        manifest = _decide(manifest, margins, validation)
+        manifest = (decide or _decide)(manifest, margins, validation)
         report("comparing with PyTorch")
-        checked = _check(manifest, tokenizer, shipped, open_backend(Path(scratch)), model, validation)
+        checked = _check(
+            manifest, tokenizer, shipped, open_backend(Path(scratch)), model, validation, request.max_flipped
+        )
         metrics = {
             "parity": msgspec.to_builtins(checked),
             "validation": msgspec.to_builtins(_held(manifest, margins, validation)),
@@ -327,6 +340,7 @@ def _check(
     floats: Backend,
     model: SpamClassifier,
     validation: Messages,
+    max_flipped: float,
 ) -> parity.Parity:
     def judged(backend: Backend, of: Messages) -> Floats:
         margins = _engine(manifest, tokenizer, backend, Path()).margins(of.texts)
@@ -341,7 +355,7 @@ def _check(
         fp32=parity.check_graph(judged(floats, few), judged(parity.TorchBackend(model), few)),
         alone=parity.check_neighbours(shipped, windows, manifest.ham_indices, steepest),
         shipped=float(np.abs(by_shipped - by_floats).max()),
-        flipped=parity.check_flipped(by_shipped, by_floats, some.kinds, manifest.thresholds),
+        flipped=parity.check_flipped(by_shipped, by_floats, some.kinds, manifest.thresholds, max_flipped),
         messages=len(some.texts),
     )
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from filterd import bundle, text
-from filterd.api import Kind, Message
+from filterd.api import Kind, Message, Verdict
 from filterd.errors import BadInput, NotFound
 from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
 from trainer import compare, results
@@ -148,10 +148,7 @@ def _by_bundle(path: Path, name: str, subject: Subject) -> Scored:
     manifest = engine.bundle.manifest
     truth = subject.truth(manifest.labels)
     started = time.perf_counter()
-    prepared = _prepared(engine, subject.frame)
-    rows = engine.logits([window for one in prepared for window in one.windows])
-    starts = np.cumsum([len(one.windows) for one in prepared])[:-1]
-    verdicts = [engine.conclude(*pair) for pair in zip(prepared, np.split(rows, starts), strict=True)]
+    verdicts = verdicts_of(engine, subject.frame)
     seconds = time.perf_counter() - started
     kinds = {verdict.kind for verdict in verdicts}
     return Scored(
@@ -165,6 +162,14 @@ def _by_bundle(path: Path, name: str, subject: Subject) -> Scored:
         thresholds=manifest.thresholds[kinds.pop()] if len(kinds) == 1 else None,
         messages_per_second=len(verdicts) / seconds,
     )
+
+
+def verdicts_of(engine: "Engine", frame: pd.DataFrame) -> list[Verdict]:
+    """What a bundle says of a dataset's rows (Text, Kind), in their order."""
+    prepared = _prepared(engine, frame)
+    rows = engine.logits([window for one in prepared for window in one.windows])
+    starts = np.cumsum([len(one.windows) for one in prepared])[:-1]
+    return [engine.conclude(*pair) for pair in zip(prepared, np.split(rows, starts), strict=True)]
 
 
 def _prepared(engine: "Engine", frame: pd.DataFrame) -> list["Prepared"]:

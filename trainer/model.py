@@ -225,14 +225,15 @@ def _choose(scores: Tensor, temperature: float, top_k: int, generator: torch.Gen
 
 # Blocks that train along with the final norm and the head; `last_block` is the lecture's choice.
 TRAINED_BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
+EVERYWHERE = ("lora", "all")  # change every block; `trainer.lora` says how the first does
 
 
 def frozen_blocks(strategy: str, layers: int) -> int:
     """How many leading blocks, and the embeddings below them, never change. Raises ConfigError."""
-    if strategy == "all":
+    if strategy in EVERYWHERE:
         return 0
     if strategy not in TRAINED_BLOCKS:
-        names = ", ".join([*TRAINED_BLOCKS, "all"])
+        names = ", ".join([*TRAINED_BLOCKS, *EVERYWHERE])
         raise ConfigError(f"strategy {strategy!r} is unknown; choose one of {names}")
     return max(0, layers - TRAINED_BLOCKS[strategy])
 

@@ -72,16 +72,20 @@ def check_graph(onnx: Floats, pytorch: Floats) -> float:
 
 
 def check_flipped(
-    shipped: Floats, floats: Floats, kinds: Sequence[Kind], thresholds: dict[Kind, Thresholds]
+    shipped: Floats,
+    floats: Floats,
+    kinds: Sequence[Kind],
+    thresholds: dict[Kind, Thresholds],
+    allowed: float = MAX_FLIPPED,
 ) -> int:
     """How many verdicts two arrays of probabilities disagree on. Raises BundleError for too many."""
     flipped = sum(
         verdict.label(a, thresholds[kind]) != verdict.label(b, thresholds[kind])
         for a, b, kind in zip(shipped, floats, kinds, strict=True)
     )
-    if flipped > MAX_FLIPPED * len(kinds):
+    if flipped > allowed * len(kinds):
         raise BundleError(
-            f"export: quantisation changes {flipped} of {len(kinds)} verdicts, {MAX_FLIPPED:.1%} are allowed;"
+            f"export: quantisation changes {flipped} of {len(kinds)} verdicts, {allowed:.1%} are allowed;"
             " export with --quantization fp32"
         )
     return flipped

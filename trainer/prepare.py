@@ -58,7 +58,7 @@ def _lecture(request: Request) -> tuple[Dataset, Losses]:
 
 def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     losses = Losses()
-    messages = chain.from_iterable(sources.read(each, losses) for each in _sources(request))
+    messages = chain.from_iterable(sources.read(each, losses) for each in as_sources(request))
     frame = corpus.canonical(messages, losses, KINDS[request.kind], report)
     labels, ham = corpus.class_names(frame["Label"], request.ham)
     once = corpus.distinct(frame, losses)
@@ -68,7 +68,8 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     return corpus.write(request.out, parts, labels, ham, "grouped", about), losses
 
 
-def _sources(request: Request) -> list[Source]:
+def as_sources(request: Request) -> list[Source]:
+    """The inputs of a request, as readers take them. Raises ConfigError, NotFound."""
     columns = (request.label_column, request.text_column)
     table = _renames(request.labels)
     found = [(name, _uci(path)) for name, path in map(sources.located, request.inputs)]

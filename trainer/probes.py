@@ -6,6 +6,9 @@ nothing about how good a model is.
 
 from filterd.api import Kind
 
+# Beginnings of those that are spam; the others are ham.
+SPAM = ("WINNER!", "Deine Lieferung", "From: Pharmacy", "From: Mr. Ibrahim")
+
 MESSAGES: tuple[tuple[Kind, str], ...] = (
     (Kind.SMS, "Running ten minutes late, order me a coffee please"),
     (Kind.SMS, "WINNER! Your number was drawn for a 900 pound prize. Call 09060000000 now, 150p a minute"),
@@ -55,3 +58,8 @@ MESSAGES: tuple[tuple[Kind, str], ...] = (
         " diff against\nthe last release; tests pass here.\n",
     ),
 )
+
+
+def is_spam(content: str) -> bool | None:
+    """What a probe is; None where it is none of ours."""
+    return content.startswith(SPAM) if any(content == ours for _, ours in MESSAGES) else None

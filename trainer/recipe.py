@@ -12,7 +12,7 @@ from filterd.errors import BadInput, ConfigError, NotFound
 
 PRESETS = Path(__file__).parent / "presets"
 
-Strategy = Literal["head", "last_block", "last_two_blocks", "all"]
+Strategy = Literal["head", "last_block", "last_two_blocks", "lora", "all"]
 Balance = Literal["none", "label", "kind"]
 
 

@@ -7,7 +7,7 @@ and the base it names, and refuses where either has changed since.
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,15 +15,17 @@ from typing import Any, Protocol
 
 import msgspec
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from filterd import bundle, text
 from filterd.api import Kind
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
-from trainer import checkpoint, device, features, weights
+from trainer import checkpoint, device, features, lora, weights
 from trainer.batches import Rows
 from trainer.model import (
+    EVERYWHERE,
     GPT2,
     PRESETS,
     SpamClassifier,
@@ -35,7 +37,7 @@ from trainer.model import (
 )
 from trainer.progress import Display
 from trainer.recipe import Recipe
-from trainer.train import CONFIG, MODEL, Fit, Part, Plan, fit
+from trainer.train import CONFIG, MODEL, Fit, Objective, Part, Plan, fit
 
 FRESH = "filterd-mini"  # the one base whose name needs no weights: it is drawn by the seed
 VERSIONED = ("filterd", "torch", "tiktoken", "numpy", "pandas")
@@ -102,10 +104,13 @@ def train(
     seed: int = 123,
     on: str = "auto",
     resume: bool = False,
+    objective: Callable[[Plan], Objective] | None = None,
+    console: Console | None = None,
 ) -> Config:
     """Train and leave a run folder. source: where the data are from, for the record.
 
     resume: go on from the folder's checkpoint, which has to be of the same data, base and recipe.
+    objective: makes the loss from the plan before its first step; cross entropy without it.
     Raises the errors of what it reads and writes, and Interrupted.
     """
     _claim(folder, resume)
@@ -131,15 +136,18 @@ def train(
     )
     _record(folder, config, resume)
     plan = _plan(model.to(target), parts, recipe, folder)
-    run = _fit(plan, seed, config)
+    if objective:
+        plan = replace(plan, objective=objective(plan))
+    run = _fit(plan, seed, config, console)
+    lora.merge(run.plan.model)
     to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
     return config
 
 
-def _fit(plan: Plan, seed: int, config: Config) -> Fit:
+def _fit(plan: Plan, seed: int, config: Config, console: Console | None) -> Fit:
     torch.manual_seed(seed)
     run = Fit(plan)
-    with Display(run, lecture=plan.recipe.way == "lecture") as display:
+    with Display(run, plan.recipe.way == "lecture", console) as display:
         display.say(f"{_described(run, plan)} on {config.device} in {config.precision}")
         if run.state.rows == 0:
             display.before(run.baseline())
@@ -204,12 +212,15 @@ def _part(data: Labelled, name: str, ids: list[list[int]], recipe: Recipe, lengt
     rows: list[list[int]] = []
     targets: list[int] = []
     groups: list[str] = []
-    for row, target, kind in zip(ids, classes(frame["Label"], data.labels), frame["Kind"], strict=True):
+    owners: list[int] = []
+    messages = zip(ids, classes(frame["Label"], data.labels), frame["Kind"], strict=True)
+    for i, (row, target, kind) in enumerate(messages):
         for cut in _cut(row, recipe, length):
             rows.append(cut)
             targets.append(target)
             groups.append(_group(recipe, target, str(kind)))
-    return Part(Rows.of(rows), torch.tensor(targets), groups)
+            owners.append(i)
+    return Part(Rows.of(rows), torch.tensor(targets), groups, owners)
 
 
 def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
@@ -266,11 +277,14 @@ def _labels(file: Path) -> tuple[str, ...]:
 
 
 def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder: Path) -> Plan:
-    freeze(model, recipe.strategy)
+    if recipe.strategy == "lora":
+        lora.attach(model)
+    else:
+        freeze(model, recipe.strategy)
     for module in model.modules():
         if hasattr(module, "dropout"):
             setattr(module, "dropout", recipe.dropout)  # noqa: B010 — which type of module has one is its own affair
-    first = None if recipe.strategy == "all" else frozen_blocks(recipe.strategy, len(model.gpt.h))
+    first = None if recipe.strategy in EVERYWHERE else frozen_blocks(recipe.strategy, len(model.gpt.h))
     if first is not None:
         parts = {
             name: replace(part, rows=features.compute(model, part.rows, first, folder))

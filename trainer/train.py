@@ -13,11 +13,12 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -49,11 +50,15 @@ class Interrupted(FilterdError):
 
 @dataclass(frozen=True)
 class Part:
-    """A split as the loop wants it. rows: token ids, or cached features; targets: [n] classes."""
+    """A split as the loop wants it. rows: token ids, or cached features; targets: [n] classes.
+
+    owners: of each row, the position of its message in the split; a longer message has several rows.
+    """
 
     rows: Rows
     targets: Tensor
     groups: list[str]
+    owners: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,12 +126,25 @@ class Baseline:
     accuracy: float
 
 
+class Objective(Protocol):
+    """What a step makes smaller."""
+
+    def __call__(self, out: Tensor, targets: Tensor, rows: Batch, /) -> Tensor:
+        """Mean loss of a batch, []: outputs [B, classes], classes [B], positions in the training part [B]."""
+
+
+def plain(out: Tensor, targets: Tensor, _rows: Batch) -> Tensor:
+    """Cross entropy, in nats."""
+    return cross_entropy(out, targets)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run consists of: the model, the data, the recipe, and where its state is kept.
 
     first: the block whose input the parts' rows are; None where they are token ids.
     test: looked at once, before training, and only where the lecture does.
+    objective: what is made smaller; evaluations measure cross entropy whatever it is.
     """
 
     model: SpamClassifier
@@ -136,6 +154,7 @@ class Plan:
     first: int | None
     folder: Path
     test: Part | None = None
+    objective: Objective = plain
 
     def orders(self) -> tuple[Order, Order]:
         """Draws of the training and of the validation batches."""
@@ -221,7 +240,7 @@ class Fit:
             group["lr"] = rate(self.plan.recipe, self.state.step, self.steps)
         out = logits(self.plan, self.plan.train, batch)  # (B, classes)
         targets = self.plan.train.targets[batch].to(out.device)
-        loss = cross_entropy(out, targets)
+        loss = self.plan.objective(out, targets, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.plan.recipe.clip_norm:
