@@ -71,7 +71,7 @@ def test_a_better_challenger_passes_every_rule() -> None:
     ],
 )
 def test_too_little_to_learn_from(rule: str, changes: dict[str, object]) -> None:
-    before = gate.before_training(evidence(held=None, **changes), Rules())
+    before = gate.before_training(evidence(None, **changes), Rules())
     assert [one.rule for one in before if not one.passed] == [rule]
     assert gate.reason(before).startswith(f"{rule}: ")
 
