@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from filterd import headers
+from filterd import headers, pipe
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BadInput, ConfigError, FilterdError, NotFound
 from filterd.kind import detect
@@ -253,25 +252,21 @@ def tag(open_judge: Callable[[], Judge], style: headers.HeaderStyle, *, strict: 
     """Copy the mail on stdin to stdout with our headers on top; returns the exit status.
 
     Where judging fails the original comes out as it is (status 0, or 75 when strict), one line on stderr.
+    Where it cannot all be read or written the status is 74, so that the program before us keeps its copy.
     """
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
     status = 0
     try:
-        raw = b""
+        source, sink = pipe.streams()
+        raw = source.read(MAX_MESSAGE_BYTES)
         try:
-            raw = source.read(MAX_MESSAGE_BYTES)
             message = check_readable(raw, "stdin", Kind.MAIL)
             out = headers.tag(raw, open_judge()([message])[0], style)
         except Exception as error:  # the mail comes first, whatever it was
-            print(f"filterd: {one_line(error)}; the mail is passed on untagged", file=sys.stderr)
+            pipe.complain(f"{one_line(error)}; the mail is passed on untagged")
             out, status = raw, os.EX_TEMPFAIL if strict else 0
-        sink.write(out)
-        shutil.copyfileobj(source, sink)
-        sink.flush()
-    except OSError as error:
-        print(f"filterd: stdout: {error.strerror}; the mail did not come out whole", file=sys.stderr)
-        _abandon_stdout()
-        return os.EX_IOERR
+        pipe.pass_on(out, source, sink)
+    except (OSError, MemoryError) as error:
+        return pipe.give_up(error)
     return status
 
 
@@ -279,9 +274,3 @@ def one_line(error: Exception) -> str:
     """An error for people, whatever it is."""
     said = " ".join(str(error).split())
     return said if isinstance(error, FilterdError) else f"{type(error).__name__}: {said}"
-
-
-def _abandon_stdout() -> None:
-    """Keep the interpreter from flushing a broken stdout again as it ends."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from filterd import client
+from filterd import client, pipe
 from filterd.errors import FilterdError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _FLAGS = {"check": _CHECK, "learn": _KIND | {"--spam": "spam", "--ham": "ham"}, 
 
 def main() -> None:
     """Entry point: errors become one line and their exit status; a mail in a pipe comes out regardless."""
+    pipe.settle_stderr()
     try:
         status = _at_once(sys.argv[1:])
         if status is None:
@@ -35,7 +36,7 @@ def main() -> None:
             app(standalone_mode=True)
         sys.exit(status)
     except FilterdError as error:
-        print(f"filterd: {error}", file=sys.stderr)
+        pipe.complain(str(error))
         sys.exit(_rescue(error.exit_status))
     except BrokenPipeError:  # the reader has seen enough, as in `filterd check … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,12 +60,14 @@ def _is_pipe() -> bool:
 
 
 def _rescue(status: int) -> int:
-    """Where `check --tag` never got to its work: pass the mail on; status 0, or 75 when strict."""
-    if not _is_pipe() or sys.stdin.isatty():
+    """Where `check --tag` never got to its work: pass the mail on; 0, 75 when strict, 74 if not whole."""
+    if not _is_pipe() or (sys.stdin and sys.stdin.isatty()):
         return status
-    import shutil
-
-    shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)
+    pipe.settle_stderr()
+    try:
+        pipe.pass_on(b"", *pipe.streams())
+    except (OSError, MemoryError) as error:
+        return pipe.give_up(error)
     return os.EX_TEMPFAIL if "--strict" in sys.argv else 0
 
 
