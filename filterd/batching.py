@@ -64,12 +64,22 @@ class Batcher:
         """Depth of the queue, in messages."""
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether the next message would be refused."""
+        return len(self._waiting) >= self._max_messages
+
+    def refuse_if_full(self) -> None:
+        """Raise Overloaded where `submit` would: whoever has work to do before it need not do it in vain."""
+        if self.full:
+            raise Overloaded(f"{len(self._waiting):,} messages are waiting already; try again later")
+
     async def submit(self, windows: Sequence[Sequence[int]]) -> Logits:
         """Logits [len(windows), classes] of one message's windows. Raises Overloaded at once when full."""
         tokens = sum(len(window) for window in windows) + len(windows)
-        full = len(self._waiting) >= self._max_messages or self.tokens_waiting + tokens > self._max_tokens
-        if full and self._waiting:
-            raise Overloaded(f"{len(self._waiting):,} messages are waiting already; try again later")
+        self.refuse_if_full()
+        if self._waiting and self.tokens_waiting + tokens > self._max_tokens:
+            raise Overloaded(f"{self.tokens_waiting:,} tokens are waiting already; try again later")
         answer: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(windows, tokens, answer))
         self.tokens_waiting += tokens

@@ -59,7 +59,7 @@ class Model(Section, frozen=True):
 class Queue(Section, frozen=True):
     """Bounds on what waits, and what happens to what does not fit."""
 
-    max_messages: Positive = 2000
+    max_messages: Positive = 400
     max_tokens: Positive = 500_000
     deadline_s: Seconds = 10.0
     on_error: OnError = "accept"
@@ -122,7 +122,7 @@ class Spamd(Listening, frozen=True):
     allow_tell: bool = True
     allow_tell_tcp: bool = False
     max_bytes: Positive = 64 << 20
-    max_connections: Positive = 256
+    max_connections: Positive = 512
 
 
 class Http(Listening, frozen=True):
@@ -133,7 +133,7 @@ class Http(Listening, frozen=True):
     token_file: str = ""
     allow_learn_tcp: bool = False
     max_bytes: Positive = 64 << 20
-    max_connections: Positive = 256
+    max_connections: Positive = 512
     recent: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1000
 
 

@@ -24,7 +24,7 @@ from filterd.api import Kind, Label, Message, Verdict
 from filterd.batching import Batcher
 from filterd.config import Config
 from filterd.drift import Drift
-from filterd.engine import Engine
+from filterd.engine import Engine, Prepared
 from filterd.errors import BadInput, DeadlineExceeded, FilterdError, LearningClosed, Overloaded
 from filterd.learning import Learner
 from filterd.metrics import Metrics
@@ -32,6 +32,8 @@ from filterd.metrics import Metrics
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.
 READING_PER_PARSER = 256
+# Bytes of an SMS that is read where it comes in: that takes 0.04 ms, handing it to a thread and back 0.3 ms.
+READ_AT_ONCE = 1000
 # Messages of batch requests under way, all of them together: they fill the model's turns, and whoever comes
 # with a single message meanwhile still finds room.
 BATCHED_AT_ONCE = 256
@@ -126,8 +128,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether a new message would be judged now rather than refused."""
-        queue = self._loaded.queue
-        return queue.messages_waiting < self.config.queue.max_messages
+        return not self._loaded.queue.full
 
     def status(self) -> dict[str, object]:
         """What `filterd status` and GET /v1/status show; no message text."""
@@ -226,10 +227,8 @@ class Service:
             self.metrics.cache_hits.inc()
             return _timed(cached, started)
         loaded, revision = self._loaded, self._memory_revision
-        with self._place_to_read():
-            prepared = await asyncio.get_running_loop().run_in_executor(
-                self._parsers, loaded.engine.prepare, message
-            )
+        loaded.queue.refuse_if_full()
+        prepared = await self._read(loaded.engine, message)
         rows = await loaded.queue.submit(prepared.windows)
         found = loaded.engine.conclude(prepared, rows, time.perf_counter() - started)
         if loaded is self._loaded and revision == self._memory_revision:
@@ -237,6 +236,18 @@ class Service:
         self.drift.add(found, prepared.tokens, prepared.script)
         self._ask_shadow(message, found)
         return found
+
+    async def _read(self, engine: Engine, message: Message) -> Prepared:
+        """The message ready for the model, read by a parser thread; a short SMS at once."""
+        if message.kind is Kind.SMS and len(message.raw) <= READ_AT_ONCE and not self._learning:
+            return engine.prepare(message)
+        with self._place_to_read():
+            return await asyncio.get_running_loop().run_in_executor(self._parsers, engine.prepare, message)
+
+    @property
+    def _learning(self) -> bool:
+        """Whether somebody changes the memory just now, which reading a message would wait for."""
+        return self.learner is not None and self.learner.lock.locked()
 
     @contextmanager
     def _place_to_read(self) -> Iterator[None]:

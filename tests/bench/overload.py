@@ -9,6 +9,7 @@ import os
 
 from rich.table import Table
 
+from filterd.client import Daemon
 from tests.bench import _load as load
 from tests.bench import _mails as mails
 from tests.bench import _peers as peers
@@ -35,6 +36,7 @@ def run() -> Table:
         endless = itertools.cycle(mails.mails(2000))
         steps = [load.opened(ask, endless, TIMES * peak, 60 * MINUTES / 4) for _ in range(4)]
         memory = peers.rss_mb(ours.pid)
+        refused = Daemon(ours.http).status()["refused"]
         after = load.closed(ask, mails.mails(WARM), CLIENTS)
         table.add_row("sustainable", f"{peak:,.0f}/s")
         for number, step in enumerate(steps, 1):
@@ -43,6 +45,7 @@ def run() -> Table:
                 table.add_row(f"  answered: {outcome}", f"{count:,}")
             table.add_row("  median, p99", f"{step.at(0.5):.2f} s, {step.at(0.99):.2f} s")
             table.add_row("  clients, of a core", f"{100 * step.share:.0f}%")
+        table.add_row("of these by the daemon's count not judged, over both protocols", f"{refused:,}")
         table.add_row("memory before, at the end", f"{before:.0f} MB, {memory:.0f} MB")
         table.add_row("sustainable afterwards", f"{after.rate:,.0f}/s, {dict(after.outcomes)}")
     return table

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,9 +15,10 @@ from filterd.api import Kind, Label, Message, Verdict
 from filterd.backend import Scores
 from filterd.bundle import Bundle
 from filterd.config import Cache, Config, Feedback, Headers, Model, Queue, Section
-from filterd.engine import Engine
+from filterd.engine import Engine, Prepared
 from filterd.errors import BadInput, DeadlineExceeded, LearningClosed, ModelUnavailable, Overloaded
 from filterd.learning import Learner
+from filterd.memory import Memory
 from filterd.service import BATCHED_AT_ONCE, READING_PER_PARSER, Service
 from tests.filterd.fakes import WordBackend, manifest, tokenizer
 
@@ -220,6 +222,47 @@ async def test_overload_is_an_error_where_configured(start: Start, backend: Held
         await service.check(mail(SPAM))
     backend.gate.set()
     await asyncio.gather(*tasks)
+
+
+async def test_what_will_be_refused_is_not_read(
+    start: Start, backend: HeldBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start(queue=Queue(max_messages=1))
+    tasks = await overloaded(service, backend, 1)
+    monkeypatch.setattr(service, "_read", None)  # calling it would fail
+    assert not (await service.check(mail(SPAM))).available
+    backend.gate.set()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(
+    ("message", "learning", "at_once"),
+    [
+        pytest.param(Message(b"see you at noon", Kind.SMS), False, True, id="a short SMS"),
+        pytest.param(Message(b"see you at noon", Kind.SMS), True, False, id="while the memory changes"),
+        pytest.param(Message(b"noon " * 400, Kind.SMS), False, False, id="a long one"),
+        pytest.param(Message(b"see you at noon"), False, False, id="not said to be one"),
+        pytest.param(Message(HAM, Kind.MAIL), False, False, id="a mail"),
+    ],
+)
+async def test_only_a_short_sms_is_read_in_the_loop(
+    start: Start, monkeypatch: pytest.MonkeyPatch, message: Message, learning: bool, at_once: bool
+) -> None:
+    service, threads = start(), list[int]()
+    prepare = service.engine.prepare
+
+    def noting(message: Message) -> Prepared:
+        threads.append(threading.get_ident())
+        return prepare(message)
+
+    monkeypatch.setattr(service.engine, "prepare", noting)
+    if learning:
+        monkeypatch.setattr(service, "learner", SimpleNamespace(lock=threading.Lock(), memory=Memory()))
+        with service.learner.lock:  # type: ignore[union-attr]
+            await service.check(message)
+    else:
+        await service.check(message)
+    assert (threads == [threading.get_ident()]) is at_once
 
 
 async def test_too_many_being_read_is_overload(

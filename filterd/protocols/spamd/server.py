@@ -23,7 +23,7 @@ from filterd.protocols.spamd.session import Step
 from filterd.protocols.spamd.wire import Command, Parser, Request, State
 
 READ_BYTES = 64 << 10  # of one read; asyncio's own buffer holds twice as much
-MAX_CONNECTIONS = 256  # each may hold a whole mail in memory
+MAX_CONNECTIONS = 512  # each may hold a whole mail in memory
 HEAD_TIMEOUT_S = 30.0  # until request line and headers are there; spamd's --timeout-tcp
 REQUEST_TIMEOUT_S = 300.0  # until the body is there, too; spamd's --timeout-child
 WRITE_TIMEOUT_S = 60.0  # for the client to take the whole answer
