@@ -312,23 +312,25 @@ def bundle_rollback(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Show what a running daemon is doing."""
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once.")] = False,
+) -> None:
+    """Show what a running daemon is doing; on a terminal every second anew until Ctrl-C."""
     import json
 
-    from filterd import client
+    from filterd import client, status
     from filterd.errors import ModelUnavailable
 
     path = client.socket_path()
     if not path:
         raise ModelUnavailable(f"{client.SOCKET}: no daemon listens here; is filterd serve running?")
-    said = client.Daemon(path).status()
     if as_json:
-        print(json.dumps(said))
-        return
-    for name, value in said.items():
-        shown = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        print(f"{name:12} {shown if shown not in (None, '') else '-'}")
+        print(json.dumps(client.Daemon(path).status()))
+    elif once or not sys.stdout.isatty():
+        status.show(client.Daemon(path).status())
+    else:
+        status.watch(client.Daemon(path).status)
 
 
 @app.command()

@@ -135,6 +135,7 @@ class Http(Listening, frozen=True):
     max_bytes: Positive = 64 << 20
     max_connections: Positive = 512
     recent: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1000
+    recent_subjects: bool = False
 
 
 class Log(Section, frozen=True):

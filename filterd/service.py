@@ -32,6 +32,7 @@ from filterd.metrics import Metrics
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.
 READING_PER_PARSER = 256
+QUANTILES = {"median": 0.5, "p99": 0.99}  # of the time a verdict took, for `filterd status`
 # Bytes of an SMS that is read where it comes in: that takes 0.04 ms, handing it to a thread and back 0.3 ms.
 READ_AT_ONCE = 1000
 # Messages of batch requests under way, all of them together: they fill the model's turns, and whoever comes
@@ -40,7 +41,7 @@ BATCHED_AT_ONCE = 256
 
 
 class Recent(NamedTuple):
-    """What is remembered of a judged message, for people who look: no text."""
+    """What is remembered of a judged message, for people who look: no text unless configured."""
 
     id: str
     time: float
@@ -50,14 +51,16 @@ class Recent(NamedTuple):
     probability: float
     points: float
     seconds: float
+    subject: str = ""  # kept only where http.recent_subjects allows it
 
 
 class Shadow(NamedTuple):
-    """Counts of the shadow model since it was loaded."""
+    """Counts of the shadow model since it was loaded. gap: the mean difference of P(spam), absolute."""
 
     model: str
     seen: int
     differs: int
+    gap: float
 
 
 class _Loaded:
@@ -141,6 +144,7 @@ class Service:
             "labels": manifest.labels,
             "judged": self.judged,
             "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
+            "ms": self._latency(),
             "refused": self._refused,
             "abandoned": queue.abandoned,
             "corrections": self.corrections,
@@ -148,10 +152,23 @@ class Service:
             "shadow": shadow._asdict() if shadow else None,
         }
 
+    def _latency(self) -> dict[str, float]:
+        """Quantiles over the recent verdicts, in milliseconds; empty before the first."""
+        seconds = sorted(one.seconds for one in self.recent)
+        last = len(seconds) - 1
+        return (
+            {name: round(1000 * seconds[int(q * last)], 2) for name, q in QUANTILES.items()}
+            if seconds
+            else {}
+        )
+
     @property
     def shadow(self) -> Shadow | None:
         """What is known of the shadow model, None without one."""
-        return Shadow(self._shadow.engine.bundle.id, *self._shadow_counts) if self._shadow else None
+        if not self._shadow:
+            return None
+        seen, differs, gaps = self._shadow_counts
+        return Shadow(self._shadow.engine.bundle.id, seen, differs, round(gaps / max(1, seen), 6))
 
     def reload(self, config: Config, engine: Engine, shadow: Engine | None = None) -> None:
         """Judge with another engine from the next message on; messages under way end with the old one."""
@@ -168,7 +185,7 @@ class Service:
             engine, self._models, config, config.model.workers, self.metrics.batch_size.observe
         )
         self._shadow = _Loaded(shadow, self._models, config, workers=1) if shadow else None
-        self._shadow_counts = (0, 0)
+        self._shadow_counts = (0, 0, 0.0)
         self.drift = Drift(engine.bundle.manifest.reference)
         self.metrics.bundle.info({"id": engine.bundle.id, "name": engine.bundle.manifest.name})
         self._cache.clear()
@@ -272,6 +289,7 @@ class Service:
             Recent(
                 *(message.id, time.time(), message.source, found.kind, found.label),
                 *(found.probability, found.points, found.seconds),
+                found.subject if self.config.http.recent_subjects else "",
             )
         )
 
@@ -322,10 +340,11 @@ class Service:
         if shadow is not self._shadow:  # another one by now
             return
         differs = other.label is not found.label
-        seen, different = self._shadow_counts
-        self._shadow_counts = (seen + 1, different + differs)
+        gap = abs(other.probability - found.probability)
+        seen, different, gaps = self._shadow_counts
+        self._shadow_counts = (seen + 1, different + differs, gaps + gap)
         self.metrics.shadow_seen.inc()
-        self.metrics.shadow_gap.observe(abs(other.probability - found.probability))
+        self.metrics.shadow_gap.observe(gap)
         if differs:
             self.metrics.shadow_differs.labels(other.label).inc()
 

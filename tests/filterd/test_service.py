@@ -14,7 +14,7 @@ from filterd import service as service_module
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.backend import Scores
 from filterd.bundle import Bundle
-from filterd.config import Cache, Config, Feedback, Headers, Model, Queue, Section
+from filterd.config import Cache, Config, Feedback, Headers, Http, Model, Queue, Section
 from filterd.engine import Engine, Prepared
 from filterd.errors import BadInput, DeadlineExceeded, LearningClosed, ModelUnavailable, Overloaded
 from filterd.learning import Learner
@@ -311,6 +311,13 @@ async def test_a_batch_fails_as_a_whole(start: Start, backend: HeldBackend) -> N
         await service.check_all([mail(), mail(SPAM)])
 
 
+@pytest.mark.parametrize(("allowed", "subject"), [(False, ""), (True, "hello")])
+async def test_subjects_are_remembered_where_allowed(start: Start, allowed: bool, subject: str) -> None:
+    service = start(http=Http(recent_subjects=allowed))
+    await service.check(mail(SPAM))
+    assert [one.subject for one in service.recent] == [subject]
+
+
 # The shadow.
 
 
@@ -323,7 +330,9 @@ async def test_the_shadow_counts_and_does_not_act(start: Start, margin: float, d
     await until(lambda: service.shadow and service.shadow.seen == 1)
     assert (await service.check(mail(SPAM))).label is Label.SPAM
     await until(lambda: service.shadow and service.shadow.seen == 2)
-    assert service.status()["shadow"] == {"model": "shadow-1", "seen": 2, "differs": differs}
+    gap = service.shadow.gap if service.shadow else -1
+    assert service.status()["shadow"] == {"model": "shadow-1", "seen": 2, "differs": differs, "gap": gap}
+    assert (gap > 0.4) == bool(differs)
     assert counted(service, "filterd_shadow_messages_total 2.0")
     assert counted(service, "filterd_shadow_gap_count 2.0")
 
@@ -332,7 +341,7 @@ async def test_the_shadow_sees_its_share(start: Start) -> None:
     service = start(engine_of(Always(9.0)), model=Model(shadow_share=0.0))
     await service.check(mail())
     await asyncio.sleep(0.02)
-    assert service.status()["shadow"] == {"model": "fake-1", "seen": 0, "differs": 0}
+    assert service.status()["shadow"] == {"model": "fake-1", "seen": 0, "differs": 0, "gap": 0.0}
 
 
 async def test_a_shadow_that_fails_harms_nobody(start: Start) -> None:
