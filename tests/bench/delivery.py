@@ -1,0 +1,63 @@
+"""A thousand mails through procmail and maildrop while filters are killed at random, and the daemon once.
+
+The daemon is killed after 450 and started again after 550 mails; in between each filter loads the model itself. What is measured is whether each arrives once and unchanged; the rate is told too.
+"""
+
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from tests import delivery
+from tests.delivery import MAILDROP, PROCMAIL, Mailbox, Outcome
+from tests.filterd.test_server import Daemon
+
+MAILS = 1000
+KILLED_AT, BACK_AT = 450, 550  # mails delivered when the daemon is killed and when it is started again
+LONGEST_S = 0.15  # a kill's latest time after the filter's start: most that are not killed end before
+PAUSE_S = 0.1
+
+
+def run() -> Table:
+    """A row for each program."""
+    table = Table(
+        f"{MAILS:,} mails", "arrived", "missing", "doubled", "changed", "killed", "tagged", "mails/s",
+        title_justify="left",
+    )  # fmt: skip
+    for program in (PROCMAIL, MAILDROP):
+        started = time.perf_counter()
+        found = deliver(program)
+        rate = MAILS / (time.perf_counter() - started)
+        lost = (len(found.missing) + len(found.refused), len(found.doubled), len(found.changed))
+        numbers = (found.arrived, *lost, found.killed, found.tagged)
+        table.add_row(program, *(f"{one:,}" for one in numbers), f"{rate:.1f}")
+    return table
+
+
+def deliver(program: str) -> Outcome:
+    """What became of a mailbox whose daemon was killed and came back."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="filterd-"))
+    daemon = Daemon(folder)
+    daemon.start()
+    mailbox = delivery.make(folder / "box", program, str(daemon.http))
+    done = threading.Event()
+    trouble = threading.Thread(target=_trouble, args=(daemon, mailbox, done))
+    trouble.start()
+    try:
+        return delivery.run(mailbox, delivery.mails(MAILS), LONGEST_S)
+    finally:
+        done.set()
+        trouble.join()
+        daemon.end(signal.SIGTERM)
+        shutil.rmtree(folder)
+
+
+def _trouble(daemon: Daemon, mailbox: Mailbox, done: threading.Event) -> None:
+    for arrived, act in ((KILLED_AT, lambda: daemon.end(signal.SIGKILL)), (BACK_AT, daemon.start)):
+        while len(list(mailbox.folder.glob("*/new/*"))) < arrived and not done.is_set():
+            done.wait(PAUSE_S)
+        act()
