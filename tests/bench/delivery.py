@@ -1,6 +1,7 @@
 """A thousand mails through procmail and maildrop while filters are killed at random, and the daemon once.
 
-The daemon is killed after 450 and started again after 550 mails; in between each filter loads the model itself. What is measured is whether each arrives once and unchanged; the rate is told too.
+The daemon is killed after 450 and started again after 550 mails; in between each filter loads the model
+itself. What is measured is whether each mail arrives once and unchanged; the rate is told too.
 """
 
 import shutil
