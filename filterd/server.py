@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from filterd import bundle, listen, systemd
+from filterd import bundle, listen, systemd, trial
 from filterd.api import Plugin
 from filterd.config import Config, load, settings
 from filterd.engine import Engine
@@ -29,6 +29,7 @@ from filterd.running import Presence
 from filterd.service import Service
 
 PLUGINS = "filterd.plugins"  # the entry-point group
+TRIAL_EVERY_S = 1.0  # between looks at the counts of a trial
 PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
 
 Closer = Callable[[], Awaitable[None]]
@@ -65,7 +66,20 @@ def open_shadow(config: Config) -> Engine | None:
     if config.model.shadow:
         return Engine.open(Path(config.model.shadow), threads=1)
     challenger = config.bundles / bundle.CHALLENGER
-    return Engine.open(challenger, threads=1) if challenger.exists() else None
+    if not challenger.exists():
+        return None
+    try:
+        return Engine.open(challenger, threads=1)
+    except BundleError as error:  # the champion judges well without it
+        log.error("nobody on trial", extra={"fields": {"reason": str(error)}})
+        return None
+
+
+def trial_of(config: Config, shadow: Engine | None) -> trial.Trial | None:
+    """The trial that a shadow model is on; None where it was only configured to be looked at."""
+    if shadow is None or config.model.shadow:
+        return None
+    return trial.Trial.open(config.bundles, shadow.bundle.id)
 
 
 class Daemon:
@@ -75,7 +89,9 @@ class Daemon:
         self._config, self._path = config, config_path
         self._engine = open_engine(config)
         self._learner = Learner.open(config)
-        self._service = Service(config, self._engine, self._learner, open_shadow(config))
+        shadow = open_shadow(config)
+        self._service = Service(config, self._engine, self._learner, shadow)
+        self._service.trial = trial_of(config, shadow)
         self._closers: list[Closer] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -95,6 +111,7 @@ class Daemon:
             await self._listen()
             self._spawn(systemd.keep_watchdog())
             self._spawn(self._prune())
+            self._spawn(self._try())
             systemd.notify("READY=1")
             log.info("ready", extra={"fields": {"model": self._engine.bundle.id}})
             await self._stop.wait()
@@ -180,6 +197,40 @@ class Daemon:
                 log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
 
+    async def _try(self) -> None:
+        """End a trial once there is enough to judge it by."""
+        while True:
+            await asyncio.sleep(TRIAL_EVERY_S)
+            on = self._service.trial
+            if on is None:
+                continue
+            rules = self._config.retrain
+            decision = trial.decide(on.counts, rules.shadow_messages, rules.shadow_days, time.time())
+            if decision.promote is not None:
+                await self._end_trial(on, decision)
+
+    async def _end_trial(self, on: trial.Trial, decision: trial.Decision) -> None:
+        told = {"model": on.counts.challenger, "reason": decision.reason}
+        try:
+            await asyncio.to_thread(on.end, bool(decision.promote))
+            if decision.promote:
+                await asyncio.to_thread(self._mark_retrained, on.counts.challenger)
+        except (OSError, FilterdError) as error:
+            log.error("trial not ended, tried again", extra={"fields": {"reason": str(error)}})
+            return
+        self._service.trial = None
+        log.info("promoted after its trial" if decision.promote else "dropped after its trial",
+                 extra={"fields": told})  # fmt: skip
+        await self._reload()
+
+    def _mark_retrained(self, name: str) -> None:
+        known = bundle.read(self._config.bundles / name).manifest.metrics.get("retrain", {})
+        self._learner.store.mark_retrained(name, int(known.get("revision", 0)))
+
+    def _save_trial(self) -> None:
+        if self._service.trial:
+            self._service.trial.save()
+
     async def _reload(self) -> None:
         """SIGHUP: a new configuration and bundle, or the old ones and one line that says why."""
         async with self._reloading:
@@ -189,7 +240,9 @@ class Daemon:
             except FilterdError as error:
                 log.error("not reloaded, the old model serves", extra={"fields": {"reason": str(error)}})
                 return
+            self._save_trial()
             self._service.reload(config, engine, shadow)
+            self._service.trial = trial_of(config, shadow)
             if engine is not self._engine:
                 self._before = self._engine
                 self._spawn(asyncio.to_thread(self._learner.rebuild))
@@ -209,6 +262,7 @@ class Daemon:
 
     async def _close(self) -> None:
         systemd.notify("STOPPING=1")
+        self._save_trial()
         if self._presence:
             self._presence.leave()
         log.info("draining", extra={"fields": {"at_most_s": self._config.drain_s}})

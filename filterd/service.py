@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,9 +25,17 @@ from filterd.batching import Batcher
 from filterd.config import Config
 from filterd.drift import Drift
 from filterd.engine import Engine, Prepared
-from filterd.errors import BadInput, DeadlineExceeded, FilterdError, LearningClosed, Overloaded
+from filterd.errors import (
+    BadInput,
+    DeadlineExceeded,
+    FilterdError,
+    LearningClosed,
+    ModelUnavailable,
+    Overloaded,
+)
 from filterd.learning import Learner
 from filterd.metrics import Metrics
+from filterd.trial import Trial
 
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.
@@ -106,6 +114,7 @@ class Service:
         self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
         self._cache_revision = 0  # of the memory that the cached verdicts were given with
         self._background: set[asyncio.Task[None]] = set()
+        self.trial: Trial | None = None  # of the shadow, where it may take over
         self._take(config, engine, shadow)
 
     @property
@@ -343,6 +352,8 @@ class Service:
         gap = abs(other.probability - found.probability)
         seen, different, gaps = self._shadow_counts
         self._shadow_counts = (seen + 1, different + differs, gaps + gap)
+        if self.trial:
+            self.trial.add(found.label, other.label)
         self.metrics.shadow_seen.inc()
         self.metrics.shadow_gap.observe(gap)
         if differs:
@@ -355,10 +366,23 @@ class Service:
         if label is Label.UNSURE:
             raise BadInput("a correction is ham or spam, not unsure")
         learner = self._learner()
+        opinions = await asyncio.to_thread(self._opinions, message) if self.trial else None
         taken = await asyncio.to_thread(learner.learn, self.engine, message, label)
+        if taken and opinions and self.trial:
+            self.trial.corrected(label, *opinions)
         if taken:
             self.metrics.corrections.labels(label, message.source or "other").inc()
         return taken
+
+    def _opinions(self, message: Message) -> tuple[Label, Label] | None:
+        """What the model in charge and the one on trial say of a message that is about to be corrected."""
+        shadow = self._shadow
+        if not shadow:
+            return None
+        with suppress(ModelUnavailable):  # a correction is kept whatever the models do
+            ours, theirs = (engine.judge([message])[0].label for engine in (self.engine, shadow.engine))
+            return ours, theirs
+        return None
 
     async def forget(self, message: Message) -> bool:
         """Take a correction back, with full effect."""

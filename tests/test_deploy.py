@@ -18,7 +18,9 @@ from tests.conftest import ROOT, need_program
 from tests.test_docs import commands, metrics
 
 DEPLOY = ROOT / "deploy"
-UNITS = sorted(file for file in (DEPLOY / "systemd").iterdir() if file.suffix in (".service", ".socket"))
+UNITS = sorted(
+    file for file in (DEPLOY / "systemd").iterdir() if file.suffix in (".service", ".socket", ".timer")
+)
 FILTERD = Path(sys.executable).with_name("filterd")
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
@@ -81,7 +83,7 @@ def test_every_hardening_line_has_a_reason_above_it() -> None:
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     analyze = need_program("systemd-analyze")
     for file in UNITS:
-        text = file.read_text("utf-8").replace("/opt/filterd/bin/filterd", str(FILTERD))
+        text = file.read_text("utf-8").replace("/opt/filterd/bin", str(FILTERD.parent))
         (tmp_path / file.name).write_text(text, "utf-8")
     run = [analyze, "verify", "--man=no", *(str(tmp_path / file.name) for file in UNITS)]
     said = subprocess.run(run, capture_output=True, text=True, check=False)

@@ -20,6 +20,7 @@ TRAINER_MAY = {
     "backend",
     "config",
     "running",
+    "trial",
     "headers",
 }
 

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from filterd import bundle, running
+from filterd import bundle, running, trial
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.bundle import Bundle, Manifest
 from filterd.config import Promotion
@@ -108,11 +108,13 @@ class Outcome:
 def retrain(request: Request, report: Report = lambda stage: None) -> Outcome:
     """Retrain once. report: called with each stage's name as it begins.
 
-    Raises Busy where another one is under way, Interrupted after a signal (the next call goes on), NotFound,
-    BadInput, ConfigError, StoreError, BundleError and Unwritable; champion and store are then as they were.
+    Raises Busy where another one or a trial is under way, Interrupted after a signal (the next call goes
+    on), NotFound, BadInput, ConfigError, StoreError, BundleError and Unwritable; champion and store are
+    then as they were.
     """
     strategies.choose(request.strategy, 0)
     with background.only_one(request.runs), _disk(request.runs), corrections(request.feedback) as store:
+        _no_trial(request)
         champion = Engine.open(_champion(request))
         night = nights.claim(request.runs, _plan(request, champion.bundle, store))
         outcome = _Retraining(request, champion, store, night, report).run()
@@ -139,6 +141,15 @@ def _is_database(path: Path) -> bool:
         raise NotFound(f"{path}: no corrections there; name the store's URL or file, or an export")
     with path.open("rb") as stream:
         return stream.read(len(SQLITE)) == SQLITE
+
+
+def _no_trial(request: Request) -> None:
+    """Whoever is on trial goes first; without a daemon nothing is seen of it, and it has to go."""
+    if not (on_trial := trial.under_way(request.bundles)):
+        return
+    if running.find(request.state):
+        raise background.Busy(f"{on_trial} is on trial in {request.bundles}; retrain when that is over")
+    bundle.end_trial(request.bundles)
 
 
 def _champion(request: Request) -> Path:
