@@ -69,7 +69,7 @@ def test_the_pull_grows_with_the_distance() -> None:
     loss = holding(made, wanted((False, Label.HAM)), [0], pull=2.0)
     assert value(loss.distance()) == 0.0
     with torch.no_grad():
-        made.head.bias += 1.0
+        made.head.bias.add_(1.0)
     assert value(loss.distance()) == 2.0  # two biases
     assert abs(value(loss(loss.teacher, torch.tensor([0]), [0])) - 2.0) < 1e-5
 
