@@ -37,8 +37,10 @@ class HeldBackend(WordBackend):
         self.gate.set()
         self.held: threading.Event | None = None
         self.error: Exception | None = None
+        self.calls = 0  # begun
 
     def score(self, ids: Sequence[Sequence[int]]) -> Scores:
+        self.calls += 1
         held, self.held = self.held, None
         if held:
             held.wait(TIMEOUT_S)
@@ -193,10 +195,10 @@ async def test_who_has_started_with_the_old_engine_ends_with_it(
 async def overloaded(service: Service, backend: HeldBackend, messages: int) -> list["asyncio.Task[Verdict]"]:
     """The model held up with `messages` behind the one that it has."""
     backend.gate.clear()
-    tasks = []
+    tasks, before = [], backend.calls
     for i in range(messages + 1):
         tasks.append(asyncio.create_task(service.check(numbered(i))))
-        await until(lambda i=i: service.waiting == i)  # type: ignore[misc]
+        await until(lambda i=i: backend.calls > before and service.waiting == i)  # type: ignore[misc]
     return tasks
 
 
