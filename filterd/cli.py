@@ -258,6 +258,8 @@ def bundle_verify(
     where = path or bundle_path(_configured(config)[1])
     opened = Engine.open(where)
     print(f"{where}: {opened.bundle.id} ok, {len(opened.bundle.manifest.probes)} probe scores agree")
+    for line in opened.bundle.manifest.fast_path_lines():
+        print(line)
 
 
 @bundles.command("list")

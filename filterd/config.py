@@ -52,6 +52,7 @@ class Model(Section, frozen=True):
     bundle: str = ""
     threads: Positive | None = None
     workers: Positive = 1
+    fast_path: bool = False
     shadow: str = ""
     shadow_share: Share = 0.1
 

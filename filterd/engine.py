@@ -22,6 +22,7 @@ from filterd.backend import Backend, open_backend
 from filterd.bundle import Bundle
 from filterd.drift import script
 from filterd.errors import BundleError
+from filterd.fastpath import CHARACTERS_A_TOKEN, FastPath
 from filterd.memory import Memory, Recollection, features, fuse, normalise
 from filterd.tokenizer import Tokenizer
 
@@ -35,7 +36,8 @@ SUBJECT_CHARACTERS = 72  # of what people recognise a message by; a terminal lin
 class Prepared(NamedTuple):
     """A message ready for the model.
 
-    windows: token ids, at least one list, each up to max_tokens long.
+    windows: token ids, at least one list, each up to max_tokens long; none where the message is settled.
+    settled: log-odds that the fast path is certain of; None where the model has to be asked.
     memory: what corrections have to say about it; tokens, script: for `drift.py`.
     """
 
@@ -46,6 +48,7 @@ class Prepared(NamedTuple):
     memory: Recollection = Recollection()
     tokens: int = 0
     script: str = "LATIN"
+    settled: float | None = None
 
 
 class Remembering(Protocol):
@@ -73,14 +76,18 @@ class Engine:
     def __init__(self, opened: Bundle, tokenizer: Tokenizer, backend: Backend) -> None:
         self.bundle = opened
         self.learner: Remembering | None = None
+        self.fast_path: FastPath | None = None
         self._tokenizer = tokenizer
         self._backend = backend
 
     @classmethod
-    def open(cls, path: Path = bundle.DEFAULT, *, threads: int | None = None) -> "Engine":
+    def open(
+        cls, path: Path = bundle.DEFAULT, *, threads: int | None = None, fast_path: bool = False
+    ) -> "Engine":
         """Read a bundle, load its model and check its probes.
 
-        threads: of one model call; None for one a core. Raises BundleError, RuntimeMissing.
+        threads: of one model call; None for one a core. fast_path: use the bundle's, if it has one.
+        Raises BundleError, RuntimeMissing.
         """
         read = bundle.read(path)
         if read.manifest.text_format != text.TEXT_FORMAT:
@@ -91,6 +98,8 @@ class Engine:
         tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
         engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads))
         engine.check_probes()
+        if fast_path and read.manifest.fast_path:
+            engine.fast_path = FastPath.load(read.path, read.manifest.fast_path)
         return engine
 
     def check_probes(self) -> None:
@@ -119,26 +128,30 @@ class Engine:
     def prepare(self, message: Message) -> Prepared:
         """Read a message and cut its text into windows; every reading of an ambiguous mail counts."""
         readings = text.read(message)
+        facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
+        first = readings[0]
+        memory = self._recollect(message, first.kind)
+        settled = None if len(readings) > 1 or "gtube" in facts else self._settle(first, memory)
+        windows = [] if settled is not None else self._windows(readings)
+        tokens = sum(map(len, windows)) or len(first.canonical) // CHARACTERS_A_TOKEN
+        subject = _recognisable(first.subject or first.body)
+        return Prepared(first.kind, subject, facts, windows, memory, tokens, script(first.body), settled)
+
+    def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
         manifest = self.bundle.manifest
-        windows = [
+        return [
             window
             for reading in readings
             for window in text.windows(
                 self._tokenizer.encode(reading.canonical), manifest.max_tokens, manifest.max_windows
             )
         ]
-        facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
-        first = readings[0]
-        subject = _recognisable(first.subject or first.body)
-        return Prepared(
-            first.kind,
-            subject,
-            facts,
-            windows,
-            self._recollect(message, first.kind),
-            sum(len(window) for window in windows),
-            script(first.body),
-        )
+
+    def _settle(self, reading: text.Text, memory: Recollection) -> float | None:
+        if not self.fast_path:
+            return None
+        thresholds = self.bundle.manifest.thresholds[reading.kind]
+        return self.fast_path.settle(reading.canonical, reading.kind, memory, thresholds)
 
     def _recollect(self, message: Message, kind: Kind) -> Recollection:
         learner = self.learner
@@ -169,10 +182,16 @@ class Engine:
         return found
 
     def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
-        """The verdict from a message's logits [windows, classes]: its most spam-like window decides."""
+        """The verdict from a message's logits [windows, classes]: its most spam-like window decides.
+
+        Of a settled message there are none, [0, classes].
+        """
         manifest = self.bundle.manifest
-        margin, row = self._highest(rows)
-        judged = verdict.probability(margin, manifest.calibration[prepared.kind])
+        if prepared.settled is not None:
+            row, judged = self._settled_row(prepared.settled), verdict.sigmoid(prepared.settled)
+        else:
+            margin, row = self._highest(rows)
+            judged = verdict.probability(margin, manifest.calibration[prepared.kind])
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
         learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:
@@ -184,7 +203,11 @@ class Engine:
             points=verdict.points(probability, thresholds),
             kind=prepared.kind,
             model=self.bundle.id,
-            tests=("GPT2", *(["MEMORY"] if learned else []), *(_test_name(fact) for fact in prepared.facts)),
+            tests=(
+                "GPT2" if prepared.settled is None else "FASTPATH",
+                *(["MEMORY"] if learned else []),
+                *(_test_name(fact) for fact in prepared.facts),
+            ),
             classes=self._classes(row, probability),
             subject=prepared.subject,
             seconds=seconds,
@@ -193,6 +216,11 @@ class Engine:
     def points_per_margin(self, kind: Kind) -> float:
         """How many points one nat of uncalibrated log-odds is worth; for explanations."""
         return self.bundle.manifest.calibration[kind].slope
+
+    def _settled_row(self, settled: float) -> list[float]:
+        """Logits that stand for a fast path's log-odds; classes of one side share it evenly."""
+        ham = self.bundle.manifest.ham_indices
+        return [0.0 if i in ham else settled for i in range(len(self.bundle.manifest.labels))]
 
     def _highest(self, rows: NDArray[np.float32]) -> tuple[float, list[float]]:
         ham = self.bundle.manifest.ham_indices

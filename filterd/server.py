@@ -45,7 +45,8 @@ def bundle_path(config: Config) -> Path:
 
 def open_engine(config: Config) -> Engine:
     """Raises BundleError, RuntimeMissing."""
-    return Engine.open(bundle_path(config), threads=config.model.threads)
+    model = config.model
+    return Engine.open(bundle_path(config), threads=model.threads, fast_path=model.fast_path)
 
 
 def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:

@@ -255,7 +255,10 @@ class Service:
         loaded, revision = self._loaded, self._memory_revision
         loaded.queue.refuse_if_full()
         prepared = await self._read(loaded.engine, message)
-        rows = await loaded.queue.submit(prepared.windows)
+        if prepared.settled is None:
+            rows = await loaded.queue.submit(prepared.windows)
+        else:
+            rows = loaded.engine.logits(())
         found = loaded.engine.conclude(prepared, rows, time.perf_counter() - started)
         if loaded is self._loaded and revision == self._memory_revision:
             self._to_cache(key, found)

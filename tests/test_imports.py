@@ -22,6 +22,7 @@ TRAINER_MAY = {
     "running",
     "trial",
     "headers",
+    "fastpath",
 }
 
 

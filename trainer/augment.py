@@ -62,7 +62,7 @@ freshrpms taint sourceforge jmason netnoteinc linux debian spambayes irish dubli
 python cnet lockergnome paliourg georgios
 """
 _NAMES: Final = frozenset(_CORPORA.split())
-_WORD = re.compile(r"[A-Za-z]{3,11}")
+_WORD = re.compile(r"\b[A-Za-z]{3,11}\b")
 _OTHERS: Final = (
     *("anna", "marek", "priya", "samuel", "chen", "fatima", "olivia", "diego", "ingrid", "kwame", "noah"),
     *("acme", "northwind", "globex", "initech", "umbra", "lisbon", "denver", "leeds", "nairobi", "oslo"),
@@ -118,10 +118,9 @@ def _without_habits(canonical: str, kind: Kind, rng: Random) -> str:
 
 def _renamed(part: str, rng: Random) -> str:
     """Other names for those that a corpus is full of; the same one throughout a text."""
-    found = {word for word in _WORD.findall(part) if word.lower() in _NAMES}
-    for name in sorted(found):
-        part = part.replace(name, _as(name, rng.choice(_OTHERS)))
-    return part
+    found = sorted({word for word in _WORD.findall(part) if word.lower() in _NAMES})
+    others = {name: _as(name, rng.choice(_OTHERS)) for name in found}
+    return _WORD.sub(lambda m: others.get(m[0], m[0]), part) if others else part
 
 
 def _renumbered(part: str, rng: Random) -> str:

@@ -46,6 +46,16 @@ def test_habits_of_the_corpora_go() -> None:
         assert 20 < without < 390, marker
 
 
+def test_a_name_inside_a_word_is_none() -> None:
+    rng = Random(1)
+    made = {augmenting._renamed("The subject of perl layers, Perl, PERL", rng) for _ in range(20)}
+    assert len(made) > 5
+    for one in made:
+        assert one.startswith("The subject of ")
+        assert " layers, " in one
+        assert "perl" not in one.lower()
+
+
 def test_split_tokens_are_put_together() -> None:
     made = many(SPLIT, Kind.MAIL)
     assert sum("www.example.com/x" in one for one in made) > 50
