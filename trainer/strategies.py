@@ -10,7 +10,7 @@ Choice = Literal["auto", "head", "last_block", "last_two_blocks", "lora", "all"]
 CHOICES: tuple[str, ...] = get_args(Choice)
 
 # From how many corrections on `auto` takes a strategy; the measurements are in docs/decisions.md.
-BY_CORRECTIONS = ((0, "head"), (50, "last_block"), (200, "last_two_blocks"))
+BY_CORRECTIONS = ((0, "head"), (500, "last_block"))
 
 # A step moves AdamW's parameters by about the rate, so few corrections with many epochs are as far as many
 # with few; rates are those at which the champion's other answers stayed (docs/decisions.md).
