@@ -1,6 +1,5 @@
 """`filterd sweep` and `filterd learn --maildir` as people type them: alone, and with a daemon."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,18 +7,17 @@ from pathlib import Path
 import pytest
 
 from filterd import cli
-from tests.conftest import ROOT
 from tests.filterd import test_server
 from tests.filterd.mailboxes import check_whole, put
 from tests.filterd.test_server import Daemon
 
 daemon = test_server.daemon
-NUMBERS = range(80)
+NUMBERS = range(20)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """Eighty mails, half of them spam; afterwards each is there, once."""
+    """Twenty mails, half of them spam; afterwards each is there, once."""
     root = tmp_path / "Maildir"
     for number in NUMBERS:
         put(root, number, spam=number % 2 == 0)
@@ -27,26 +25,19 @@ def root(tmp_path: Path) -> Iterator[Path]:
     check_whole(root, NUMBERS)
 
 
-def filterd(*arguments: str | Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.filterd.serving", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
-
-
-def test_with_a_daemon(root: Path, daemon: Daemon) -> None:
+def test_with_a_daemon(root: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     daemon.start()
-    env = daemon._env() | {"XDG_STATE_HOME": str(root.parent)}
-    done = filterd("sweep", root, "--move-to", "Junk", "--tag", env=env)
-    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setenv("XDG_STATE_HOME", str(root.parent))
+    done = daemon.run("sweep", str(root), "--move-to", "Junk", "--tag")
+    assert (done.returncode, done.stderr) == (0, b"")
     junk = [path for path in check_whole(root, NUMBERS).values() if ".Junk" in path.parts]
-    assert len(junk) == 40
+    assert len(junk) == 10
     assert all(b"X-Spam-Flag: YES\n" in path.read_bytes() for path in junk)
-    row = done.stdout.splitlines()[-1].split()
-    assert (row[:3], row[5:]) == (["INBOX", "80", "0"], ["40", "40", "0"])
+    row = done.stdout.decode().splitlines()[-1].split()
+    assert (row[:3], row[5:]) == (["INBOX", "20", "0"], ["10", "10", "0"])
 
-    learned = filterd("learn", "--spam", "--maildir", root / ".Junk", env=env)
-    assert learned.stdout == "learned as spam: 40, known already: 0\n"
-    again = filterd("learn", "--spam", "--maildir", root / ".Junk", env=env)
-    assert again.stdout == "learned as spam: 0, known already: 40\n"
+    for said in (b"learned as spam: 10, known already: 0\n", b"learned as spam: 0, known already: 10\n"):
+        assert daemon.run("learn", "--spam", "--maildir", str(root / ".Junk")).stdout == said
 
 
 @pytest.mark.parametrize(
