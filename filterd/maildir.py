@@ -159,7 +159,7 @@ def subfolder(root: Path, name: str) -> Path:
     plain = name.removeprefix(".")
     if not plain or plain.startswith(".") or any(c in plain for c in "/\0\r\n") or not plain.isascii():
         raise ConfigError(f"{name!r}: no folder's name; write it as `ls -A` shows it, such as Junk or .Junk")
-    if (root / SUBFOLDER_MARK).exists() or (root.name.startswith(".") and is_maildir(root.parent)):
+    if root.name.startswith(".") and is_maildir(root.parent):  # Dovecot marks roots as folders, too
         raise ConfigError(
             f"{root}: a folder of {root.parent}; sweep that one with --folder {_shown(Path(root.name))}"
         )
