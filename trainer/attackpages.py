@@ -97,8 +97,10 @@ def plot(record: Attacked, kind: Kind) -> bytes:
     lines = _lines(record, kind)
     rows = -(-len(lines) // COLUMNS)
     with rc_context({**STYLE, "axes.titlesize": 10, "axes.titlepad": 5}):
-        figure, png = Figure(figsize=(2.4 * COLUMNS, 1.75 * rows + 0.6), layout="constrained"), BytesIO()
+        figure, png = Figure(figsize=(2.4 * COLUMNS, 1.75 * rows + 0.9)), BytesIO()
         panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+        top = 1 - 0.75 / figure.get_figheight()  # by hand: a layout engine takes seconds for twenty panels
+        figure.subplots_adjust(0.06, 0.55 / figure.get_figheight(), 0.99, top, 0.12, 0.35)
         for axes, line in zip(panels, lines, strict=False):
             _panel(axes, line, record)
         for axes in panels[len(lines) :]:

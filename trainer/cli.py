@@ -1,6 +1,7 @@
 """`trainer`: from labelled messages to a bundle. Each command is a thin shell around one module."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -256,11 +257,13 @@ def export_command(
     max_tokens: Annotated[int, typer.Option(help="Of a window; 0: as in training.")] = 0,
     max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
     metrics: Annotated[Path | None, typer.Option(help="A metrics.json for the model card.")] = None,
+    fast_path: Annotated[bool, typer.Option(help="Fit what may settle messages without the model.")] = True,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from trainer import export
 
     request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows, metrics)
+    request = replace(request, fast_path=fast_path)
     made = export.export(request, lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 

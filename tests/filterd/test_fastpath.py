@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from filterd.api import Kind, Label, Message
 from filterd.bundle import FAST_PATH, Certainty, FastPathEntry, FileEntry
+from filterd.config import Config
 from filterd.errors import BundleError
 from filterd.fastpath import TABLE, FastPath, beyond, grams, pieces
 from filterd.memory import Recollection
+from filterd.service import Service
 from filterd.text import GTUBE
 from filterd.verdict import Thresholds, log_odds
 from tests.filterd import fakes
@@ -104,6 +106,20 @@ def test_the_engine_asks_no_model_for_what_is_settled() -> None:
     assert [found[1].probability, found[3].probability] == [plain[1].probability, plain[3].probability]
     assert found[0].classes["ham"] == pytest.approx(1 - found[0].probability)
     assert engine.prepare(messages[0]).windows == []
+
+
+async def test_the_service_queues_nothing_that_is_settled(tmp_path: Path) -> None:
+    engine, backend = fakes.engine()
+    engine.fast_path = fast_path(ham=-30.0, spam=30.0)
+    service = Service(Config(state=str(tmp_path)), engine, None)
+    found = await service.check(Message(HAM.encode(), Kind.SMS))
+    mail = b"Subject: x\nFrom: x@example.org\n\n" + 9 * SPAM.encode()
+    spam = await service.check(Message(mail, Kind.MAIL))
+    assert (found.label, spam.label) == (Label.HAM, Label.SPAM)
+    assert backend.batches == []
+    await service.check(Message(b"a cat", Kind.SMS))
+    assert len(backend.batches) == 1
+    assert await service.close(5.0)
 
 
 def test_gtube_and_several_readings_go_to_the_model() -> None:

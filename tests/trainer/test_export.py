@@ -51,6 +51,19 @@ def test_what_is_shipped_passed_its_checks(made: Bundle) -> None:
     assert (found.shipped == 0) == (made.manifest.quantization == "fp32")
 
 
+def test_a_fast_path_is_fitted_and_measured(made: Bundle) -> None:
+    entry = made.manifest.fast_path
+    assert entry is not None
+    assert made.manifest.files[bundle.FAST_PATH].bytes == 2 << 18
+    assert [fit.messages for fit in entry.kinds.values()] == [20, 20]
+    assert all(
+        fit.ham is None and fit.spam is None for fit in entry.kinds.values()
+    )  # 20 messages show nothing
+    lines = made.manifest.fast_path_lines()
+    assert all("could not be shown" in line for line in lines)
+    assert Engine.open(made.path, threads=1, fast_path=True).fast_path is not None
+
+
 def test_the_card_says_what_the_manifest_holds(made: Bundle) -> None:
     card = (made.path / bundle.CARD).read_text()
     assert made.manifest.metrics["data"]["dataset_sha256"] in card
