@@ -20,10 +20,12 @@ from filterd.api import Kind, Label, Message
 from filterd.engine import Engine
 from filterd.errors import ConfigError, NotFound, StoreError, Unwritable
 from filterd.feedback import Store
+from filterd.running import Presence
 from tests.trainer import corrections
 from tests.trainer.corrections import request
 from trainer import distill, nights, strategies
 from trainer.background import Busy, only_one
+from trainer.gate import Rules
 from trainer.model import read_tensors
 from trainer.retrain import Outcome, retrain
 
@@ -141,6 +143,25 @@ def test_manual_promotion_leaves_it_to_a_person(tmp_path: Path, champion: Path) 
     assert not outcome.promoted and outcome.bundle
     assert str(outcome.bundle) in outcome.reason
     assert not (tmp_path / "bundles").exists()
+
+
+def test_a_trial_comes_first_and_the_next_night_waits_for_it(tmp_path: Path, champion: Path) -> None:
+    asked = request(tmp_path, champion, promotion="shadow", state=tmp_path)
+    outcome = retrain(asked)
+    assert not outcome.promoted and "on trial" in outcome.reason
+    store = tmp_path / "bundles"
+    assert bundle.read(store / bundle.CHALLENGER).id == outcome.record.challenger
+    assert current(tmp_path) == bundle.read(champion).id
+    daemon = Presence.announce(tmp_path)
+    assert daemon
+    daemon.judges_with(current(tmp_path))
+    with pytest.raises(Busy, match="is on trial"):
+        retrain(asked)
+    daemon.leave()  # without a daemon nothing is seen of it
+    with Store.open(asked.feedback) as opened:
+        opened.forget(corrections.corrections(1)[0].content_hash)
+    retrain(dataclasses.replace(asked, rules=Rules(min_corrections=1000)))
+    assert not (store / bundle.CHALLENGER).exists()
 
 
 def test_the_same_corrections_give_the_same_weights(tmp_path: Path, champion: Path) -> None:
