@@ -46,6 +46,10 @@ class Tokenizer:
         """Token ids of a text; lone surrogates become U+FFFD."""
         return self._encoding.encode_ordinary(text)
 
+    def token_bytes(self, token: int) -> bytes:
+        """What a token stands for; of a character that several tokens share, its part."""
+        return self._encoding.decode_single_token_bytes(token)
+
     def decode(self, ids: list[int]) -> str:
         """The text of token ids, `<|endoftext|>` included."""
         return self._encoding.decode(ids)

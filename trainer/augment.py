@@ -79,7 +79,7 @@ def augment(canonical: str, kind: Kind, rng: Random, ham: Sequence[str] = ()) ->
     """
     changed = _shortened(canonical)
     changed = _without_habits(changed, kind, rng)
-    changed = _retyped(changed, kind, rng)
+    changed = retyped(changed, kind, rng)
     if rng.random() < DISGUISED:
         changed = _disguised(changed, rng)
     if ham and rng.random() < SURROUNDED:
@@ -137,8 +137,8 @@ def _as(model: str, word: str) -> str:
     return word.upper() if model.isupper() else word.title() if model[0].isupper() else word
 
 
-def _retyped(canonical: str, kind: Kind, rng: Random) -> str:
-    """In another case, and its signs joined to the words or parted from them."""
+def retyped(canonical: str, kind: Kind, rng: Random) -> str:
+    """The text as another corpus would have it: in another case, and its signs joined to the words or parted from them."""
     if len(_SPLIT_MARK.findall(canonical[:500])) >= 2:  # as Enron is
         if rng.random() < WHOLE:
             return _whole(canonical, capitals=rng.random() < 0.7)

@@ -76,11 +76,14 @@ def _loader(count: int, batch_size: int, shuffle: bool) -> "DataLoader[int]":
     return DataLoader(indices, batch_size, shuffle=shuffle, drop_last=shuffle, collate_fn=list)  # type: ignore[arg-type]
 
 
-def by_length(lengths: Sequence[int], batch_size: int, groups: Sequence[object] | None = None) -> Order:
-    """Random batches of messages of like length; with `groups`, each group has an equal share."""
+def by_length(
+    lengths: Sequence[int], batch_size: int, groups: Sequence[object] | None = None, messages: int = 0
+) -> Order:
+    """Random batches of messages of like length; with `groups`, each group has an equal share of an epoch of
+    `messages`, by default as many as there are."""
 
     def epoch() -> list[Batch]:
-        drawn = _permuted(range(len(lengths))) if groups is None else _balanced(groups)
+        drawn = _permuted(range(len(lengths))) if groups is None else _balanced(groups, messages)
         pool = POOL_BATCHES * batch_size
         batches = [
             batch
@@ -102,7 +105,7 @@ def _permuted(items: Sequence[int]) -> list[int]:
     return [items[i] for i in torch.randperm(len(items)).tolist()]
 
 
-def _balanced(groups: Sequence[object]) -> list[int]:
+def _balanced(groups: Sequence[object], messages: int = 0) -> list[int]:
     """An epoch's worth of messages, an equal number from each group.
 
     A small group is gone through several times; of a large one a random part is left out this epoch.
@@ -110,7 +113,7 @@ def _balanced(groups: Sequence[object]) -> list[int]:
     members: dict[object, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
-    share = -(-len(groups) // len(members))
+    share = -(-(messages or len(groups)) // len(members))
     drawn: list[int] = []
     for indices in members.values():
         rounds = -(-share // len(indices))

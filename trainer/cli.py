@@ -19,6 +19,10 @@ data = typer.Typer(help="Fetch and prepare labelled messages.", no_args_is_help=
 weights = typer.Typer(help="Fetch and verify pretrained GPT-2 weights.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
+distill = typer.Typer(
+    help="Hand down what a large language model knows to a small one.", no_args_is_help=True
+)
+app.add_typer(distill, name="distill")
 
 
 @data.command("fetch")
@@ -39,6 +43,21 @@ def data_fetch(
     typer.echo(f"{file}  sha256 {fetch.SHA256}")
 
 
+@data.command("own")
+def data_own(
+    out: Annotated[Path, typer.Option(help="JSON lines, an --input of `data prepare`.")],
+    count: Annotated[int, typer.Option(help="Messages.")] = 24_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same messages.")] = 123,
+    holdout: Annotated[
+        bool, typer.Option("--holdout", help="Of the tenth of the templates that never trains.")
+    ] = False,
+) -> None:
+    """Write messages of our own, from hand-written templates."""
+    from trainer import own
+
+    typer.echo(f"{out}: {own.write(out, own.generate(count, seed, holdout=holdout)):,} messages")
+
+
 @data.command("prepare")
 def data_prepare(
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
@@ -56,6 +75,10 @@ def data_prepare(
         list[str] | None, typer.Option("--label", help="OLD=NEW for a folder, file or value; repeatable.")
     ] = None,
     ham: Annotated[list[str] | None, typer.Option(help="A label that counts as ham; repeatable.")] = None,
+    hold_out: Annotated[
+        list[Path] | None, typer.Option(help="A table whose texts are left out, such as a test.csv.")
+    ] = None,
+    test_source: Annotated[str, typer.Option(help="The input whose messages are the test part.")] = "",
 ) -> None:
     """Split labelled messages into train, validation and test, and say what leaks."""
     from rich.console import Console
@@ -63,7 +86,8 @@ def data_prepare(
     from trainer import prepare
 
     request = prepare.Request(
-        *(inputs or ["data"], out, recipe, form, label_column, text_column, kind), labels or (), ham or ()
+        *(inputs or ["data"], out, recipe, form, label_column, text_column, kind),
+        *(labels or (), ham or (), hold_out or (), test_source),
     )
     with prepare.progress(Console(stderr=True)) as report:
         dataset, losses = prepare.prepare(request, report)
@@ -116,7 +140,8 @@ def train_command(
     warmup: Annotated[float | None, typer.Option(help="Share of the steps.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Cut there; 0: the longest of training.")] = None,
     windows: Annotated[int | None, typer.Option(help="Windows of a longer message that train.")] = None,
-    balance: Annotated[str | None, typer.Option(help="none, label or kind.")] = None,
+    balance: Annotated[str | None, typer.Option(help="none, label, kind or source.")] = None,
+    augment: Annotated[int | None, typer.Option(help="Changed copies of each message that train.")] = None,
     eval_freq: Annotated[int | None, typer.Option(help="Steps between evaluations; 0: epochs.")] = None,
     eval_iter: Annotated[int | None, typer.Option(help="Batches an evaluation takes; 0: all.")] = None,
     patience: Annotated[int | None, typer.Option(help="Evaluations without gain before it stops.")] = None,
@@ -148,6 +173,7 @@ def train_command(
             max_tokens=max_tokens,
             windows=windows,
             balance=balance,
+            augment=augment,
             eval_freq=eval_freq,
             eval_iter=eval_iter,
             patience=patience,
@@ -187,6 +213,78 @@ def pretrain_command(
             seed=seed,
         )
     pretrain.pretrain(files, out, settings, on=device, resume=resume, tell=typer.echo)
+
+
+@distill.command("texts")
+def distill_texts(
+    out: Annotated[Path, typer.Option(help="JSON lines with a text each.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A grouped dataset; its training part is read.")],
+    prose: Annotated[Path | None, typer.Option(help="Any text, .txt or .jsonl, also .xz.")] = None,
+    messages: Annotated[int, typer.Option(help="Of the dataset.")] = 24_000,
+    own: Annotated[int, typer.Option(help="Of our own.")] = 9_000,
+    passages: Annotated[int, typer.Option(help="Of prose.")] = 8_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same texts.")] = 123,
+) -> None:
+    """Gather the texts that a student will read, cut to many lengths."""
+    from trainer import texts
+    from trainer.corpus import Dataset
+
+    count = texts.mix(out, Dataset.load(dataset), prose, (messages, own, passages), seed)
+    typer.echo(f"{out}: {count:,} texts")
+
+
+@distill.command("features")
+def distill_features(
+    teacher: Annotated[Path, typer.Option(help="A GGUF file, or a folder in the hub's layout.")],
+    texts_file: Annotated[Path, typer.Option("--texts", help="What `distill texts` wrote.")],
+    out: Annotated[Path, typer.Option(help="The features' folder; parts that are there stay.")],
+    share: Annotated[str, typer.Option(help="2/3: the second third, for processes side by side.")] = "1/1",
+) -> None:
+    """Let a teacher read the texts, and keep what it made of every beginning of each."""
+    from filterd import bundle
+    from filterd.tokenizer import Tokenizer
+    from trainer import teacher as teaching
+    from trainer import texts
+
+    tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
+    teaching.compute(
+        teaching.Teacher.load(teacher), tokenizer, texts.read(texts_file), out, typer.echo, share
+    )
+
+
+@distill.command("student")
+def distill_student(
+    out: Annotated[Path, typer.Option(help="The run's folder; in the end a base for `train`.")],
+    features: Annotated[list[Path], typer.Option(help="A folder of `distill features`; repeatable.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="Whose token table a fresh student begins with.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="An architecture, or weights to go on from.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget in time of training.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps; repeatable to the bit.")] = None,
+    learning_rate: Annotated[float, typer.Option("--lr", help="AdamW's, at its highest.")] = 1.5e-3,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens a step.")] = 4096,
+    seed: Annotated[int | None, typer.Option(help="Of weights and order.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
+) -> None:
+    """Teach a small GPT-2 what the teacher made of the texts."""
+    from trainer import student as students
+    from trainer import pretrain
+
+    settings = (
+        pretrain.read(out)
+        if resume
+        else pretrain.settings(
+            base=base,
+            minutes=minutes,
+            steps=steps,
+            learning_rate=learning_rate,
+            batch_tokens=batch_tokens,
+            seed=seed,
+        )
+    )
+    students.distil(features, out, settings, teacher=teacher, on=device, resume=resume, tell=typer.echo)
 
 
 @app.command("evaluate")

@@ -20,7 +20,7 @@ from filterd import text
 from filterd.api import Kind, Message
 from filterd.bundle import sha256
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
-from trainer.grouping import Report, group, quiet
+from trainer.grouping import Report, group, quiet, tokens
 from trainer.sources import Labelled, Losses
 
 SEED = 123  # the lecture's
@@ -180,8 +180,40 @@ def distinct(frame: pd.DataFrame, losses: Losses) -> pd.DataFrame:
     return once
 
 
-def grouped(frame: pd.DataFrame, labels: Sequence[str], report: Report = quiet) -> Parts:
+def held_out(files: Iterable[Path]) -> set[str]:
+    """What the texts of some tables (column Text) come down to, for `without`. Raises NotFound, BadInput."""
+    found: set[str] = set()
+    for file in files:
+        try:
+            column = pd.read_csv(file, dtype=str, keep_default_na=False, usecols=["Text"])["Text"]
+        except OSError as error:
+            raise NotFound(
+                f"{file}: {error.strerror}; --hold-out names a table with a column Text"
+            ) from error
+        except ValueError as error:
+            raise BadInput(f"{file}: {error}; --hold-out names a table with a column Text") from error
+        found.update(_folded(t) for t in column)
+    return found
+
+
+def without(frame: pd.DataFrame, held: set[str], losses: Losses) -> pd.DataFrame:
+    """The rows whose text is none of those, whatever its case, punctuation and numbers."""
+    ours = frame["Text"].map(_folded).isin(held)
+    losses.counts["held out"] += int(ours.sum())
+    return frame[~ours].reset_index(drop=True)
+
+
+def _folded(message: str) -> str:
+    """A text's words without case and punctuation; of a mail without words, the text itself."""
+    return " ".join(tokens(message)) or message
+
+
+def grouped(
+    frame: pd.DataFrame, labels: Sequence[str], report: Report = quiet, test_source: str = ""
+) -> Parts:
     """Our split of distinct texts: near-duplicates on one side, each label and source cut 70/10/20.
+
+    test_source: all groups with a message of that source are the test part, and no others.
 
     train, validation and test_natural keep the rates of the data; test is test_natural with the larger
     classes undersampled to the smallest, kind by kind, so that to be a mail is no sign of spam.
@@ -191,6 +223,10 @@ def grouped(frame: pd.DataFrame, labels: Sequence[str], report: Report = quiet) 
         Group=group(frame["Text"].tolist(), report),
     )[["Label", "Text", "Kind", "Group", "Source"]]
     side = _sides(frame)
+    if test_source:
+        side = np.where(side == SPLITS.index("test"), SPLITS.index("train"), side)
+        tested = set(frame.loc[frame["Source"] == test_source, "Group"])
+        side[frame["Group"].isin(tested)] = SPLITS.index("test")
     parts = {name: frame[side == i].reset_index(drop=True) for i, name in enumerate(SPLITS)}
     for name, part in parts.items():
         if set(part["Label"]) != set(range(len(labels))):

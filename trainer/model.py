@@ -31,7 +31,7 @@ PRESETS = {
     "gpt2-medium": Architecture(VOCABULARY, context=1024, width=1024, layers=24, heads=16),
     "gpt2-large": Architecture(VOCABULARY, context=1024, width=1280, layers=36, heads=20),
     "gpt2-xl": Architecture(VOCABULARY, context=1024, width=1600, layers=48, heads=25),
-    "filterd-mini": Architecture(VOCABULARY, context=512, width=128, layers=4, heads=4),
+    "filterd-mini": Architecture(VOCABULARY, context=256, width=256, layers=6, heads=8),
 }
 
 EPSILON = 1e-5  # of every LayerNorm
@@ -54,7 +54,10 @@ class Attention(nn.Module):
         drop = self.dropout if self.training else 0.0
         if last is None:
             q, k, v = (self._split(part) for part in self.c_attn(x).chunk(3, dim=-1))  # [B, H, T, D] each
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=True)
+            if q.device.type == "cpu" and torch.is_grad_enabled():
+                y = _attend(q, k, v, drop)
+            else:
+                y = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=True)
         else:
             (wq, wkv), (bq, bkv) = (
                 p.tensor_split([x.shape[-1]]) for p in (self.c_attn.weight, self.c_attn.bias)
@@ -69,6 +72,15 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         b, t, c = x.shape
         return x.view(b, t, self.heads, c // self.heads).transpose(1, 2)  # [B, T, C] -> [B, H, T, D]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, drop: float) -> Tensor:
+    """Causal attention, [B, H, T, D] each, as matrix products: the backward pass of torch's fused kernel takes
+    three times as long on a CPU for texts of up to 100 tokens (22 against 62 ms for 40 x 96)."""
+    seen = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[3] ** -0.5  # [B, H, T, T]
+    weights = scores.masked_fill(~seen, -math.inf).softmax(dim=-1).to(v.dtype)
+    return F.dropout(weights, drop) @ v
 
 
 class MLP(nn.Module):

@@ -6,13 +6,16 @@ both classes share, so that only what is said tells them apart. docs/data.md say
 """
 
 import hashlib
+import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
+
+from filterd.errors import Unwritable
 
 __all__ = ["Own", "Template", "generate", "templates"]
 
@@ -82,6 +85,27 @@ def generate(count: int, seed: int, *, holdout: bool | None = None) -> Iterator[
             if message:
                 idle = 0
                 yield message
+
+
+def write(file: Path, messages: Iterable[Own]) -> int:
+    """JSON lines with `label` and `text`, a mail with its Subject line; returns how many. Raises Unwritable."""
+    lines = [
+        json.dumps(
+            {"label": one.label, "text": as_typed(one), "language": one.language, "template": one.template}
+        )
+        for one in messages
+    ]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    except OSError as error:
+        raise Unwritable(f"{file}: {error.strerror}; choose another --out") from error
+    return len(lines)
+
+
+def as_typed(one: Own) -> str:
+    """A mail as a mail, with a Subject line even where that is empty; an SMS as its text."""
+    return f"Subject: {one.subject}\n\n{one.text}" if one.kind == "mail" else one.text
 
 
 @cache

@@ -35,6 +35,8 @@ class Request:
     kind: str = "auto"
     labels: Sequence[str] = ()
     ham: Sequence[str] = ()
+    hold_out: Sequence[Path] = ()
+    test_source: str = ""
 
 
 def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
@@ -62,7 +64,11 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     frame = corpus.canonical(messages, losses, KINDS[request.kind], report)
     labels, ham = corpus.class_names(frame["Label"], request.ham)
     once = corpus.distinct(frame, losses)
-    parts = corpus.grouped(once, labels, report)
+    if request.hold_out:
+        once = corpus.without(once, corpus.held_out(request.hold_out), losses)
+    if request.test_source and request.test_source not in set(once["Source"]):
+        raise ConfigError(f"--test-source {request.test_source}: no --input has that name")
+    parts = corpus.grouped(once, labels, report, request.test_source)
     groups = sum(parts[name]["Group"].nunique() for name in ("train", "validation", "test_natural"))
     about = {"read": len(frame), "lost": dict(+losses.counts), "kept": len(once), "groups": groups}
     return corpus.write(request.out, parts, labels, ham, "grouped", about), losses

@@ -13,13 +13,14 @@ the end a weights folder's files, so that `trainer train --base RUN` and `transf
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from filterd import bundle
@@ -38,7 +39,7 @@ MAX_COUNTED = 20_000_000  # tokens that tell which are frequent; more change the
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to pretrain.
+    """How to pretrain, or to distil.
 
     base: an architecture by name, or a folder with weights to go on from.
     minutes or steps: the budget that the cosine runs over; one of the two is 0.
@@ -120,26 +121,28 @@ class Head:
         return cross_entropy(scores, place[targets.cpu()].to(hidden.device))
 
 
-class Pretraining:
-    """A run under way: model, optimiser, counters and random state, that is, what a checkpoint holds."""
+class Course(ABC):
+    """A run under way: model, optimiser, counters and random state, that is, what a checkpoint holds.
 
-    def __init__(self, gpt: GPT2, text: Tokens, settings: Settings, folder: Path) -> None:
-        self.gpt, self.text, self.settings, self.folder = gpt, text, settings, folder
+    What is learned is the subclass's: `loss` of the next batch, and `measure` on what is held out.
+    """
+
+    def __init__(self, model: nn.Module, settings: Settings, folder: Path) -> None:
+        self.model, self.settings, self.folder = model, settings, folder
         self.state = Progress()
-        self.device = next(gpt.parameters()).device
-        self.lengths = [length for length in settings.lengths if length <= gpt.architecture.context]
-        self.training, held_out = text.blocks(held_out=False), text.blocks(held_out=True)
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
-            length = min(VALIDATION_LENGTH, gpt.architecture.context)
-            self.validation = text.windows(held_out, VALIDATION_WINDOWS, length)
-        counted = torch.from_numpy(text.row[:MAX_COUNTED].astype("int64"))
-        counts = torch.bincount(counted, minlength=gpt.architecture.vocabulary)
-        self.head = Head(counts, settings.frequent, settings.sampled)
+        self.device = next(model.parameters()).device
         self.optimizer = self._adamw()
         if (folder / checkpoint.FILE).exists():
             self._resume()
         cut_log(folder / LOG, self.state.rows)
+
+    @abstractmethod
+    def loss(self) -> tuple[Tensor, int]:
+        """The loss of the next batch, drawn from torch's generator, and its tokens."""
+
+    @abstractmethod
+    def measure(self) -> float:
+        """The loss on what is held out."""
 
     @property
     def progress(self) -> float:
@@ -162,18 +165,14 @@ class Pretraining:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        length = self.lengths[int(torch.randint(len(self.lengths), ()))]
-        number = max(1, self.settings.batch_tokens // length)
-        ids = self.text.windows(self.training, number, length).to(self.device)  # (B, T + 1)
         with autocast(self.device):
-            hidden = self.gpt(ids[:, :-1]).flatten(0, 1)  # (B * T, C)
-            loss = self.head.loss(hidden, self.gpt.wte.weight, ids[:, 1:].flatten())
+            loss, tokens = self.loss()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), self.settings.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.state.step += 1
-        self.state.tokens += number * length
+        self.state.tokens += tokens
         self.state.running_loss += loss.item()
         self.state.running_steps += 1
         self.state.seconds += time.perf_counter() - started
@@ -186,7 +185,7 @@ class Pretraining:
             tokens=state.tokens,
             seconds=state.seconds,
             loss=state.running_loss / max(1, state.running_steps),
-            validation_loss=self.exact_loss(self.validation),
+            validation_loss=self.measure(),
             learning_rate=self.rate,
             tokens_per_second=state.tokens / max(state.seconds, 1e-9),
         )
@@ -196,18 +195,9 @@ class Pretraining:
         self.save()
         return row
 
-    @torch.inference_mode()
-    def exact_loss(self, windows: Tensor) -> float:
-        """Cross entropy with the whole softmax, nats a token, of windows [n, T + 1]."""
-        losses = []
-        for ids in torch.split(windows.to(self.device), 4):  # 4 x 128 x 50,257 scores are 100 MB
-            scores = self.gpt.logits(self.gpt(ids[:, :-1])).float()
-            losses.append(float(cross_entropy(scores.flatten(0, 1), ids[:, 1:].flatten())) * len(ids))
-        return sum(losses) / len(windows)
-
     def save(self) -> None:
         """Write the checkpoint. Raises Unwritable."""
-        held: dict[str, Tensor] = {f"model.{name}": p for name, p in self.gpt.named_parameters()}
+        held: dict[str, Tensor] = {f"model.{name}": p for name, p in self.model.named_parameters()}
         held |= checkpoint.optimizer_tensors(self.optimizer) | checkpoint.random_tensors()
         checkpoint.save(self.folder, held, asdict(self.state))
 
@@ -216,7 +206,7 @@ class Pretraining:
         held, state = checkpoint.load(self.folder)
         try:
             self.state = Progress(**state)
-            for name, parameter in self.gpt.named_parameters():
+            for name, parameter in self.model.named_parameters():
                 parameter.copy_(held[f"model.{name}"])
             checkpoint.restore_optimizer(self.optimizer, held)
             checkpoint.restore_random(held)
@@ -225,13 +215,51 @@ class Pretraining:
 
     def _adamw(self) -> torch.optim.AdamW:
         s = self.settings
-        matrices = [p for p in self.gpt.parameters() if p.ndim > 1]
-        vectors = [p for p in self.gpt.parameters() if p.ndim == 1]
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim == 1]
         groups = [
             {"params": matrices, "weight_decay": s.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=s.learning_rate, betas=s.betas, fused=True)
+
+
+class Pretraining(Course):
+    """Language modelling on windows of a row of tokens."""
+
+    def __init__(self, gpt: GPT2, text: Tokens, settings: Settings, folder: Path) -> None:
+        self.gpt, self.text = gpt, text
+        self.lengths = [length for length in settings.lengths if length <= gpt.architecture.context]
+        self.training, held_out = text.blocks(held_out=False), text.blocks(held_out=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            length = min(VALIDATION_LENGTH, gpt.architecture.context)
+            self.validation = text.windows(held_out, VALIDATION_WINDOWS, length)
+        counted = torch.from_numpy(text.row[:MAX_COUNTED].astype("int64"))
+        counts = torch.bincount(counted, minlength=gpt.architecture.vocabulary)
+        self.head = Head(counts, settings.frequent, settings.sampled)
+        super().__init__(gpt, settings, folder)
+
+    def loss(self) -> tuple[Tensor, int]:
+        """Cross entropy of the next tokens, nats a token, estimated (`Head`)."""
+        length = self.lengths[int(torch.randint(len(self.lengths), ()))]
+        number = max(1, self.settings.batch_tokens // length)
+        ids = self.text.windows(self.training, number, length).to(self.device)  # (B, T + 1)
+        hidden = self.gpt(ids[:, :-1]).flatten(0, 1)  # (B * T, C)
+        return self.head.loss(hidden, self.gpt.wte.weight, ids[:, 1:].flatten()), number * length
+
+    def measure(self) -> float:
+        """Cross entropy on the held-out windows, exact."""
+        return self.exact_loss(self.validation)
+
+    @torch.inference_mode()
+    def exact_loss(self, windows: Tensor) -> float:
+        """Cross entropy with the whole softmax, nats a token, of windows [n, T + 1]."""
+        losses = []
+        for ids in torch.split(windows.to(self.device), 4):  # 4 x 128 x 50,257 scores are 100 MB
+            scores = self.gpt.logits(self.gpt(ids[:, :-1])).float()
+            losses.append(float(cross_entropy(scores.flatten(0, 1), ids[:, 1:].flatten())) * len(ids))
+        return sum(losses) / len(windows)
 
 
 def pretrain(
@@ -244,7 +272,7 @@ def pretrain(
     tell: Callable[[str], None] = print,
 ) -> None:
     """Pretrain and leave a weights folder. Raises Interrupted, and the errors of what it reads and writes."""
-    _claim(folder, settings, resume)
+    claim(folder, settings, resume)
     target = device.choose(on)
     text = tokens.prepare(files, folder, Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER), tell)
     torch.manual_seed(settings.seed)
@@ -259,7 +287,7 @@ def pretrain(
     weights.save(gpt.cpu(), folder, f"trainer pretrain, {run.state.tokens:,} tokens")
 
 
-def fit(run: Pretraining, tell: Callable[[str], None]) -> None:
+def fit(run: Course, tell: Callable[[str], None]) -> None:
     """Train until the budget is used up. Raises Interrupted after a signal, its checkpoint written."""
     due = run.state.seconds + run.settings.eval_seconds
     with stop_signals() as stopped:
@@ -290,10 +318,20 @@ def settings(**given: object) -> Settings:
         raise ConfigError(f"pretrain: {error}") from error
 
 
-def read_settings(folder: Path) -> tuple[Settings, list[Path]]:
-    """What a run was begun with, and its text files. Raises NotFound and BadInput."""
+def read(folder: Path) -> Settings:
+    """What a run was begun with. Raises NotFound and BadInput."""
     try:
-        begun = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+    except OSError as error:
+        raise NotFound(f"{folder}: no run to resume; start it without --resume") from error
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{folder}: not a run of this version ({error})") from error
+
+
+def read_settings(folder: Path) -> tuple[Settings, list[Path]]:
+    """The same, and the text files of a pretraining. Raises NotFound and BadInput."""
+    begun = read(folder)
+    try:
         about = msgspec.json.decode((folder / tokens.ABOUT).read_bytes(), type=tokens.About)
     except OSError as error:
         raise NotFound(f"{folder}: no pretraining to resume; start it without --resume") from error
@@ -302,7 +340,7 @@ def read_settings(folder: Path) -> tuple[Settings, list[Path]]:
     return begun, [Path(file) for file in about.files]
 
 
-def _claim(folder: Path, settings: Settings, resume: bool) -> None:
+def claim(folder: Path, settings: Settings, resume: bool) -> None:
     if resume:
         return
     if (folder / checkpoint.FILE).exists() or (folder / bundle.WEIGHTS).exists():
@@ -316,7 +354,7 @@ def _claim(folder: Path, settings: Settings, resume: bool) -> None:
     )
 
 
-def _line(run: Pretraining, row: Row) -> str:
+def _line(run: Course, row: Row) -> str:
     left = row.seconds * (1 / run.progress - 1) / 60
     return (
         f"step {row.step:,}, {row.tokens / 1e6:.1f} million tokens: loss {row.loss:.3f},"

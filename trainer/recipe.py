@@ -13,7 +13,7 @@ from filterd.errors import BadInput, ConfigError, NotFound
 PRESETS = Path(__file__).parent / "presets"
 
 Strategy = Literal["head", "last_block", "last_two_blocks", "lora", "all"]
-Balance = Literal["none", "label", "kind"]
+Balance = Literal["none", "label", "kind", "source"]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,8 +26,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         a batch to its own longest, reads the last real token and takes filterd's canonical text.
     max_tokens: longer messages are cut here; 0: at the longest training message, or the model's context.
     windows: of a longer message, so many windows of max_tokens are trained on, each as a message.
-    balance: equal shares of an epoch for each `label`, or for each `kind` and label (mail, SMS).
+    balance: equal shares of an epoch for each `label`, for each `kind` and label (mail, SMS), or for each
+        `source` of each kind and label.
+    augment: changed copies of each training message that train besides it (`trainer.augment`).
     epochs, batch_size: passes over the training part, and messages a step.
+    messages: that an epoch draws, where shares are balanced; 0: as many as there are.
     learning_rate, weight_decay: AdamW's; decay_vectors says whether biases and norms decay as well.
     schedule, warmup: `cosine` falls to zero at the end; warmup is the share of all steps it rises before.
     clip_norm: largest norm of the gradient; 0: as it comes.
@@ -44,7 +47,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_tokens: int = 0
     windows: int = 1
     balance: Balance = "label"
+    augment: int = 0
     epochs: int = 5
+    messages: int = 0
     batch_size: int = 32
     learning_rate: float = 5e-4
     weight_decay: float = 0.1
@@ -62,7 +67,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in ("epochs", "batch_size", "learning_rate", "windows"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} has to be positive")
-        for name in ("max_tokens", "weight_decay", "clip_norm", "eval_freq", "eval_iter", "patience"):
+        for name in (
+            *("max_tokens", "augment", "messages", "weight_decay", "clip_norm"),
+            *("eval_freq", "eval_iter", "patience"),
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} cannot be negative")
         for name in ("warmup", "dropout"):

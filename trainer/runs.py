@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from random import Random
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import torch
@@ -23,6 +24,7 @@ from filterd.api import Kind
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
 from trainer import checkpoint, device, features, lora, weights
+from trainer.augment import augment
 from trainer.batches import Rows
 from trainer.model import (
     EVERYWHERE,
@@ -39,6 +41,7 @@ from trainer.progress import Display
 from trainer.recipe import Recipe
 from trainer.train import CONFIG, MODEL, Fit, Objective, Part, Plan, fit
 
+AUGMENT_SEED = 123  # of its own: what is changed in a text should not depend on the model's seed
 FRESH = "filterd-mini"  # the one base whose name needs no weights: it is drawn by the seed
 VERSIONED = ("filterd", "torch", "tiktoken", "numpy", "pandas")
 
@@ -199,26 +202,59 @@ def encode(data: Labelled, recipe: Recipe, tokenizer: Tokenizer, context: int) -
     lecture's classifier reads. Raises BadInput for an empty split or an unknown label.
     """
     names = ["train", "validation"] + (["test"] if recipe.way == "lecture" else [])
-    ids = {name: [tokenizer.encode(t) for t in _texts(data.split(name), recipe)] for name in names}
+    samples = {name: _samples(data, name, recipe) for name in names}
+    if recipe.augment:
+        samples["train"] += _augmented(samples["train"], data, recipe.augment)
+    ids = {name: [tokenizer.encode(one.text) for one in some] for name, some in samples.items()}
     longest = max((len(row) for row in ids["train"]), default=0)
     length = min(recipe.max_tokens or longest, context)
-    return {name: _part(data, name, ids[name], recipe, length) for name in names}, length
+    return {name: _part(samples[name], ids[name], recipe, length) for name in names}, length
 
 
-def _part(data: Labelled, name: str, ids: list[list[int]], recipe: Recipe, length: int) -> Part:
-    if not ids:
-        raise BadInput(f"split {name}: holds no message; prepare the data again")
+class Sample(NamedTuple):
+    """A message of a split; source: which input it came from, "" where the data do not say."""
+
+    text: str
+    target: int
+    kind: str
+    source: str
+
+
+def _samples(data: Labelled, name: str, recipe: Recipe) -> list[Sample]:
     frame = data.split(name)
+    if not len(frame):
+        raise BadInput(f"split {name}: holds no message; prepare the data again")
+    sources = frame["Source"] if "Source" in frame else [""] * len(frame)
+    columns = (_texts(frame, recipe), classes(frame["Label"], data.labels), frame["Kind"], sources)
+    return [
+        Sample(t, target, str(kind), str(source)) for t, target, kind, source in zip(*columns, strict=True)
+    ]
+
+
+def _augmented(samples: list[Sample], data: Labelled, copies: int) -> list[Sample]:
+    """Changed copies of all, the same ones for the same data."""
+    draw = Random(AUGMENT_SEED)
+    ham_targets = {i for i, label in enumerate(data.labels) if label in data.ham}
+    ham = {
+        kind: [one.text for one in samples if one.kind == kind and one.target in ham_targets] for kind in Kind
+    }
+    return [
+        one._replace(text=augment(one.text, Kind(one.kind), draw, ham[Kind(one.kind)]))
+        for _ in range(copies)
+        for one in samples
+    ]
+
+
+def _part(samples: list[Sample], ids: list[list[int]], recipe: Recipe, length: int) -> Part:
     rows: list[list[int]] = []
     targets: list[int] = []
     groups: list[str] = []
     owners: list[int] = []
-    messages = zip(ids, classes(frame["Label"], data.labels), frame["Kind"], strict=True)
-    for i, (row, target, kind) in enumerate(messages):
+    for i, (one, row) in enumerate(zip(samples, ids, strict=True)):
         for cut in _cut(row, recipe, length):
             rows.append(cut)
-            targets.append(target)
-            groups.append(_group(recipe, target, str(kind)))
+            targets.append(one.target)
+            groups.append(_group(recipe, one))
             owners.append(i)
     return Part(Rows.of(rows), torch.tensor(targets), groups, owners)
 
@@ -229,8 +265,10 @@ def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
     return text.windows(ids or [END_OF_TEXT_ID], length, recipe.windows)
 
 
-def _group(recipe: Recipe, target: int, kind: str) -> str:
-    return {"none": "", "label": f"{target}", "kind": f"{kind} {target}"}[recipe.balance]
+def _group(recipe: Recipe, one: Sample) -> str:
+    by_kind = f"{one.kind} {one.target}"
+    names = {"none": "", "label": f"{one.target}", "kind": by_kind, "source": f"{by_kind} {one.source}"}
+    return names[recipe.balance]
 
 
 def _texts(frame: Any, recipe: Recipe) -> Iterable[str]:

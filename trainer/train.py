@@ -13,6 +13,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -161,8 +162,9 @@ class Plan:
         size, lengths = self.recipe.batch_size, self.train.rows.lengths()
         if self.recipe.way == "lecture":
             return batches.shuffled(len(self.train), size), batches.in_sequence(len(self.validation), size)
-        uneven = len({self.train.groups.count(group) for group in set(self.train.groups)}) > 1
-        order = batches.by_length(lengths, size, self.train.groups if uneven else None)
+        uneven = len(set(Counter(self.train.groups).values())) > 1
+        groups = self.train.groups if uneven else None
+        order = batches.by_length(lengths, size, groups, self.recipe.messages)
         # Evaluation keeps no activations for a backward pass, so its batches can be larger.
         found = batches.sorted_batches(self.validation.rows.lengths(), max(size, 64))
         # The same ones each time, mixed, so that the first eval_iter of them are not the shortest messages.
