@@ -269,8 +269,8 @@ def distill_student(
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
 ) -> None:
     """Teach a small GPT-2 what the teacher made of the texts."""
-    from trainer import student as students
     from trainer import pretrain
+    from trainer import student as students
 
     settings = (
         pretrain.read(out)

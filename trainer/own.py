@@ -88,7 +88,10 @@ def generate(count: int, seed: int, *, holdout: bool | None = None) -> Iterator[
 
 
 def write(file: Path, messages: Iterable[Own]) -> int:
-    """JSON lines with `label` and `text`, a mail with its Subject line; returns how many. Raises Unwritable."""
+    """JSON lines with `label` and `text`, a mail with its Subject line; returns how many.
+
+    Raises Unwritable.
+    """
     lines = [
         json.dumps(
             {"label": one.label, "text": as_typed(one), "language": one.language, "template": one.template}

@@ -341,6 +341,7 @@ def read_settings(folder: Path) -> tuple[Settings, list[Path]]:
 
 
 def claim(folder: Path, settings: Settings, resume: bool) -> None:
+    """Make a run's folder and record what it is begun with. Raises ConfigError, Unwritable."""
     if resume:
         return
     if (folder / checkpoint.FILE).exists() or (folder / bundle.WEIGHTS).exists():

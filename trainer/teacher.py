@@ -6,8 +6,8 @@ cut text differently; wherever both have a token that ends at the same byte, the
 the teacher had there. So a text of 30 tokens gives some 25 targets where its end alone would give one.
 
 A target is those two states, standardised and projected to their principal components (fitted on the first
-texts), scaled to a mean variance of 1. A part is written when done and never again: an interrupted run goes on
-with the next one, and several processes can share the work.
+texts), scaled to a mean variance of 1. A part is written when done and never again: an interrupted run goes
+on with the next one, and several processes can share the work.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ class Teacher:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids[:MAX_TOKENS]
         # A byte-level vocabulary writes each byte as one character.
         sizes = [len(token) for token in self.tokenizer.convert_ids_to_tokens(ids)]
-        return ids, np.cumsum(sizes).tolist()
+        return ids, [int(end) for end in np.cumsum(sizes)]
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Teacher:
 
 def byte_ends(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     """The byte at which each of our tokens ends."""
-    return np.cumsum([len(tokenizer.token_bytes(i)) for i in ids]).tolist()
+    return [int(end) for end in np.cumsum([len(tokenizer.token_bytes(i)) for i in ids])]
 
 
 def states(hidden: Tensor) -> Tensor:
