@@ -138,7 +138,7 @@ def _as(model: str, word: str) -> str:
 
 
 def retyped(canonical: str, kind: Kind, rng: Random) -> str:
-    """The text as another corpus would have it: in another case, and its signs joined to the words or parted from them."""
+    """The text as another corpus would have it: in another case, its signs joined to words or parted."""
     if len(_SPLIT_MARK.findall(canonical[:500])) >= 2:  # as Enron is
         if rng.random() < WHOLE:
             return _whole(canonical, capitals=rng.random() < 0.7)

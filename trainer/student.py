@@ -3,8 +3,8 @@
 After every token that ends where one of the teacher's does, a linear layer on the student's hidden state has
 to give the teacher's last and mean hidden state, projected to their principal components; the loss is the
 mean squared error, so 1.0 is what guessing the mean gets and 0.0 a perfect copy. The end of a text, which is
-what a classifier reads, counts END_WEIGHT times. The token table begins as the teacher's own, projected to the
-student's width: rare tokens have a meaning before the first step.
+what a classifier reads, counts END_WEIGHT times. The token table begins as the teacher's own, projected to
+the student's width: rare tokens have a meaning before the first step.
 
 The run folder is a pretraining's (`trainer.pretrain`), and a base for `trainer train`. The linear layer stays
 in the checkpoint.
