@@ -57,6 +57,11 @@ def test_groups_have_equal_shares(groups: list[object], shares: dict[object, int
     assert Counter(groups[i] for i in drawn) == shares
 
 
+def test_an_epoch_may_be_shorter_than_the_data() -> None:
+    drawn = flat(batches.by_length([1] * 100, 10, ["a"] * 90 + ["b"] * 10, messages=20)())
+    assert len(drawn) == 20 and sum(i >= 90 for i in drawn) == 10
+
+
 def test_a_small_group_is_used_up_before_it_repeats() -> None:
     groups = [0] * 90 + [1] * 10
     times = Counter(i for i in flat(batches.by_length([1] * 100, 8, groups)()) if groups[i])

@@ -198,6 +198,36 @@ def test_near_duplicates_of_different_sources_stay_together() -> None:
     assert whole[whole["Text"].str.startswith("xa xb")]["Group"].nunique() == 1
 
 
+def test_what_is_held_out_is_known_by_its_words(tmp_path: Path) -> None:
+    table = tmp_path / "test.csv"
+    pd.DataFrame({"Label": [1], "Text": ["WIN 500 now, call!"]}).to_csv(table, index=False)
+    frame = pd.DataFrame({"Text": ["win 900 now call", "win 900 now", "???"]})
+    losses = Losses()
+    left = corpus.without(frame, corpus.held_out([table]), losses)
+    assert left["Text"].tolist() == ["win 900 now", "???"]
+    assert losses.counts["held out"] == 1
+    with pytest.raises(NotFound, match="--hold-out"):
+        corpus.held_out([tmp_path / "none.csv"])
+    with pytest.raises(BadInput, match="column Text"):
+        table.write_text("a,b\n1,2\n")
+        corpus.held_out([table])
+
+
+def test_one_source_and_its_near_duplicates_are_the_test_part() -> None:
+    frame = pd.concat(
+        [
+            *(messages(60, label, source) for label in ("ham", "spam") for source in ("one", "two")),
+            campaign(4, "spam", "one"),
+            campaign(1, "spam", "two").assign(Text=lambda f: f["Text"] + " more"),
+        ]
+    ).reset_index(drop=True)
+    parts = corpus.grouped(frame, ("ham", "spam"), test_source="two")
+    assert set(parts["train"]["Source"]) == set(parts["validation"]["Source"]) == {"one"}
+    tested = parts["test_natural"]
+    assert (tested["Source"] == "two").sum() == 121
+    assert (tested["Source"] == "one").sum() == 4  # the campaign that the two share
+
+
 def test_the_split_is_the_same_every_time(mixed: corpus.Parts) -> None:
     whole = pd.concat([messages(90, "ham"), messages(90, "spam")], ignore_index=True)
     first, second = (corpus.grouped(whole, ["ham", "spam"]) for _ in range(2))

@@ -120,12 +120,24 @@ def test_an_empty_split_is_refused(base: Path, tmp_path: Path) -> None:
         runs.train(empty, empty.folder, tmp_path / "run", small(base), on="cpu")
 
 
+def test_changed_copies_train_and_each_source_has_its_group(data: Dataset, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
+    plain, _ = runs.encode(data, recipe.Recipe(balance="source"), tokenizer, 64)
+    more, _ = runs.encode(data, recipe.Recipe(balance="source", augment=2), tokenizer, 64)
+    assert len(more["train"]) == 3 * len(plain["train"])
+    assert len(more["validation"]) == len(plain["validation"])
+    n = len(plain["train"])
+    assert more["train"].groups[:n] == more["train"].groups[n : 2 * n] == plain["train"].groups
+    changed = sum(not torch.equal(more["train"].rows.row(i), more["train"].rows.row(n + i)) for i in range(n))
+    assert changed > n // 10
+
+
 def test_windows_of_a_long_message_train_as_messages(tmp_path: Path) -> None:
     long = pd.DataFrame({"Label": [1], "Text": ["one two three four five six seven eight"], "Kind": "sms"})
     parts = {"train": long, "validation": frame(3, 0), "test": frame(3, 0)}
     data = corpus.write(tmp_path / "data", parts, LABELS, ("ham",), "grouped")
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
-    wanted = recipe.load("mini", max_tokens=3, windows=2)
+    wanted = recipe.load("mini", max_tokens=3, windows=2, augment=0, balance="kind")
     part = runs.encode(data, wanted, tokenizer, 64)[0]["train"]
     assert [tokenizer.decode(part.rows.row(i).tolist()) for i in (0, 1)] == [
         "one two three",
