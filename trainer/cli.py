@@ -287,6 +287,21 @@ def distill_student(
     students.distil(features, out, settings, teacher=teacher, on=device, resume=resume, tell=typer.echo)
 
 
+@app.command("active")
+def active_command(
+    messages: Annotated[list[Path], typer.Argument(help="Maildirs, mboxes or folders of mails.")],
+    model: Annotated[Path | None, typer.Option("--bundle", help="Without it the one that ships.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Messages to ask about.")] = 20,
+    listed: Annotated[bool, typer.Option("--list", help="Print them and ask nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same, an object a line.")] = False,
+) -> None:
+    """Ask for the labels that would teach most, one key each; answers are corrections."""
+    from filterd import bundle
+    from trainer import active
+
+    active.run(messages, model or bundle.DEFAULT, count, listed=listed, as_json=as_json)
+
+
 @app.command("evaluate")
 def evaluate_command(
     models: Annotated[list[Path], typer.Argument(help="Runs or bundles; several: their mean and spread.")],
