@@ -134,7 +134,8 @@ def _bind_tcp(host: str, port: int, name: str) -> socket.socket:
     try:
         # Of a name with several addresses the first; list both where both are wanted.
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol by name: asyncio turns Nagle off only where it is there.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
