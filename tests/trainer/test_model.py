@@ -68,7 +68,8 @@ def gradients(model: SpamClassifier, logits: Tensor) -> dict[str, Tensor]:
 def assert_same_gradients(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert one.keys() == other.keys()
     for name, gradient in one.items():
-        torch.testing.assert_close(gradient, other[name], atol=TOLERANCE, rtol=1e-4, msg=name)
+        rounding = TOLERANCE * max(1.0, float(other[name].abs().max()))  # sums of terms of that size
+        torch.testing.assert_close(gradient, other[name], atol=rounding, rtol=1e-4, msg=name)
     assert max(float(g.abs().max()) for g in one.values()) > 1e-3
 
 
@@ -128,7 +129,7 @@ def test_with_all_blocks_frozen_one_position_is_cache_enough() -> None:
         pytest.param("gpt2-medium", 354_823_168, id="355M"),
         pytest.param("gpt2-large", 774_030_080, id="774M"),
         pytest.param("gpt2-xl", 1_557_611_200, id="1558M"),
-        pytest.param("filterd-mini", 7_291_776, id="mini"),
+        pytest.param("filterd-mini", 17_670_400, id="mini"),
     ],
 )
 def test_presets_have_openais_sizes(preset: str, parameters: int) -> None:
