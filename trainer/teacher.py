@@ -25,7 +25,7 @@ from filterd.errors import BadInput, FilterdError, NotFound
 from filterd.tokenizer import Tokenizer
 from trainer.checkpoint import write_tensors
 
-COMPONENTS = 256  # 87% of the variance; the width of the student
+COMPONENTS = 256  # 89% of the variance on the lecture's SMS; the width of the student
 FITTED_TEXTS = 3000  # that the projection is fitted on; it has 1,152 x 256 numbers
 FITTED_POSITIONS = 8  # of each of them, its end among them
 PART_TEXTS = 2048  # a minute of work
