@@ -1,7 +1,7 @@
 """A real Dovecot for one test, with the files of deploy/dovecot as an administrator would install them.
 
     with running(FILTERD_SOCKET="/…/http.sock") as dovecot:
-        dovecot.deliver(mail)                       # by LMTP to its only user, ann
+        dovecot.deliver(mail)                       # by LMTP to its user, ann
         with dovecot.imap() as mailbox:
             mailbox.select("INBOX")
         dovecot.mails("Junk")                       # what is in a folder
@@ -33,6 +33,8 @@ TIMEOUT_S = 30.0  # of anything; a quiet machine needs two
 POLL_S = 0.05
 MAIL_UID = 5000  # of mailboxes: Dovecot serves nobody below 500
 USER, PASSWORD = "ann", "secret"
+FULL = "ben"  # whose quota no mail fits into
+QUOTA = {USER: "", FULL: "userdb_quota_rule=*:bytes=1"}
 
 CONFIG = """\
 base_dir = {folder}/run
@@ -59,6 +61,11 @@ service imap-login {{
     port = 0
   }}
 }}
+mail_plugins = quota
+protocol imap {{
+  mail_plugins = $mail_plugins imap_quota
+}}
+auth_username_format = %Ln
 namespace inbox {{
   inbox = yes
   mailbox Trash {{
@@ -73,6 +80,8 @@ namespace inbox {{
 }}
 !include {folder}/90-filterd.conf
 plugin {{
+  quota = count:User quota
+  quota_vsizes = yes
   sieve = file:~/sieve;active=~/.dovecot.sieve
 }}
 """
@@ -87,11 +96,14 @@ class Dovecot:
         for name in ("run", "state", "home"):
             (folder / name).mkdir()
         os.chown(folder / "home", MAIL_UID, MAIL_UID)
-        (folder / "users").write_text(
-            f"{USER}:{{PLAIN}}{PASSWORD}:{MAIL_UID}:{MAIL_UID}::{folder}/home/{USER}::\n"
-        )
+        users = (f"{name}:{self._account(name)}:{quota}\n" for name, quota in QUOTA.items())
+        (folder / "users").write_text("".join(users))
         (folder / "dovecot.conf").write_text(CONFIG.format(folder=folder, port=self.port))
         self._install(environment, judging=judging)
+
+    def _account(self, name: str) -> str:
+        """What stands between name and extra fields in a passwd-file."""
+        return f"{{PLAIN}}{PASSWORD}:{MAIL_UID}:{MAIL_UID}::{self.folder}/home/{name}:"
 
     def _install(self, environment: dict[str, str], *, judging: bool) -> None:
         """What docs/plugins/dovecot.md says, with other paths."""
@@ -138,6 +150,11 @@ class Dovecot:
             self._process.wait(TIMEOUT_S)
 
     @property
+    def lmtp(self) -> Path:
+        """Its socket for mail."""
+        return self.folder / "run" / "lmtp"
+
+    @property
     def log(self) -> str:
         """Everything that this instance has logged."""
         file = self.folder / "log"
@@ -156,7 +173,7 @@ class Dovecot:
 
     def deliver(self, mail: bytes) -> None:
         """Hand a mail over by LMTP; raises what smtplib raises where it is not taken."""
-        with smtplib.LMTP(str(self.folder / "run" / "lmtp"), timeout=TIMEOUT_S) as client:
+        with smtplib.LMTP(str(self.lmtp), timeout=TIMEOUT_S) as client:
             client.sendmail("sender@example.net", [USER], mail)
 
     def script(self, text: str) -> None:

@@ -31,9 +31,14 @@ class Chain:
         self.port, self.proxy, self.inner = free_port(), free_port(), free_port()
         self.daemon = Daemon(folder)
 
+    @property
+    def section(self) -> dict[str, object]:
+        """The plugin's, less what a test is about."""
+        listen, next_hop = [f"tcp:127.0.0.1:{self.proxy}"], f"tcp:localhost:{self.inner}"
+        return {"listen": listen, "next_hop": next_hop, "hostname": "filter.example.org"}
+
     def configure(self, **settings: object) -> None:
-        section = {"listen": [f"tcp:127.0.0.1:{self.proxy}"], "next_hop": f"tcp:localhost:{self.inner}"}
-        self.daemon.configure(plugins={"smtp_proxy": section | {"hostname": "filter.example.org"} | settings})
+        self.daemon.configure(plugins={"smtp_proxy": self.section | settings})
 
     def services(self, file: str) -> list[str]:
         """The lines of a deploy file with this test's ports, and free of comments."""
