@@ -51,14 +51,12 @@ class Int8(NamedTuple):
     after_gelu: bool = False
 
     def write(self, graph: Graph, name: str, x: str) -> str:
-        """Quantise token by token, multiply integers, rescale."""
-        inputs, outputs = self.weight.shape
-        rows = graph.op("Reshape", x, graph.constant(f"rows.{inputs}", np.array([-1, inputs])))
-        step, zero = _after_gelu(graph, rows) if self.after_gelu else _either_sign(graph, rows)
+        """Quantise row by row, multiply integers, rescale."""
+        step, zero = _after_gelu(graph, x) if self.after_gelu else _either_sign(graph, x)
         zeros = graph.op("Expand", zero, graph.op("Shape", step))
         product = graph.op(
             "MatMulIntegerToFloat",
-            graph.op("QuantizeLinear", rows, step, zeros, axis=0),
+            graph.op("QuantizeLinear", x, step, zeros, axis=0),
             graph.constant(f"{name}.weight", self.weight),
             _float(graph, 1),
             graph.constant(f"{name}.scale", self.scale),
@@ -66,10 +64,7 @@ class Int8(NamedTuple):
             graph.constant("int8.0", np.array(0, np.int8)),
             domain=CONTRIB,
         )
-        steps = graph.op("Unsqueeze", step, graph.constant("axis.1", np.array([1])))
-        y = graph.op("Add", graph.op("Mul", product, steps), graph.constant(f"{name}.bias", self.bias))
-        width = graph.constant(f"width.{outputs}", np.array([outputs]))
-        return graph.op("Reshape", y, graph.op("Concat", graph.op("Shape", x, end=-1), width, axis=0))
+        return graph.op("Mul", product, graph.op("Unsqueeze", step, graph.constant("axis.1", np.array([1]))))
 
 
 def _either_sign(graph: Graph, rows: str) -> tuple[str, str]:
@@ -133,6 +128,8 @@ def smooth(
     new, width = dict(weights), architecture.width
     for i in range(architecture.layers):
         for norm, linear in ((f"h.{i}.ln_1", f"h.{i}.attn.c_attn"), (f"h.{i}.ln_2", f"h.{i}.mlp.c_fc")):
+            if linear not in ranges:  # the last block's, in floats
+                continue
             factor = _factor(new[f"{linear}.weight"], ranges[linear])
             for part in ("weight", "bias"):
                 new[f"{norm}.{part}"] = new[f"{norm}.{part}"] / factor
