@@ -67,10 +67,18 @@ class Options:
     bogofilter: bool = False
 
 
-def command(paths: Sequence[str], options: Options, open_judge: Callable[[], Judge]) -> int:
+Style = Callable[[], headers.HeaderStyle]  # asked for after judging: a daemon says it with its verdict
+
+
+def command(
+    paths: Sequence[str],
+    options: Options,
+    open_judge: Callable[[], Judge],
+    style: Style = headers.HeaderStyle,
+) -> int:
     """Do what `filterd check` does; returns the exit status. Raises what `open_judge` raises.
 
-    Raises ConfigError for options that exclude each other.
+    style: for --tag. Raises ConfigError for options that exclude each other.
     """
     kind = asked_kind(mail=options.mail, sms=options.sms)
     exclude({"--json": options.json, "--tag": options.tag})
@@ -81,7 +89,7 @@ def command(paths: Sequence[str], options: Options, open_judge: Callable[[], Jud
     if options.tag:
         if paths or options.sms:
             raise ConfigError("--tag reads one mail from stdin; leave out files and --sms")
-        return tag(open_judge, headers.HeaderStyle(), strict=options.strict)
+        return tag(open_judge, style, strict=options.strict)
     if options.json_lines:
         from filterd import jsonlines
 
@@ -248,7 +256,7 @@ def as_json(item: Item, found: Verdict) -> dict[str, Any]:
     }
 
 
-def tag(open_judge: Callable[[], Judge], style: headers.HeaderStyle, *, strict: bool) -> int:
+def tag(open_judge: Callable[[], Judge], style: Style, *, strict: bool) -> int:
     """Copy the mail on stdin to stdout with our headers on top; returns the exit status.
 
     Where judging fails the original comes out as it is (status 0, or 75 when strict), one line on stderr.
@@ -260,7 +268,8 @@ def tag(open_judge: Callable[[], Judge], style: headers.HeaderStyle, *, strict: 
         raw = source.read(MAX_MESSAGE_BYTES)
         try:
             message = check_readable(raw, "stdin", Kind.MAIL)
-            out = headers.tag(raw, open_judge()([message])[0], style)
+            (verdict,) = open_judge()([message])
+            out = headers.tag(raw, verdict, style())
         except Exception as error:  # the mail comes first, whatever it was
             pipe.complain(f"{one_line(error)}; the mail is passed on untagged")
             out, status = raw, os.EX_TEMPFAIL if strict else 0

@@ -16,7 +16,9 @@ from filterd.errors import FilterdError
 
 if TYPE_CHECKING:
     from filterd.check import Judge
+    from filterd.client import Daemon
     from filterd.config import Config
+    from filterd.headers import HeaderStyle
 
 __all__ = ["app", "main"]
 
@@ -76,7 +78,12 @@ def check(
     from filterd import check as checking
 
     options = checking.Options(*(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter))
-    raise typer.Exit(checking.command(files or [], options, lambda: _judge(bundle, threads)))
+    daemon = _daemon(bundle, threads)
+    if daemon:
+        status = checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style)
+    else:
+        status = checking.command(files or [], options, lambda: _judge(bundle, threads), _style)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -343,14 +350,33 @@ def version() -> None:
 
 def _judge(bundle: Path | None, threads: int | None) -> "Judge":
     """A running daemon's judgement where there is one and no bundle is named, else our own."""
-    from filterd import client
-
-    path = client.socket_path()
-    if path and not bundle and not threads:
-        return client.Daemon(path).check
+    daemon = _daemon(bundle, threads)
+    if daemon:
+        return daemon.check
     from filterd.engine import Engine
 
     return Engine.open(*_where(bundle), threads=threads).judge
+
+
+def _daemon(bundle: Path | None, threads: int | None) -> "Daemon | None":
+    from filterd import client
+
+    path = client.socket_path() if not bundle and not threads else None
+    return client.Daemon(path) if path else None
+
+
+def _style() -> "HeaderStyle":
+    """As configured; the default where the configuration is not for this user, since the mail comes first."""
+    from filterd.headers import HeaderStyle
+
+    try:
+        headers = _configured(None)[1].headers
+    except FilterdError as error:
+        from filterd.pipe import complain
+
+        complain(f"{error}; headers are called as by default")
+        return HeaderStyle()
+    return HeaderStyle(headers.prefix, headers.keep_forged)
 
 
 def _configured(path: Path | None) -> "tuple[Path | None, Config]":

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded
+from filterd.headers import STYLE_HEADER, HeaderStyle
 
 SOCKET = "/run/filterd/http.sock"
 CONNECT_TIMEOUT_S = 0.5  # a local daemon that does not accept by then is not serving
@@ -54,6 +55,7 @@ class Daemon:
     def __init__(self, path: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._path = path
         self._answer_timeout_s = answer_timeout_s
+        self.style = HeaderStyle()  # as its last answer has said
 
     def check(self, messages: Sequence[Message]) -> list[Verdict]:
         """Verdicts in the order of the messages. Raises what the daemon said was wrong."""
@@ -97,7 +99,9 @@ class Daemon:
                 answer = _receive(connection)
         except OSError as error:
             raise ModelUnavailable(f"{self._path}: {error}; is filterd serve running?") from error
-        return _parse(self._path, answer)
+        said, _, content = answer.partition(b"\r\n\r\n")
+        self.style = _style(said, self.style)
+        return _parse(self._path, said, content)
 
 
 def _receive(connection: socket.socket) -> bytes:
@@ -113,8 +117,15 @@ def _receive(connection: socket.socket) -> bytes:
     return bytes(answer)
 
 
-def _parse(path: str, answer: bytes) -> dict[str, Any]:
-    head, _, body = answer.partition(b"\r\n\r\n")
+def _style(head: bytes, default: HeaderStyle) -> HeaderStyle:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == STYLE_HEADER.lower().encode():
+            return HeaderStyle.from_text(value.decode("ascii", "replace").strip())
+    return default
+
+
+def _parse(path: str, head: bytes, body: bytes) -> dict[str, Any]:
     try:
         status = int(head.split(b" ", 2)[1])
         content = json.loads(_unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body)

@@ -84,7 +84,8 @@ def _at_once(arguments: Sequence[str]) -> int | None:
     if command == "check":
         from filterd import check
 
-        return check.command(paths, check.Options(**given), lambda: client.Daemon(path).check)
+        daemon = client.Daemon(path)
+        return check.command(paths, check.Options(**given), lambda: daemon.check, lambda: daemon.style)
     from filterd import correcting
 
     correct = correcting.learn if command == "learn" else correcting.forget

@@ -16,6 +16,8 @@ from filterd.points import POINTS_AT_SPAM, shown_points
 FOLD_AT = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78 and forbids 998
 MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays under 998
 NAMES = ("Flag", "Status", "Level", "Score", "Checker-Version")  # of ours, each after the prefix
+STYLE_HEADER = "Filterd-Headers"  # of an answer by HTTP: how to tag, for `filterd check --tag`
+KEEPING = "; keep-forged"
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
@@ -32,6 +34,15 @@ class HeaderStyle:
     def is_ours(self, name: str) -> bool:
         """Whether a header of this name claims to be ours; names compare without case."""
         return name.strip().lower().startswith(self.prefix.lower())
+
+    def as_text(self) -> str:
+        """For STYLE_HEADER: `X-Spam-`, or `X-Spam-; keep-forged`."""
+        return self.prefix + (KEEPING if self.keep_forged else "")
+
+    @classmethod
+    def from_text(cls, text: str) -> "HeaderStyle":
+        """What `as_text` made."""
+        return cls(text.removesuffix(KEEPING), text.endswith(KEEPING))
 
     @property
     def old_prefix(self) -> str:

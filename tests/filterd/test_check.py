@@ -165,9 +165,23 @@ class TestTag:
         self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
     ) -> None:
         self.feed(monkeypatch, SPAM_MAIL, pipe)
-        assert check.tag(lambda: judge, HeaderStyle(), strict=False) == 0
+        assert check.tag(lambda: judge, HeaderStyle, strict=False) == 0
         assert pipe.getvalue().startswith(b"X-Spam-Flag: YES\n")
         assert pipe.getvalue().endswith(SPAM_MAIL.replace(b"X-Spam-Flag: NO\n", b""))
+
+    def test_headers_are_called_as_whoever_judged_says(
+        self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
+    ) -> None:
+        styles: list[HeaderStyle] = []
+
+        def judging(messages: Sequence[Message]) -> list[Verdict]:
+            styles.append(HeaderStyle("X-Filterd-"))
+            return judge(messages)
+
+        self.feed(monkeypatch, SPAM_MAIL, pipe)
+        assert check.tag(lambda: judging, lambda: styles[0], strict=False) == 0
+        assert pipe.getvalue().startswith(b"X-Filterd-Flag: YES\n")
+        assert b"X-Spam-Flag: NO\n" in pipe.getvalue()
 
     def test_what_is_beyond_the_cap_is_passed_through(
         self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
@@ -175,7 +189,7 @@ class TestTag:
         monkeypatch.setattr(check, "MAX_MESSAGE_BYTES", 100)
         raw = HAM_MAIL + b"0123456789\n" * 1000
         self.feed(monkeypatch, raw, pipe)
-        assert check.tag(lambda: judge, HeaderStyle(), strict=False) == 0
+        assert check.tag(lambda: judge, HeaderStyle, strict=False) == 0
         assert pipe.getvalue().endswith(raw)
         assert pipe.getvalue().startswith(b"X-Spam-")
 
@@ -194,7 +208,7 @@ class TestTag:
             raise ModelUnavailable("no model here")
 
         self.feed(monkeypatch, raw, pipe)
-        assert check.tag(broken, HeaderStyle(), strict=strict) == status
+        assert check.tag(broken, HeaderStyle, strict=strict) == status
         assert pipe.getvalue() == raw
 
     @pytest.mark.parametrize(
@@ -207,5 +221,5 @@ class TestTag:
             raise error
 
         self.feed(monkeypatch, HAM_MAIL, pipe)
-        assert check.tag(lambda: judge, HeaderStyle(), strict=False) == 0
+        assert check.tag(lambda: judge, HeaderStyle, strict=False) == 0
         assert pipe.getvalue() == HAM_MAIL

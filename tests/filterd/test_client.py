@@ -1,10 +1,12 @@
 """Asking a daemon: against answers of every kind, and against the real HTTP server."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from filterd.api import Kind, Label, Message
 from filterd.client import Daemon
 from filterd.config import Config
 from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded
+from filterd.headers import HeaderStyle
 from filterd.learning import Learner
 from filterd.protocols.http import app
 from filterd.protocols.http.app import Access
@@ -30,6 +33,8 @@ VERDICT = (
 )
 HELLO = Message(b"hello", Kind.SMS)
 MAX_BYTES = 300_000
+CONNECTIONS = 8
+TIMEOUT_S = 30.0
 
 
 @pytest.fixture
@@ -91,6 +96,27 @@ def test_the_request(folder: Path) -> None:
         *(b"Host: filterd", b"Content-Length: 5", b"Connection: close"),
     ]
     assert body == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("line", "style"),
+    [
+        pytest.param(b"", HeaderStyle(), id="an older daemon"),
+        pytest.param(b"filterd-headers: X-Spam-\r\n", HeaderStyle(), id="the default"),
+        pytest.param(b"Filterd-Headers:X-Our-\r\n", HeaderStyle("X-Our-"), id="another"),
+        pytest.param(
+            b"filterd-headers: X-Our-; keep-forged\r\n", HeaderStyle("X-Our-", keep_forged=True), id="keeping"
+        ),
+    ],
+)
+def test_how_headers_are_called(folder: Path, line: bytes, style: HeaderStyle) -> None:
+    path = folder / "http.sock"
+    peer = Answering(path, answer(VERDICT).replace(b"\r\n", b"\r\n" + line, 1))
+    daemon = Daemon(str(path))
+    daemon.check([HELLO])
+    peer.close()
+    path.unlink()
+    assert daemon.style == style
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (
@@ -201,7 +227,7 @@ async def daemon(folder: Path) -> AsyncIterator[Daemon]:
     learner = Learner.open(Config(state=str(folder)))
     service = Service(Config(state=str(folder)), engine()[0], learner)
     server = HttpServer(
-        app.make(service, Access("http", may_learn=True), MAX_BYTES), max_connections=8, drain_s=5.0
+        app.make(service, Access("http", may_learn=True), MAX_BYTES), max_connections=CONNECTIONS, drain_s=5.0
     )
     serving = asyncio.create_task(server.serve(listen.open_socket(f"unix:{folder}/http.sock")))
     yield Daemon(str(folder / "http.sock"))
@@ -209,6 +235,28 @@ async def daemon(folder: Path) -> AsyncIterator[Daemon]:
     await serving
     await service.close(5.0)
     learner.store.close()
+
+
+async def test_one_connection_too_many(daemon: Daemon, folder: Path) -> None:
+    def work() -> None:
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(CONNECTIONS)]
+        for one in idle:
+            one.connect(str(folder / "http.sock"))
+            one.sendall(b"GET /ping HTTP/1.1\r\nHost: filterd\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        with pytest.raises(ModelUnavailable, match="too many connections"):
+            daemon.status()
+        idle.pop().close()
+        until = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < until:
+            with contextlib.suppress(ModelUnavailable):
+                daemon.status()
+                break
+        assert daemon.status()["model"]
+        for one in idle:
+            one.close()
+
+    await asyncio.to_thread(work)
 
 
 async def test_check_learn_forget_status(daemon: Daemon) -> None:

@@ -72,5 +72,5 @@ def test_what_cannot_be_read_is_no_empty_mail(monkeypatch: pytest.MonkeyPatch) -
     sink = io.BytesIO()
     monkeypatch.setattr(pipe, "streams", lambda: (Broken(), sink))
     monkeypatch.setattr(pipe, "give_up", lambda error: error.errno)
-    assert check.tag(lambda: lambda _: [], HeaderStyle(), strict=False) == 5
+    assert check.tag(lambda: lambda _: [], HeaderStyle, strict=False) == 5
     assert sink.getvalue() == b""

@@ -371,3 +371,15 @@ def test_tcp_asks_for_the_token_and_teaches_nobody(daemon: Daemon) -> None:
     assert status("/v1/check") == 401
     assert status("/v1/check", Authorization="Bearer a-long-random-line") == 200
     assert status("/v1/learn?label=spam", Authorization="Bearer a-long-random-line") == 403
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["asking the daemon", "without one"])
+def test_a_pipe_calls_headers_as_configured(running: bool, daemon: Daemon) -> None:
+    daemon.configure(headers={"prefix": "X-Our-", "keep_forged": True})
+    if running:
+        daemon.start()
+    mail = b"X-Our-Flag: YES\nX-Spam-Flag: YES\n" + HAM
+    out = daemon.run("check", "--tag", stdin=mail)
+    assert (out.returncode, out.stderr) == (0, b"")
+    assert out.stdout.startswith(b"X-Our-Status: No, score=")
+    assert out.stdout.endswith(b"\nX-Old-Our-Flag: YES\nX-Spam-Flag: YES\n" + HAM)

@@ -3,7 +3,8 @@
 Two apps are made of the same routes: one for unix sockets, whose file mode says who may come in, and one for
 TCP, where a bearer token is asked for once one is configured, and where learning is closed unless opened.
 An error is always `{"error": "<one line>"}` with a status: 400 bad input, 401 no token, 403 learning closed,
-413 too large, 415 compressed or encrypted, 429 overloaded, 503 no verdict in time or none possible.
+413 too large, 415 compressed or encrypted, 429 overloaded, 503 no verdict in time or
+none possible, and a connection too many.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from filterd import __version__, headers
 from filterd.api import Kind, Label, Message
@@ -163,7 +165,9 @@ class Routes:
         messages, _, many = await self._messages(request)
         found = await _unless_gone(request, self._service.check_all(messages))
         bodies = [wire.verdict(one, message.id) for one, message in zip(found, messages, strict=True)]
-        return _json({"verdicts": bodies} if many else bodies[0])
+        answer = _json({"verdicts": bodies} if many else bodies[0])
+        answer.headers[headers.STYLE_HEADER] = self._service.style.as_text()
+        return answer
 
     async def learn(self, request: Request) -> Response:
         """POST /v1/learn."""
@@ -273,6 +277,13 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path}: {error.detail.lower()}; see /v1/openapi.json"
     return _json({"error": where}, error.status_code)
+
+
+async def too_many(scope: Scope, receive: Receive, send: Send) -> None:
+    """503 and goodbye: the client has a connection more than `http.max_connections`."""
+    refused = _json({"error": "too many connections; see http.max_connections"}, 503)
+    refused.headers["connection"] = "close"
+    await refused(scope, receive, send)
 
 
 def _json(content: Any, status: int = 200) -> Response:
