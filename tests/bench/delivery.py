@@ -1,8 +1,8 @@
 """A thousand mails through procmail and maildrop while filters are killed at random, and the daemon once.
 
-The daemon is killed after 45% and started again after 55% of the mails; in between each filter loads the model
-itself. Kills come within the time that a delivery takes on this machine, measured first. What is measured is
-whether each mail arrives once and unchanged; the rate is told too. Size: BENCH_MAILS (1000).
+The daemon is killed after 45% and started again after 55% of the mails; in between each filter loads the
+model itself. Kills come within the time that a delivery takes on this machine, measured first. What is
+measured is whether each mail arrives once and unchanged; the rate is told too. Size: BENCH_MAILS (1000).
 """
 
 import os
