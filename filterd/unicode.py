@@ -15,6 +15,8 @@ import unicodedata
 from itertools import pairwise
 from typing import Final
 
+from filterd import words
+
 __all__ = ["normalise"]
 
 MAX_PASSES: Final = 6  # two settle everything seen in practice; the rest is for texts made to be awkward
@@ -112,16 +114,23 @@ _NO_LEET = re.compile(r"[2689]|[0-9]{3}|([0-9])(?!\1)[0-9]|[a-z][0-9]*[A-Z]")
 _LEET_BEGINNING = re.compile(r"[A-Za-z0-9@$]*+\Z")
 _MIN_LEET: Final = 4  # characters; of shorter words only those like "n0w", "c@t", "i$t" are taken for one
 # A capital i for a small L: "wiII". Names like McIntosh have one small letter before it.
-_SHAM_L = re.compile(r"I(?<=[a-z]{2}I)I*+(?![A-Z])")
+_SHAM_L = re.compile(r"I(?<=[a-z]{2}I)I*+(?![A-Z])(?!n\b)")
 # Text written in leet or rAnDoM case all through is told by its share of such words; one "iPhone" is none.
 _SIGN_INSIDE = re.compile(r"[0-9@$!|+](?<=[A-Za-z].)(?=[A-Za-z])")
 _CAPITAL_INSIDE = re.compile(r"[A-Z](?<=[a-z].)")
 _CAMEL = re.compile(r"(?:Mc|Mac|[a-z]*)(?:[A-Z][a-z]{2,})+|[A-Z]+s?")
-_LEET_ALL: Final = str.maketrans("0123457$@8!|+", "oizeastsabilt")
+_LEET_ALL: Final = str.maketrans("01234579$@8!|+", "oizeastgsabilt")
+_SIGNED = re.compile(r"[A-Za-z].*[0-9@$!|+]|[0-9@$!|+].*[A-Za-z]")
+_TOKEN = re.compile(r"\S+")
+# Words with a capital behind a small letter, or a small one behind two capitals ("FRee").
+_CASED = re.compile(r"[A-Za-z]{2,}")
+_MIXED = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
+_SCHEME = re.compile(r"\bh(?:xx|[t+7]{2}|\*\*)p(?=s?://)", re.IGNORECASE)
 _NO_LEET_AT_ALL = re.compile(
     r".{,3}|\d[\d.,]*[A-Za-z]{0,3}|[A-Za-z]+4u|.*(?:[./:]|\d{4}|[A-Za-z]{3}@[A-Za-z]{3}).*"
 )
-_EDGE: Final = ".,;:?!()\"'"
+_EDGE_BUT_SHRIEK: Final = ".,;:?()\"'"
+_EDGE: Final = _EDGE_BUT_SHRIEK + "!"
 MIN_ODD: Final = 3  # such words in a text before it is taken for one written so
 ODD_SHARE: Final = 8  # one word in so many
 _ZEROS = re.compile(rb"\x00++")
@@ -162,14 +171,17 @@ def _is_plain(text: str) -> bool:
         and text.isprintable()
         and "  " not in text
         and ":/" not in text
+        and "[.]" not in text
         and "`" not in text
         and text == text.strip()
         and not _has_long_word(text)
         and not _MAY_BE_SPACED.search(text)
         and not _INFIX.search(text)
         and not _MAY_BE_LEET.search(text)
+        and not words.MAYBE_LEET.search(text)
+        and not words.MAYBE_PARTED.search(text)
         and not _SHAM_L.search(text)
-        and len(_CAPITAL_INSIDE.findall(text)) < MIN_ODD
+        and len(_CAPITAL_INSIDE.findall(text)) < words.MIN_TURNS
         and len(_SIGN_INSIDE.findall(text)) < MIN_ODD
         and bytes(MAX_REPEATS) not in _neighbours(text, 1)
     )
@@ -214,16 +226,19 @@ def cut(text: str, limit: int) -> str:
 
 
 def _pass(text: str) -> str:
-    text = text.replace("`", "'")
+    text = text.replace("`", "'").replace("[.]", ".")
     if _MAY_BE_SPACED.search(text):
         text = _SPACED.sub(_close_up, text)
     text = _INFIX.sub("", text)
     if not text.isascii() and _LOOKALIKE.search(text):
         text = "\n".join(_unmask(line) for line in text.split("\n"))
+    text = words.read_mixed(_plain_style(text))
+    text = words.read_parted(words.read_leet(text))
     if _MAY_BE_LEET.search(text):
         text = _read_leet(text)
-    text = _plain_style(_SHAM_L.sub(lambda m: "l" * len(m[0]), text))
+    text = _SHAM_L.sub(lambda m: "l" * len(m[0]), text)
     if "://" in text:
+        text = _SCHEME.sub("http", text)
         text = _ADDRESS.sub(_shorten, text)
     for word in dict.fromkeys(word for word in text.split() if len(word) > MAX_PATH):
         text = text.replace(word, _shorten_word(word))
@@ -280,23 +295,32 @@ def _read_leet(text: str) -> str:
 
 
 def _plain_style(text: str) -> str:
-    """Leet and random case read throughout, where a text is written so."""
-    for word in _odd_words(text, _SIGN_INSIDE, _NO_LEET_AT_ALL):
-        text = text.replace(word, word.translate(_LEET_ALL))
-    for word in _odd_words(text, _CAPITAL_INSIDE, _CAMEL):
-        text = text.replace(word, word.lower())
+    """Random case and leet read throughout, where a text is written so."""
+    if _many_odd(text, _CAPITAL_INSIDE, _CAMEL):
+        text = _CASED.sub(lambda m: words.plain_case(m[0]) if _MIXED.search(m[0]) else m[0], text)
+    if _many_odd(text, _SIGN_INSIDE, _NO_LEET_AT_ALL):
+        text = _TOKEN.sub(lambda m: _any_leet(m[0]), text)
     return text
 
 
-def _odd_words(text: str, sign: re.Pattern[str], ordinary: re.Pattern[str]) -> list[str]:
-    """Words with such a sign inside, where a good share of all words has; none where few do."""
+def _any_leet(token: str) -> str:
+    """A word of a text in leet: as a known word, or sign by sign; addresses and numbers stay."""
+    word = token.strip(_EDGE_BUT_SHRIEK).rstrip("!")
+    if len(word) > MAX_LEET or not _SIGNED.search(word):
+        return token
+    plain = words.read_short(word) if len(word) < words.MIN_WORD else words.read_leet(word)
+    if plain == word and _SIGN_INSIDE.search(word) and not _NO_LEET_AT_ALL.fullmatch(word):
+        plain = words.plain_case(word.translate(_LEET_ALL))
+    return token.replace(word, plain, 1)
+
+
+def _many_odd(text: str, sign: re.Pattern[str], ordinary: re.Pattern[str]) -> bool:
+    """Whether a good share of all words has such a sign inside, and is no ordinary word with one."""
     if len(sign.findall(text)) < MIN_ODD:
-        return []
-    words = [word.strip(_EDGE) for word in text.split()]
-    odd = [
-        word for word in words if len(word) <= MAX_LEET and sign.search(word) and not ordinary.fullmatch(word)
-    ]
-    return list(dict.fromkeys(odd)) if len(odd) >= MIN_ODD and len(odd) * ODD_SHARE > len(words) else []
+        return False
+    tokens = [word.strip(_EDGE) for word in text.split()]
+    odd = {w for w in tokens if len(w) <= MAX_LEET and sign.search(w) and not ordinary.fullmatch(w)}
+    return len(odd) >= MIN_ODD and sum(w in odd for w in tokens) * ODD_SHARE > len(tokens)
 
 
 def _letters(word: str) -> str:
