@@ -81,7 +81,7 @@ def augment(canonical: str, kind: Kind, rng: Random, ham: Sequence[str] = ()) ->
     changed = _without_habits(changed, kind, rng)
     changed = retyped(changed, kind, rng)
     if rng.random() < DISGUISED:
-        changed = _disguised(changed, rng)
+        changed = disguised(changed, rng)
     if ham and rng.random() < SURROUNDED:
         surround = rng.choice(tuple(SURROUNDINGS.values()))
         changed = _shortened(surround(changed, rng.random() ** 2, rng, ham))
@@ -156,7 +156,7 @@ def _whole(canonical: str, *, capitals: bool) -> str:
     return _SENTENCE.sub(lambda m: m[0].upper(), whole) if capitals else whole
 
 
-def _disguised(canonical: str, rng: Random) -> str:
+def disguised(canonical: str, rng: Random) -> str:
     """One attack, seldom two, at a random strength, weak ones more often."""
     for _ in range(2 if rng.random() < TWICE else 1):
         attack = rng.choice(tuple(ATTACKS.values()))

@@ -3,8 +3,10 @@
 After every token that ends where one of the teacher's does, a linear layer on the student's hidden state has
 to give the teacher's last and mean hidden state, projected to their principal components; the loss is the
 mean squared error, so 1.0 is what guessing the mean gets and 0.0 a perfect copy. The end of a text, which is
-what a classifier reads, counts END_WEIGHT times. The token table begins as the teacher's own, projected to
-the student's width: rare tokens have a meaning before the first step.
+what a classifier reads, counts END_WEIGHT times. A share of the texts is read a second time, disguised as
+spam is (`trainer.attacks`), and has to give at its end what the teacher makes of the undisguised text: the
+student learns to see through disguises, which the teacher itself does not. The token table begins as the
+teacher's own, projected to the student's width: rare tokens have a meaning before the first step.
 
 The run folder is a pretraining's (`trainer.pretrain`), and a base for `trainer train`. The linear layer stays
 in the checkpoint.
@@ -12,15 +14,18 @@ in the checkpoint.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from filterd import bundle
+from filterd import bundle, text
+from filterd.api import Kind
 from filterd.errors import BadInput
 from filterd.tokenizer import Tokenizer
 from trainer import device, weights
+from trainer.augment import disguised
 from trainer.batches import Rows
 from trainer.model import GPT2, INITIAL_STD
 from trainer.pretrain import Course, Settings, begin, claim, fit
@@ -30,6 +35,8 @@ HELD_OUT = 50  # one text of so many is validation
 VALIDATED = 2000  # texts of it at the most
 END_WEIGHT = 4.0  # of a text's last position; the others are its beginnings
 POOL = 4096  # texts that batches of like length are drawn from
+DISGUISED = 0.25  # of a batch's texts are read once more, disguised
+LONGEST_DISGUISED = 192  # tokens; a text of 100 whose words are torn apart has some twice as many
 
 Tell = Callable[[str], None]
 
@@ -57,14 +64,40 @@ class Distilling(Course):
         held = np.arange(len(features)) % HELD_OUT == HELD_OUT - 1
         self.training, self.held = np.flatnonzero(~held), np.flatnonzero(held)[:VALIDATED]
         self.lengths = np.diff(features.starts)
+        self.tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
         self._queue: list[list[int]] = []
         super().__init__(student, settings, folder)
 
     def loss(self) -> tuple[Tensor, int]:
-        """Weighted mean squared error of a batch of texts of like length."""
+        """Weighted mean squared error of a batch of texts of like length, and of some of them disguised."""
         if not self._queue:
             self._queue = self._draw()
-        return self._error(self._queue.pop())
+        batch = self._queue.pop()
+        plain, tokens = self._error(batch)
+        chosen = [i for i in batch if torch.rand(()) < DISGUISED]
+        if not chosen:
+            return plain, tokens
+        seen_through, more = self._disguised_error(chosen)
+        share = len(chosen) / (len(batch) + len(chosen))
+        return (1 - share) * plain + share * seen_through, tokens + more
+
+    def _disguised_error(self, batch: list[int]) -> tuple[Tensor, int]:
+        """Mean squared error at the ends of texts that are disguised; the targets are the plain ones'."""
+        f, rng = self.features, Random(int(torch.randint(2**31, ())))  # noqa: S311 (no secret)
+        rows = Rows.of([self._disguise(f.ids[f.starts[i] : f.starts[i + 1]].tolist(), rng) for i in batch])
+        ids, lengths = rows.batch(list(range(len(batch))))
+        ends = torch.tensor([int(f.firsts[i + 1]) - 1 for i in batch])
+        on = self.device
+        found = self.student(
+            ids.long().to(on), torch.arange(len(batch)).to(on), (lengths.long() - 1).to(on)
+        ).float()
+        return (found - f.states[ends].float().to(on)).square().mean(), int(lengths.sum())
+
+    def _disguise(self, ids: list[int], rng: Random) -> list[int]:
+        plain = self.tokenizer.decode(ids)
+        kind = Kind.MAIL if "\n\n" in plain else Kind.SMS
+        changed = self.tokenizer.encode(text.again(disguised(plain, rng), kind))
+        return changed[: min(LONGEST_DISGUISED, self.student.gpt.architecture.context)] or ids
 
     def _draw(self) -> list[list[int]]:
         pool = self.training[torch.randint(len(self.training), (POOL,)).numpy()]

@@ -135,11 +135,27 @@ def settings(folder: Path, **changes: object) -> pretrain.Settings:
 
 def test_a_student_learns_and_leaves_a_base(teaching: Teacher, tokenizer: Tokenizer, tmp_path: Path) -> None:
     features(tmp_path / "features", teaching, tokenizer)
-    student.distil([tmp_path / "features"], tmp_path / "run", settings(base(tmp_path / "base")), tell=silent)
+    budget = settings(base(tmp_path / "base"), steps=80)
+    student.distil([tmp_path / "features"], tmp_path / "run", budget, tell=silent)
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 40
+    assert rows[-1]["step"] == 80
     assert rows[-1]["validation_loss"] < 0.7  # 1.0 is what guessing the mean gets
     assert weights.load(tmp_path / "run").architecture == TINY
+
+
+def test_disguised_texts_are_others_with_the_same_end(
+    teaching: Teacher, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    found = features(tmp_path / "features", teaching, tokenizer)
+    gpt = weights.load(base(tmp_path / "base"))
+    run = student.Distilling(student.Student(gpt), found, settings(tmp_path / "base"), tmp_path)
+    plain = tokenizer.encode("Dear customer, your account has been locked. Please visit our office.")
+    seen = [run._disguise(plain, Random(seed)) for seed in range(20)]
+    assert sum(ids != plain for ids in seen) > 10
+    assert max(map(len, seen)) <= min(student.LONGEST_DISGUISED, TINY.context)
+    loss, tokens = run._disguised_error([0, 1, 2])
+    assert 0 < float(loss) < 5
+    assert tokens > 3
 
 
 def test_the_table_begins_as_the_teachers(tokenizer: Tokenizer) -> None:
