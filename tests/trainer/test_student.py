@@ -151,7 +151,7 @@ def test_disguised_texts_are_others_with_the_same_end(
     run = student.Distilling(student.Student(gpt), found, settings(tmp_path / "base"), tmp_path)
     plain = tokenizer.encode("Dear customer, your account has been locked. Please visit our office.")
     seen = [run._disguise(plain, Random(seed)) for seed in range(20)]
-    assert sum(ids != plain for ids in seen) > 10
+    assert sum(ids != plain for ids in seen) >= 5  # what the reader undoes is no other text
     assert max(map(len, seen)) <= min(student.LONGEST_DISGUISED, TINY.context)
     loss, tokens = run._disguised_error([0, 1, 2])
     assert 0 < float(loss) < 5
