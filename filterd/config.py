@@ -50,11 +50,16 @@ class Model(Section, frozen=True):
     """Which bundle judges, and with how many threads."""
 
     bundle: str = ""
-    threads: Positive | None = None
-    workers: Positive = 1
+    threads: Positive = 1
+    workers: Positive | None = None
     fast_path: bool = False
     shadow: str = ""
     shadow_share: Share = 0.1
+
+    @property
+    def turns(self) -> int:
+        """Turns of the model at the same time: `workers`, or one for each core that this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 class Queue(Section, frozen=True):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
@@ -31,6 +32,10 @@ from filterd.service import Service
 PLUGINS = "filterd.plugins"  # the entry-point group
 TRIAL_EVERY_S = 1.0  # between looks at the counts of a trial
 PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
+
+# A thread that reads a mail keeps the interpreter for as long while others want it; Python's own 5 ms is half
+# a turn of the model, whose thread cannot hand over its scores meanwhile.
+SWITCH_S = 0.0005
 
 Closer = Callable[[], Awaitable[None]]
 
@@ -308,5 +313,7 @@ def serve(config: Config, path: Path | None) -> None:
 
     async def run() -> None:
         await Daemon(config, path).run()
+
+    sys.setswitchinterval(SWITCH_S)
 
     asyncio.run(run())

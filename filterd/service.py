@@ -106,7 +106,7 @@ class Service:
         self.recent: deque[Recent] = deque(maxlen=config.http.recent)
         self.started = time.time()
         self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
-        self._models = ThreadPoolExecutor(config.model.workers + 1, "model")  # one more for the shadow
+        self._models = ThreadPoolExecutor(config.model.turns + 1, "model")  # one more for the shadow
         self._reading = 0
         self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
         self.judged = dict.fromkeys(Label, 0)
@@ -191,7 +191,7 @@ class Service:
         for one in filter(None, (engine, shadow)):
             one.learner = self.learner if config.feedback.memory else None
         self._loaded = _Loaded(
-            engine, self._models, config, config.model.workers, self.metrics.batch_size.observe
+            engine, self._models, config, config.model.turns, self.metrics.batch_size.observe
         )
         self._shadow = _Loaded(shadow, self._models, config, workers=1) if shadow else None
         self._shadow_counts = (0, 0, 0.0)

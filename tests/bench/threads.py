@@ -16,9 +16,9 @@ from tests.bench import _peers as peers
 from tests.bench.daemon import CLIENTS, MAILS, TURNS
 
 SHARES: dict[str, dict[str, int]] = {
-    "default (1 turn, a thread a core)": {},
-    "1 turn, 1 thread": {"threads": 1},
-    "2 turns, 1 thread each": {"workers": 2, "threads": 1},
+    "default (a turn a core, 1 thread each)": {},
+    "1 turn, 1 thread": {"workers": 1},
+    "1 turn, 2 threads": {"workers": 1, "threads": 2},
     "2 turns, 2 threads each": {"workers": 2, "threads": 2},
 }
 TICKS = os.sysconf("SC_CLK_TCK")

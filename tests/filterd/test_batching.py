@@ -70,11 +70,24 @@ async def test_who_waits_together_goes_together(model: Model, executor: ThreadPo
 
 
 async def test_a_turn_keeps_to_its_budget(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor, tokens_per_turn=6)
-    tasks = await held_up(queue, model, 5)  # two tokens each, as counted
+    queue = batcher(model, executor, tokens_per_turn=3)
+    tasks = await held_up(queue, model, 5)
     model.gate.set()
     await asyncio.gather(*tasks)
     assert model.calls == [1, 3, 2]
+
+
+async def test_the_oldest_goes_first_and_takes_those_of_its_length_along(
+    model: Model, executor: ThreadPoolExecutor
+) -> None:
+    queue = batcher(model, executor, tokens_per_turn=9)
+    tasks = await held_up(queue, model, 0)
+    for length in (2, 8, 3, 8, 1, 2):
+        tasks.append(asyncio.create_task(queue.submit([[length] + [0] * (length - 1)])))
+        await asyncio.sleep(0)
+    model.gate.set()
+    assert [(await task).item() for task in tasks] == [0, 2, 8, 3, 8, 1, 2]
+    assert model.calls == [1, 4, 1, 1]
 
 
 async def test_a_message_larger_than_the_budget_is_served(model: Model, executor: ThreadPoolExecutor) -> None:
@@ -82,7 +95,7 @@ async def test_a_message_larger_than_the_budget_is_served(model: Model, executor
     assert (await queue.submit([[1] * 50])).item() == 50
 
 
-@pytest.mark.parametrize("limits", [{"max_messages": 3}, {"max_tokens": 6}])
+@pytest.mark.parametrize("limits", [{"max_messages": 3}, {"max_tokens": 3}])
 async def test_a_full_queue_says_so_at_once(
     model: Model, executor: ThreadPoolExecutor, limits: dict[str, int]
 ) -> None:
@@ -128,7 +141,7 @@ async def test_draining_waits_for_everyone(model: Model, executor: ThreadPoolExe
 
 
 async def test_two_workers_run_side_by_side(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor, workers=2, tokens_per_turn=2)
+    queue = batcher(model, executor, workers=2, tokens_per_turn=1)
     tasks = await held_up(queue, model, 1)
     assert queue.messages_waiting == 0
     model.gate.set()

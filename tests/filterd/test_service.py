@@ -76,7 +76,8 @@ def numbered(i: int) -> Message:
 
 
 def config_of(state: Path, **sections: Section) -> Config:
-    return msgspec.structs.replace(Config(state=str(state)), **sections)
+    one_turn = Config(state=str(state), model=Model(workers=1))
+    return msgspec.structs.replace(one_turn, **sections)
 
 
 Start = Callable[..., Service]
@@ -327,7 +328,7 @@ async def test_subjects_are_remembered_where_allowed(start: Start, allowed: bool
     ("margin", "differs"), [pytest.param(-4.0, 1, id="ham"), pytest.param(9.0, 1, id="spam")]
 )
 async def test_the_shadow_counts_and_does_not_act(start: Start, margin: float, differs: int) -> None:
-    service = start(engine_of(Always(margin), "shadow-1"), model=Model(shadow_share=1.0))
+    service = start(engine_of(Always(margin), "shadow-1"), model=Model(workers=1, shadow_share=1.0))
     assert (await service.check(mail(HAM))).label is Label.HAM
     await until(lambda: service.shadow and service.shadow.seen == 1)
     assert (await service.check(mail(SPAM))).label is Label.SPAM
@@ -340,7 +341,7 @@ async def test_the_shadow_counts_and_does_not_act(start: Start, margin: float, d
 
 
 async def test_the_shadow_sees_its_share(start: Start) -> None:
-    service = start(engine_of(Always(9.0)), model=Model(shadow_share=0.0))
+    service = start(engine_of(Always(9.0)), model=Model(workers=1, shadow_share=0.0))
     await service.check(mail())
     await asyncio.sleep(0.02)
     assert service.status()["shadow"] == {"model": "fake-1", "seen": 0, "differs": 0, "gap": 0.0}
@@ -349,7 +350,7 @@ async def test_the_shadow_sees_its_share(start: Start) -> None:
 async def test_a_shadow_that_fails_harms_nobody(start: Start) -> None:
     broken = HeldBackend()
     broken.error = ModelUnavailable("the model cannot be run")
-    service = start(engine_of(broken), model=Model(shadow_share=1.0))
+    service = start(engine_of(broken), model=Model(workers=1, shadow_share=1.0))
     assert (await service.check(mail(SPAM))).label is Label.SPAM
     await until(lambda: not service._background)
     assert service.shadow and service.shadow.seen == 0
