@@ -23,6 +23,7 @@ TRAINER_MAY = {
     "trial",
     "headers",
     "fastpath",
+    "memory",
 }
 
 

@@ -413,6 +413,39 @@ def retrain_command(
     raise typer.Exit(retraining.run(options, config, as_json))
 
 
+@app.command("simulate")
+def simulate_command(
+    inputs: Annotated[
+        list[str], typer.Option("--input", help="PATH or NAME=PATH of labelled mails; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the results; stopped, the same command goes on.")],
+    model: Annotated[Path | None, typer.Option("--bundle", help="Without it the one that ships.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--data", help="What the bundle was trained on; only its test parts run.")
+    ] = None,
+    messages: Annotated[int, typer.Option(help="Of the stream; 0: all there are.")] = 0,
+    clean: Annotated[float, typer.Option(help="Share that is set aside, no near-duplicate streamed.")] = 0.15,
+    day: Annotated[int, typer.Option(help="Messages a day: so much later a correction comes.")] = 250,
+    every: Annotated[int, typer.Option(help="Messages between two retrainings.")] = 500,
+    corrects: Annotated[float, typer.Option(help="Share of the errors that the user corrects.")] = 0.3,
+    wrong: Annotated[float, typer.Option(help="Share of the corrections that are wrong.")] = 0.02,
+    hostile: Annotated[float, typer.Option(help="Share of corrections in the hostile runs.")] = 0.1,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A run by its name instead of all; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same days.")] = 123,
+    as_json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
+) -> None:
+    """Replay a corpus as a site's mail: what memory and retraining do for it, and what hostile users can."""
+    from filterd import bundle
+    from trainer import simulate
+    from trainer.stream import Settings
+
+    settings = Settings(messages, clean, day, every, corrects, wrong, hostile, seed)
+    request = simulate.Request(inputs, model or bundle.DEFAULT, out, settings, dataset, only or ())
+    simulate.run(request, as_json)
+
+
 def main() -> None:
     """Entry point: errors of ours become one line and their exit status."""
     try:

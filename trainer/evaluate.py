@@ -248,14 +248,14 @@ def _counts(truth: npt.ArrayLike, called: npt.ArrayLike, rows: int, columns: int
 
 def _estimates(figures: Any, n: int, groups: Any, resamples: int, seed: int) -> dict[str, Estimate]:
     point: Figures = figures(np.ones((1, n)))
-    parts = [figures(weights) for weights in _resampled(n, groups, resamples, seed)]
+    parts = [figures(weights) for weights in resampled(n, groups, resamples, seed)]
     return {
-        name: _estimate(float(value[0]), np.concatenate([part[name] for part in parts]) if parts else value)
+        name: estimate(float(value[0]), np.concatenate([part[name] for part in parts]) if parts else value)
         for name, value in point.items()
     }
 
 
-def _resampled(n: int, groups: Any, resamples: int, seed: int) -> Iterator[Floats]:
+def resampled(n: int, groups: Any, resamples: int, seed: int) -> Iterator[Floats]:
     """Rows of counts, [b, n]: how often each resample drew each message."""
     rng = np.random.default_rng(seed)
     codes = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -268,11 +268,12 @@ def _resampled(n: int, groups: Any, resamples: int, seed: int) -> Iterator[Float
         yield counts[:, codes].astype(np.float64)
 
 
-def _estimate(value: float, resampled: Floats) -> Estimate:
-    defined = resampled[np.isfinite(resampled)]
+def estimate(value: float, drawn: Floats) -> Estimate:
+    """A figure and its interval from the figures of resamples; None where the sample does not define it."""
+    defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value):
         return Estimate(None)
-    if 2 * len(defined) < len(resampled):
+    if 2 * len(defined) < len(drawn):
         return Estimate(value)
     low, high = np.quantile(defined, [0.025, 0.975])
     return Estimate(value, float(low), float(high))

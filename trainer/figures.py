@@ -40,7 +40,7 @@ def binary(p: Floats, spam: Flags, threshold: float, weights: Floats) -> Figures
         "f1": ratio(2 * tp, 2 * tp + fp + fn),
         "mcc": _matthews(confusion),
         "fpr": ratio(fp, fp + tn),
-        **_ranking(*ranked(p, spam, weights)),
+        **ranking(*ranked(p, spam, weights)),
         "ece": _calibration_error(p, spam, weights),
         "brier": ratio(weights @ (p - spam) ** 2, total),
         "log_loss": ratio(weights @ -np.log(np.where(spam, clipped, 1 - clipped)), total),
@@ -99,7 +99,8 @@ def ranked(p: Floats, spam: Flags, weights: Floats) -> tuple[Floats, Floats]:
     return np.hstack([start, fp]), np.hstack([start, tp])
 
 
-def _ranking(fp: Floats, tp: Floats) -> Figures:
+def ranking(fp: Floats, tp: Floats) -> Figures:
+    """ROC AUC, and rates at equal recall and at equal false-positive rate, from `ranked`."""
     ham, spam = fp[:, -1], tp[:, -1]
     area = (np.diff(fp, axis=1) * (tp[:, 1:] + tp[:, :-1]) / 2).sum(axis=1)
     found = {"roc_auc": ratio(area, ham * spam)}
