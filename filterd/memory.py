@@ -14,10 +14,13 @@ Fusion, in log-odds; m is the calibrated model's:
 
     fused = (1 - a) * (m + t * w) + a * (+C or -C)
 
-w is the learner's log-odds. t = k / (k + TRUST_HALF) trusts it by k, the fewer of the spam and the ham
-corrections of this kind: from spam alone nobody learns what ham looks like, so 100 spam corrections move no
-unrelated ham. a rises from 0 to 1 as the overlap goes from UNRELATED to COPY, and C is the certainty of a
-person's word, which outdoes the most confident model. An empty memory has t = a = 0 and adds nothing.
+w is the learner's log-odds. t = TRUST * k / (k + TRUST_HALF) trusts it by k, the fewer of the spam and the
+ham corrections of this kind: from spam alone nobody learns what ham looks like, so 100 spam corrections move
+no unrelated ham. t goes beyond 1 because w is modest by its making: the learner stops where a correction is
+settled, at 3.9, and a mail that shares some of its features gets some of that, while a wrong model is wrong
+by more (measured by `trainer simulate`; docs/decisions.md). a rises from 0 to 1 as the overlap goes from
+UNRELATED to COPY, and C is the certainty of a person's word, which outdoes the most confident model. An
+empty memory has t = a = 0 and adds nothing.
 
 State is a function of the corrections in their order and nothing else: `rebuild` from the store gives the
 same bytes, and forgetting a correction is replaying the others. No lock in here: callers serialise.
@@ -46,7 +49,8 @@ TABLE = 1 << BITS  # features of mail lie below, those of SMS above it: the kind
 MAX_FEATURES = BYTES_READ - 3
 RATE = 4.0
 SETTLED = 0.02  # no update where |error| is below: what is known need not be learned louder
-TRUST_HALF = 50.0  # corrections of the rarer label at which the learner has half its say
+TRUST = 4.0  # of the learner's log-odds, at most; 1 never outvoted a model that was wrong
+TRUST_HALF = 100.0  # corrections of the rarer label at which the learner has half its say
 UNRELATED, COPY = 0.40, 0.55  # overlap up to which a correction has no say, from which it has all
 CERTAIN = MAX_LOG_ODDS  # a person's word outdoes the most confident model
 SLOTS = 1 << 14  # single corrections recollected; older ones live on in the weights. Fits uint16
@@ -146,7 +150,7 @@ def unpack(packed: bytes) -> Features:
 class Recollection(NamedTuple):
     """What the memory has to say about a message; see the top of the file.
 
-    log_odds: the learner's; trust: how much of it counts, 0 … 1; overlap: with the nearest single
+    log_odds: the learner's; trust: how much of it counts, 0 … TRUST; overlap: with the nearest single
     correction, 0 … 1; label: what that correction said, +1 spam, -1 ham, 0 where there is none.
     """
 
@@ -197,7 +201,7 @@ class Memory:
             return Recollection()
         rarer = float(self.counts[self._kind(found)].min())
         overlap, label = self._nearest(found)
-        return Recollection(self.score(found), rarer / (rarer + TRUST_HALF), overlap, label)
+        return Recollection(self.score(found), TRUST * rarer / (rarer + TRUST_HALF), overlap, label)
 
     def learn(self, found: Features, label: Label) -> None:
         """Take one correction; at once the message is known by it, whatever was said of it before."""

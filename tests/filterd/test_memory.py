@@ -22,6 +22,7 @@ from filterd.memory import (
     MAX_FEATURES,
     SLOTS,
     TABLE,
+    TRUST,
     Features,
     Memory,
     Recollection,
@@ -164,7 +165,7 @@ class TestFuse:
     def test_a_copy_outdoes_any_model(self, model: float, label: int) -> None:
         assert fuse(model, Recollection(0.0, 0.0, 1.0, label)) == label * CERTAIN
 
-    @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+    @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(0, TRUST), st.floats(0, 1), st.floats(0, 1))
     def test_is_monotone(self, model: float, memory: float, trust: float, one: float, two: float) -> None:
         less, more = sorted((one, two))
         a, b = (fuse(model, Recollection(memory, trust, overlap, 1)) for overlap in (less, more))
