@@ -175,9 +175,20 @@ def read(path: Path) -> Bundle:
         raise BundleError(f"{folder / MANIFEST}: {error}; use another bundle or train a new one") from error
     for name, entry in manifest.files.items():
         _check_file(folder, name, entry)
-    return Bundle(
-        path=folder, manifest=manifest, id=f"{manifest.name}-{hashlib.sha256(raw).hexdigest()[:12]}"
-    )
+    return Bundle(path=folder, manifest=manifest, id=_id(raw, manifest))
+
+
+def id_of(path: Path) -> str:
+    """The id of a bundle by its manifest alone, whatever its other files hold. Raises BundleError."""
+    raw = _read_manifest(path.resolve())
+    try:
+        return _id(raw, msgspec.json.decode(raw, type=Manifest))
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{path / MANIFEST}: {error}; use another bundle or train a new one") from error
+
+
+def _id(raw: bytes, manifest: Manifest) -> str:
+    return f"{manifest.name}-{hashlib.sha256(raw).hexdigest()[:12]}"
 
 
 def _read_manifest(folder: Path) -> bytes:

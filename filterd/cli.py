@@ -310,14 +310,10 @@ def bundle_use(
 @bundles.command("rollback")
 def bundle_rollback(config: ConfigOption = None) -> None:
     """Go back to the bundle before the current one; a running daemon takes it at once."""
-    from filterd import bundle as bundling
     from filterd import running
 
     settings = _configured(config)[1]
-    bundling.rollback(settings.bundles)
-    bundling.end_trial(settings.bundles)  # what was on trial is a child of the one that was not good enough
-    now = bundling.read(settings.bundles / "current").id
-    print(f"{now} is current; {running.reload(Path(settings.state), now)}")
+    print(running.roll_back(settings.bundles, Path(settings.state)))
 
 
 @app.command()

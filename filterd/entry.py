@@ -2,13 +2,15 @@
 
 Strategy: procmail, maildrop and Dovecot start one process a mail, so what it imports is what it costs. The
 commands that they run (`check`, `learn`, `forget` with plain flags) are read here and done at once if a
-daemon runs. Whatever else is typed, `--help` included, goes to the command line in `cli.py`, which does the
-same with the same functions and takes three times as long to import.
+daemon runs; so is `bundle rollback`, while whose command line starts mail is judged wrongly. Whatever else is
+typed, `--help` included, goes to the command line in `cli.py`, which does the same with the same functions
+and takes three times as long to import.
 """
 
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterd import client, pipe
@@ -73,6 +75,8 @@ def _rescue(status: int) -> int:
 
 def _at_once(arguments: Sequence[str]) -> int | None:
     """The exit status of what a daemon was asked; None where it takes the whole command line."""
+    if _is_rollback(arguments):
+        return _roll_back(arguments[3] if arguments[2:] else "")
     command, *rest = arguments or [""]
     read = _flags(rest, _FLAGS.get(command, {}))
     if command not in _FLAGS or read is None or os.environ.get("FILTERD_BUNDLE"):
@@ -90,6 +94,22 @@ def _at_once(arguments: Sequence[str]) -> int | None:
 
     correct = correcting.learn if command == "learn" else correcting.forget
     return correct(paths, correcting.Options(**given), _config)
+
+
+def _is_rollback(arguments: Sequence[str]) -> bool:
+    """`bundle rollback`, or that with `--config FILE`."""
+    options = arguments[2:]
+    plain = not options or (len(options) == 2 and options[0] == "--config")
+    return list(arguments[:2]) == ["bundle", "rollback"] and plain
+
+
+def _roll_back(config: str) -> int:
+    from filterd import running
+    from filterd.config import in_force
+
+    settings = in_force(Path(config) if config else None)[1]
+    print(running.roll_back(settings.bundles, Path(settings.state)))
+    return 0
 
 
 def _flags(arguments: Sequence[str], known: dict[str, str]) -> tuple[list[str], dict[str, bool]] | None:

@@ -57,10 +57,11 @@ def open_engine(config: Config) -> Engine:
 def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
     """`open_engine`, but one of those that are open already where its bundle is the one that is asked for.
 
-    Its files are hashed as ever; a model that has to be loaded and probed anew would make a rollback slow.
+    That one was checked when it was opened and lies in memory, so its files are not read again: a rollback is
+    not to wait for them. `filterd bundle rollback` has checked them, and so will the next start.
     """
     with contextlib.suppress(BundleError):  # open_engine says it better
-        wanted = bundle.read(bundle_path(config)).id
+        wanted = bundle.id_of(bundle_path(config))
         for engine in known:
             if engine.bundle.id == wanted:
                 return engine

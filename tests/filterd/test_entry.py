@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from filterd import client, entry
+from filterd import bundle, client, entry
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.client import Daemon
 from filterd.errors import ModelUnavailable
@@ -219,6 +219,24 @@ def test_what_a_delivery_imports(command: list[str], tmp_path: Path) -> None:
         )
     assert b"not for you" in done.stderr
     assert not SLOW & set(done.stderr.decode().split())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--config", "named.yaml")], ids=len)
+def test_a_rollback_does_not_wait_for_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str]
+) -> None:
+    shipped = bundle.read(bundle.DEFAULT)
+    bundle.promote(shipped, tmp_path / "bundles", bundle.DEFAULT)
+    (tmp_path / "bundles" / "other").symlink_to(shipped.id)
+    (tmp_path / "bundles" / "previous").unlink(missing_ok=True)
+    (tmp_path / "bundles" / "previous").symlink_to("other")
+    (tmp_path / "named.yaml").write_text(json.dumps({"state": str(tmp_path)}))
+    monkeypatch.setenv("FILTERD_CONFIG", "" if arguments else str(tmp_path / "named.yaml"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "filterd.cli", None)  # whoever imports it fails
+    assert filterd(monkeypatch, "bundle", "rollback", *arguments) == 0
+    assert capsys.readouterr().out == f"{shipped.id} is current; no daemon runs on this state folder\n"
+    assert (tmp_path / "bundles" / "current").readlink() == Path("other")
 
 
 @contextlib.contextmanager
