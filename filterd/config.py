@@ -16,6 +16,7 @@ from filterd.errors import ConfigError
 from filterd.listen import parse_address
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file
+MAX_TURNS = 64  # unless configured; the unit file allows 256 threads, and the interpreter is one
 DEFAULT_PATH = Path("/etc/filterd/filterd.yaml")
 
 ADDRESS = "listen: "  # what a section says of its key; msgspec adds the section's name only
@@ -59,7 +60,7 @@ class Model(Section, frozen=True):
     @property
     def turns(self) -> int:
         """Turns of the model at the same time: `workers`, or one for each core that this process may use."""
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or min(len(os.sched_getaffinity(0)), MAX_TURNS)
 
 
 class Queue(Section, frozen=True):
