@@ -152,10 +152,10 @@ def make(daemon: Daemon) -> Iterator[Callable[..., Exim]]:
         pytest.skip("program exim4 is not unpacked; run tests/plugins/exim/unpack.sh as root")
     started: list[Exim] = []
 
-    def start(*, down: bool = False, **options: bool) -> Exim:
+    def start(*, down: bool = False, spamd: Path = daemon.spamd, **options: bool) -> Exim:
         folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="exim-"))
         folder.chmod(0o755)
-        started.append(Exim(folder, folder / "nobody.sock" if down else daemon.spamd, **options))
+        started.append(Exim(folder, folder / "nobody.sock" if down else spamd, **options))
         return started[-1]
 
     yield start
@@ -203,3 +203,29 @@ def test_without_filterd_mail_waits_where_that_is_wanted(make: Callable[..., Exi
     (exim.folder / "nobody.sock").symlink_to(daemon.spamd)
     assert exim.send("later", HAM).returncode == 0
     assert exim.arrived("later")
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Daemon]:
+    """One that gets nothing done in time."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="filterd-"))
+    folder.chmod(0o755)
+    made = Daemon(folder)
+    made.configure(queue={"deadline_s": 0.000001, "on_error": "tempfail"})
+    made.start()
+    yield made
+    made.end(signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["passes unmarked", "waits where that is wanted"])
+def test_an_overloaded_filterd(strict: bool, busy: Daemon, make: Callable[..., Exim]) -> None:
+    exim = make(spamd=busy.spamd, strict=strict)
+    done = exim.send("busy", HAM)
+    assert "spam acl condition" in exim.log
+    if strict:
+        assert b"<** 451 Temporary local problem" in done.stdout, done.stdout
+        assert not exim.mailbox("busy")
+    else:
+        assert done.returncode == 0, done.stdout
+        assert b"X-Spam-" not in exim.arrived("busy")
