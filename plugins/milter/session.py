@@ -51,6 +51,8 @@ _WORDS: Final = re.compile(r"[^ ]+")
 class State(Enum):
     """What a connection is at."""
 
+    __hash__ = object.__hash__  # as that of Command
+
     START = auto()
     READY = auto()  # negotiated, no SMTP client yet
     IDLE = auto()  # a client, no mail

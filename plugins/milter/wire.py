@@ -39,6 +39,8 @@ class ProtocolError(FilterdError):
 class Command(Enum):
     """What a mail server says (SMFIC_*)."""
 
+    __hash__ = object.__hash__  # Enum's own is written in Python and called ten times a header
+
     ABORT = b"A"
     BODY = b"B"
     CONNECT = b"C"
