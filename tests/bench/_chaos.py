@@ -2,8 +2,8 @@
 
 A round is a number of mails, each with a number of its own, sent until it is taken or refused for good; it
 ends with an empty queue. With BENCH_RESULTS a round's figures are a line of that file, and a round that is in
-it is not run again. Sizes: BENCH_CHAOS (10000 mails), BENCH_ROUND (500), BENCH_KILL_S (0.5, the longest life
-of a daemon; on a machine that is too slow for anything to happen in it, more).
+it is not run again. A daemon lives for a number of mails, not for a time: a slow machine gets on, too.
+Sizes: BENCH_CHAOS (10000 mails), BENCH_ROUND (500), BENCH_LIFE (20, deliveries of a daemon's longest life).
 """
 
 import asyncio
@@ -27,10 +27,12 @@ from tests.postfix import Postfix
 
 MAILS = int(os.environ.get("BENCH_CHAOS", "10000"))
 ROUND = int(os.environ.get("BENCH_ROUND", "500"))
-LIFE_S = float(os.environ.get("BENCH_KILL_S", "0.5"))
+LIFE = int(os.environ.get("BENCH_LIFE", "20"))
 RESULTS = os.environ.get("BENCH_RESULTS", "")
+AIM_S = 0.05  # after the last of these a kill comes at any moment of this: about what a mail takes
 DOWN_S = 0.2  # the longest time until it is started again
 RETRY_S = 0.3  # before a sender tries again
+POLL_S = 0.02
 NUMBER = re.compile(rb"^X-Number: (\d+)\r?$", re.M)
 FIGURES = (
     *(
@@ -147,12 +149,25 @@ async def _under_fire(
     sending = asyncio.ensure_future(smtp.by_all(jobs, senders.until_settled))
     while not (sending.done() and not await asyncio.to_thread(setup.postfix.queued)):
         await asyncio.to_thread(setup.daemon.start)
-        await asyncio.sleep(rng.uniform(0, LIFE_S))
+        await _delivered(setup.postfix, rng.randrange(LIFE), sending)
+        await asyncio.sleep(rng.uniform(0, AIM_S))
         setup.daemon.kill()
         killed += 1
         await asyncio.sleep(rng.uniform(0, DOWN_S))
     await sending
     return killed
+
+
+async def _delivered(postfix: Postfix, number: int, sending: "asyncio.Future[None]") -> None:
+    """Wait until so many more mails are delivered, or all that there are."""
+    wanted = len(list(smtp.files(postfix))) + number
+    for poll in range(round(smtp.TIMEOUT_S / POLL_S)):
+        if len(list(smtp.files(postfix))) >= wanted:
+            return
+        if sending.done() and poll % 20 == 0 and not await asyncio.to_thread(postfix.queued):
+            return
+        await asyncio.sleep(POLL_S)
+    raise RuntimeError(f"nothing is delivered any more: {postfix.log[-2000:]}")
 
 
 def _arrived(postfix: Postfix) -> dict[int, list[bool]]:

@@ -34,9 +34,11 @@ def run() -> Group:
     """Messages a second by peer, then latency, SMS and start of ours."""
     with ExitStack() as stack:
         ours = stack.enter_context(peers.filterd())
+        fast = stack.enter_context(peers.filterd(model={"fast_path": True}))
         asks = {
             "filterd, spamd protocol": load.spamd(ours.spamd),
             "filterd, HTTP /v1/check": load.http(ours.http, "/v1/check"),
+            "filterd, fast path": load.spamd(fast.spamd),
             "spamd -L -m 2": load.spamd(stack.enter_context(peers.spamassassin())),
             "rspamd, 2 workers": load.http(stack.enter_context(peers.rspamd()), "/checkv2"),
             "bogofilter, a process each": load.program(*stack.enter_context(_taught())),
