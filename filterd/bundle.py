@@ -30,6 +30,7 @@ WEIGHTS = "model.safetensors"
 CARD = "MODEL_CARD.md"
 CHALLENGER = "challenger"  # in a store: the link to a bundle on trial
 FAST_PATH = "fastpath.int8"  # optional; see FastPathEntry
+WIDE = "wide.int8"  # optional; see WideEntry
 REQUIRED = (MODEL, TOKENIZER, WEIGHTS, CARD)
 
 MAX_MANIFEST_BYTES = 1 << 20  # a dozen probes and a page of metrics are 20 KB
@@ -93,6 +94,18 @@ class FastPathEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("fast_path has to name both mail and sms")
 
 
+class WideEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How `wide.int8` is read: 2^19 weights. See filterd/wide.py. scale: nats of a weight's unit, by kind."""
+
+    max_tokens: int
+    max_windows: int
+    scale: dict[Kind, float]
+
+    def __post_init__(self) -> None:
+        if set(self.scale) != set(Kind):
+            raise ValueError("wide has to name both mail and sms")
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`manifest.json`, format 1.
 
@@ -101,6 +114,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration, thresholds: by kind of message.
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
     parent: id of the bundle that this one was retrained from.
+    wide: the linear half of the model; None where the GPT-2 judges alone.
     fast_path: what settles some messages without the model; None where there is none.
     reference: shares of scores, labels, lengths and scripts on held-out data, for `drift.py`.
     """
@@ -124,6 +138,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parent: str | None = None
     reference: dict[Kind, dict[str, list[float]]] = {}
     fast_path: FastPathEntry | None = None
+    wide: WideEntry | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
@@ -138,6 +153,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"files lack {', '.join(sorted(set(REQUIRED) - set(self.files)))}")
         if self.fast_path and FAST_PATH not in self.files:
             raise ValueError(f"files lack {FAST_PATH}, which fast_path describes")
+        if self.wide and WIDE not in self.files:
+            raise ValueError(f"files lack {WIDE}, which wide describes")
 
     @property
     def ham_indices(self) -> tuple[int, ...]:

@@ -22,9 +22,11 @@ from filterd.backend import Backend, open_backend
 from filterd.bundle import Bundle
 from filterd.drift import script
 from filterd.errors import BundleError
-from filterd.fastpath import CHARACTERS_A_TOKEN, FastPath
+from filterd.fastpath import FastPath
+from filterd.grams import CHARACTERS_A_TOKEN
 from filterd.memory import Memory, Recollection, features, fuse, normalise
 from filterd.tokenizer import Tokenizer
+from filterd.wide import Wide
 
 # Tokens of one call of the model, padding included. Larger ones gain nothing on two cores and make
 # everyone in them wait for the longest; a single window that is larger still goes through alone.
@@ -37,6 +39,7 @@ class Prepared(NamedTuple):
     """A message ready for the model.
 
     windows: token ids, at least one list, each up to max_tokens long; none where the message is settled.
+    wide: nats that the model's wide half adds.
     settled: log-odds that the fast path is certain of; None where the model has to be asked.
     memory: what corrections have to say about it; tokens, script: for `drift.py`.
     """
@@ -49,6 +52,7 @@ class Prepared(NamedTuple):
     tokens: int = 0
     script: str = "LATIN"
     settled: float | None = None
+    wide: float = 0.0
 
 
 class Remembering(Protocol):
@@ -73,8 +77,11 @@ class Engine:
     Its methods may be called from several threads. learner: whose memory is asked, None for nobody's.
     """
 
-    def __init__(self, opened: Bundle, tokenizer: Tokenizer, backend: Backend) -> None:
+    def __init__(
+        self, opened: Bundle, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None
+    ) -> None:
         self.bundle = opened
+        self.wide = wide
         self.learner: Remembering | None = None
         self.fast_path: FastPath | None = None
         self._tokenizer = tokenizer
@@ -96,7 +103,8 @@ class Engine:
                 f" {text.TEXT_FORMAT}; export the model again"
             )
         tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
-        engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads))
+        wide = Wide.load(read.path, read.manifest.wide) if read.manifest.wide else None
+        engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads), wide)
         engine.check_probes()
         if fast_path and read.manifest.fast_path:
             engine.fast_path = FastPath.load(read.path, read.manifest.fast_path)
@@ -135,17 +143,25 @@ class Engine:
         windows = [] if settled is not None else self._windows(readings)
         tokens = sum(map(len, windows)) or len(first.canonical) // CHARACTERS_A_TOKEN
         subject = _recognisable(first.subject or first.body)
-        return Prepared(first.kind, subject, facts, windows, memory, tokens, script(first.body), settled)
+        wide = max(self._wide(one.canonical, one.kind) for one in readings) if windows else 0.0
+        return Prepared(
+            first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide
+        )
+
+    def _wide(self, canonical: str, kind: Kind) -> float:
+        return self.wide.margin(canonical, kind) if self.wide else 0.0
+
+    def prepare_canonical(self, canonical: str, kind: Kind) -> Prepared:
+        """The same of a text that is canonical already, without subject, facts and memory."""
+        return Prepared(kind, "", (), self._cut(canonical, kind), wide=self._wide(canonical, kind))
 
     def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
+        return [window for one in readings for window in self._cut(one.canonical, one.kind)]
+
+    def _cut(self, canonical: str, kind: Kind) -> list[list[int]]:
         manifest = self.bundle.manifest
-        return [
-            window
-            for reading in readings
-            for window in text.windows(
-                self._tokenizer.encode(reading.canonical), manifest.max_tokens, manifest.max_windows
-            )
-        ]
+        ids = self._tokenizer.encode(canonical)
+        return text.windows(ids, manifest.max_tokens, manifest.max_windows, kind)
 
     def _settle(self, reading: text.Text, memory: Recollection) -> float | None:
         if not self.fast_path:
@@ -168,16 +184,14 @@ class Engine:
             rows[batch] = self._backend.score([windows[i] for i in batch]).logits
         return rows
 
-    def margins(self, texts: Sequence[str]) -> list[float]:
+    def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
         """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
-        manifest = self.bundle.manifest
-        cut = [
-            text.windows(self._tokenizer.encode(t), manifest.max_tokens, manifest.max_windows) for t in texts
-        ]
+        cut = [self._cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
         rows = self.logits(list(chain.from_iterable(cut)))
         found, first = [], 0
-        for windows in cut:
-            found.append(self._highest(rows[first : first + len(windows)])[0])
+        for windows, one, kind in zip(cut, texts, kinds, strict=True):
+            deep = self._highest(rows[first : first + len(windows)])[0]
+            found.append(deep + self._wide(one, kind))
             first += len(windows)
         return found
 
@@ -191,7 +205,7 @@ class Engine:
             row, judged = self._settled_row(prepared.settled), verdict.sigmoid(prepared.settled)
         else:
             margin, row = self._highest(rows)
-            judged = verdict.probability(margin, manifest.calibration[prepared.kind])
+            judged = verdict.probability(margin + prepared.wide, manifest.calibration[prepared.kind])
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
         learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:

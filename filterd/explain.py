@@ -33,7 +33,7 @@ def explain(engine: Engine, message: Message) -> Explanation:
     run = math.ceil(len(words) / MAX_PIECES) or 1
     pieces = ["".join(words[i : i + run]) for i in range(0, len(words), run)]
     without = ["".join(pieces[:i] + pieces[i + 1 :]) for i in range(len(pieces))]
-    whole, *rest = engine.margins([reading.canonical, *without])
+    whole, *rest = engine.margins([reading.canonical, *without], [reading.kind] * (1 + len(without)))
     scale = engine.points_per_margin(reading.kind)
     return Explanation(
         engine.judge([message])[0],

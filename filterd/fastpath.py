@@ -20,40 +20,13 @@ from numpy.typing import NDArray
 from filterd.api import Kind, Label
 from filterd.bundle import FAST_PATH, FastPathEntry
 from filterd.errors import BundleError
+from filterd.grams import grams
 from filterd.memory import UNRELATED, Recollection
 from filterd.verdict import Thresholds, log_odds
 
 BITS: Final = 18
 TABLE: Final = 1 << BITS  # weights of a kind: 256 KiB
-CHARACTERS_A_TOKEN: Final = 4  # of English in GPT-2's tokens; so much text is in a window
 BESIDE: Final = 1e-3  # nats that an estimate is kept from a threshold
-_FOUR, _SIX = np.uint32(0x9E3779B1), np.uint64(0x9E3779B97F4A7C15)
-_SIX_BYTES = np.uint64((1 << 48) - 1)
-_LONGEST: Final = 8  # bytes that are read at once for a 6-gram
-
-Grams = NDArray[np.uint32]
-
-
-def pieces(canonical: str, size: int, limit: int) -> str:
-    """The text, or where it is longer `limit` pieces of `size` characters: head, tail, even steps between."""
-    if len(canonical) <= size * limit:
-        return canonical
-    if limit == 1:
-        return canonical[:size]
-    last = len(canonical) - size
-    starts = (last * i // (limit - 1) for i in range(limit))
-    return "\n".join(canonical[start : start + size] for start in starts)
-
-
-def grams(canonical: str, max_tokens: int, max_windows: int) -> Grams:
-    """Places in a table of TABLE of every byte 4- and 6-gram, with repetitions."""
-    seen = pieces(canonical, CHARACTERS_A_TOKEN * max_tokens, max_windows)
-    raw = b" " + seen.encode(errors="replace").ljust(_LONGEST, b" ") + b" "
-    fours = np.ndarray((len(raw) - 3,), "<u4", raw, 0, (1,)) * _FOUR
-    sixes = (np.ndarray((len(raw) - _LONGEST + 1,), "<u8", raw, 0, (1,)) & _SIX_BYTES) * _SIX
-    short, long = fours >> np.uint32(32 - BITS), sixes >> np.uint64(64 - BITS)
-    found: Grams = np.concatenate([short, long.astype(np.uint32)])
-    return found
 
 
 class FastPath:
@@ -78,7 +51,7 @@ class FastPath:
     def estimate(self, canonical: str, kind: Kind) -> float:
         """The full model's calibrated log-odds of spam, as far as one can tell this way."""
         fit = self.entry.kinds[kind]
-        found = grams(canonical, self.entry.max_tokens, self.entry.max_windows)
+        found = grams(canonical, self.entry.max_tokens, self.entry.max_windows, BITS)
         total = int(self._weights[kind][found].sum(dtype=np.int32))
         return fit.offset + fit.scale * total / math.sqrt(len(found))
 

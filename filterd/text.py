@@ -16,7 +16,11 @@ from filterd.unicode import normalise
 
 __all__ = ["GTUBE", "TEXT_FORMAT", "Text", "again", "detect", "of_sms", "read", "windows"]
 
-TEXT_FORMAT: Final = 2  # goes up when the canonical text of any message changes; a bundle names its own
+LONG_SMS: Final = 96  # tokens; three of a hundred SMS are longer
+SMS_PIECE: Final = 48  # tokens of a piece of a long SMS; a usual SMS has 20 to 45
+SMS_STEP: Final = 32
+MAX_SMS_PIECES: Final = 8  # a chain of ten SMS
+TEXT_FORMAT: Final = 3  # goes up when the canonical text of any message changes; a bundle names its own
 GTUBE: Final = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 MAX_READINGS: Final = 4  # two ways to read headers times two to read parameters
 MAX_BODY: Final = 32_768  # characters of a mail; some 8,000 tokens, of which windows take their pick
@@ -77,15 +81,24 @@ def again(canonical: str, kind: Kind) -> str:
     return Text(kind, subject, normalise(body, MAX_BODY)).canonical
 
 
-def windows(ids: list[int], size: int, limit: int) -> list[list[int]]:
+def windows(ids: list[int], size: int, limit: int, kind: Kind = Kind.MAIL) -> list[list[int]]:
     """Token ids cut into at most `limit` windows of at most `size`: the head, the tail, even steps between.
 
-    One window when all fits, also for no ids at all; no gap between windows while `limit` allows it.
+    One window when all fits, also for no ids at all; no gap between windows while `limit` allows it. A long
+    SMS is cut into overlapping pieces besides: an innocent text put around spam hides it from one look at
+    the whole.
     """
-    if len(ids) <= size:
-        return [ids]
-    count = min(limit, -(-len(ids) // size))
-    if count <= 1:
+    found = _spread(ids, size, -(-len(ids) // size), limit)
+    if kind is Kind.SMS and len(ids) > LONG_SMS:
+        steps = -(-(len(ids) - SMS_PIECE) // SMS_STEP)
+        found += _spread(ids, min(size, SMS_PIECE), steps + 1, MAX_SMS_PIECES)
+    return found
+
+
+def _spread(ids: list[int], size: int, count: int, limit: int) -> list[list[int]]:
+    """So many windows, `limit` at the most, from the head to the tail."""
+    count = min(limit, count)
+    if len(ids) <= size or count <= 1:
         return [ids[:size]]
     last = len(ids) - size
     return [ids[start : start + size] for start in (last * i // (count - 1) for i in range(count))]

@@ -24,6 +24,8 @@ TRAINER_MAY = {
     "headers",
     "fastpath",
     "memory",
+    "grams",
+    "wide",
 }
 
 

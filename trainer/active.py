@@ -84,7 +84,7 @@ def choose(engine: Engine, messages: Sequence[tuple[str, bytes]], count: int) ->
     manifest = engine.bundle.manifest
     probabilities = [
         verdict.probability(margin, manifest.calibration[one.kind])
-        for margin, one in zip(engine.margins(texts), readings, strict=True)
+        for margin, one in zip(engine.margins(texts, [one.kind for one in readings]), readings, strict=True)
     ]
     doubt = np.array(
         [

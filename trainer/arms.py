@@ -115,7 +115,8 @@ class Margins:
 
 
 def _highest(engine: Engine, mails: Sequence[Mail]) -> list[float]:
-    margins = iter(engine.margins([text for mail in mails for text in mail.texts]))
+    read = [(text, mail.kind) for mail in mails for text in mail.texts]
+    margins = iter(engine.margins([text for text, _ in read], [kind for _, kind in read]))
     return [max(next(margins) for _ in mail.texts) for mail in mails]
 
 

@@ -371,12 +371,13 @@ def export_command(
     max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
     metrics: Annotated[Path | None, typer.Option(help="A metrics.json for the model card.")] = None,
     fast_path: Annotated[bool, typer.Option(help="Fit what may settle messages without the model.")] = True,
+    wide: Annotated[bool, typer.Option(help="Fit a linear half that judges beside the GPT-2.")] = True,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from trainer import export
 
     request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows, metrics)
-    request = replace(request, fast_path=fast_path)
+    request = replace(request, fast_path=fast_path, wide=wide)
     made = export.export(request, lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 

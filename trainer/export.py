@@ -32,7 +32,8 @@ from filterd.engine import Engine
 from filterd.errors import BadInput, ConfigError
 from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd.verdict import MAX_LOG_ODDS, Calibration, Thresholds
-from trainer import calibrate, card, fastpath, graph, parity, probes, quantize
+from filterd.wide import Wide
+from trainer import calibrate, card, fastpath, graph, parity, probes, quantize, wide
 from trainer.corpus import Dataset
 from trainer.graph import External
 from trainer.model import SpamClassifier, from_safetensors, to_safetensors
@@ -58,6 +59,7 @@ class Request:
     """What to export. max_tokens: of a window, 0 for the run's; metrics: a `metrics.json` for the card.
 
     fast_path: fit one; it takes as long as judging some 30,000 messages.
+    wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead.
     max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
     """
 
@@ -72,6 +74,8 @@ class Request:
     parent: str | None = None
     max_flipped: float = parity.MAX_FLIPPED
     fast_path: bool = True
+    wide: bool = True
+    wide_of: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,23 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
             write_int8(model, config, floats, Path(scratch) / WATCHED, ids, manifest, folder)
         shipped = open_backend(folder)
         report(f"judging {len(validation.texts):,} validation messages")
-        margins = np.array(_engine(manifest, tokenizer, shipped, folder).margins(validation.texts))
+        deep = np.array(_engine(manifest, tokenizer, shipped).margins(validation.texts, validation.kinds))
+        if request.wide:
+            report("fitting the wide half")
+        manifest = _with_wide(request, manifest, dataset, deep, folder)
+        half = Wide.load(folder, manifest.wide) if manifest.wide else None
+        margins = deep + _of_wide(half, validation)
         manifest = (decide or _decide)(manifest, margins, validation)
         report("comparing with PyTorch")
         checked = _check(
-            manifest, tokenizer, shipped, open_backend(Path(scratch)), model, validation, request.max_flipped
+            manifest,
+            tokenizer,
+            shipped,
+            open_backend(Path(scratch)),
+            model,
+            validation,
+            request.max_flipped,
+            half,
         )
         metrics = {
             "parity": msgspec.to_builtins(checked),
@@ -134,10 +150,8 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         }
         if request.fast_path:
             report("fitting the fast path")
-            manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, folder)
-        manifest = _with_probes(
-            msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, folder
-        )
+            manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, folder, half)
+        manifest = _with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
         report("measuring")
         _finish(manifest, folder, validation, evaluation)
     return bundle.read(request.out)
@@ -266,8 +280,38 @@ def _save(model: onnx.ModelProto, quantization: str, file: Path) -> None:
 # ---- What is fitted --------------------------------------------------------------------------------------
 
 
-def _engine(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, folder: Path) -> Engine:
-    return Engine(Bundle(path=folder, manifest=manifest, id=manifest.name), tokenizer, backend)
+def _engine(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None) -> Engine:
+    return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
+
+
+def _with_wide(
+    request: Request, manifest: Manifest, dataset: Dataset, deep: Floats, folder: Path
+) -> Manifest:
+    """With a wide half: another bundle's, or one that is fitted; deep: the GPT-2's margins of validation."""
+    if request.wide_of:
+        entry = bundle.read(request.wide_of).manifest.wide
+        if entry:
+            shutil.copy(request.wide_of / bundle.WIDE, folder / bundle.WIDE)
+    elif request.wide:
+        train, held = (_labelled(dataset, split) for split in ("train", "validation"))
+        entry = wide.write(manifest, train, held, deep, folder)
+    else:
+        return manifest
+    files = manifest.files | {bundle.WIDE: FileEntry(sha256="", bytes=0)} if entry else manifest.files
+    return msgspec.structs.replace(manifest, wide=entry, files=files)
+
+
+def _labelled(dataset: Dataset, split: str) -> wide.Texts:
+    frame, found = dataset.split(split), messages(dataset, split)
+    groups = frame.get("Source", frame["Kind"]).astype(str) + "/" + frame["Kind"] + "/" + frame["Label"]
+    return wide.Texts(found.texts, found.kinds, found.is_spam, groups.tolist())
+
+
+def _of_wide(half: Wide | None, of: Messages) -> Floats:
+    """What the wide half adds to each margin, [n]."""
+    if half is None:
+        return np.zeros(len(of.texts))
+    return np.array([half.margin(one, kind) for one, kind in zip(of.texts, of.kinds, strict=True)])
 
 
 def _decide(manifest: Manifest, margins: Floats, held: Messages) -> Manifest:
@@ -346,9 +390,10 @@ def _check(
     model: SpamClassifier,
     validation: Messages,
     max_flipped: float,
+    half: Wide | None,
 ) -> parity.Parity:
     def judged(backend: Backend, of: Messages) -> Floats:
-        margins = _engine(manifest, tokenizer, backend, Path()).margins(of.texts)
+        margins = _engine(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
         return _probabilities(manifest, margins, of.kinds)
 
     some = validation.some(COMPARED)
@@ -366,22 +411,27 @@ def _check(
 
 
 def _with_fast_path(
-    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, folder: Path
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    shipped: Backend,
+    dataset: Dataset,
+    folder: Path,
+    half: Wide | None,
 ) -> Manifest:
     """Fitted to the shipped model's own answers; what it is worth is measured on the test part."""
     natural = "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
     parts = {"train": "train", "validation": "validation", "test": natural}
     splits = {name: messages(dataset, split) for name, split in parts.items()}
-    judge = _engine(manifest, tokenizer, shipped, folder).margins
+    judge = _engine(manifest, tokenizer, shipped, half).margins
     known = {name: fastpath.Split(m.texts, m.kinds) for name, m in splits.items()}
     entry = fastpath.write(manifest, judge, known, folder)
     files = manifest.files | {bundle.FAST_PATH: FileEntry(sha256="", bytes=0)}
     return msgspec.structs.replace(manifest, fast_path=entry, files=files)
 
 
-def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, folder: Path) -> Manifest:
+def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:
     asked = [Message(raw=content.encode(), kind=kind) for kind, content in probes.MESSAGES]
-    found = _engine(manifest, tokenizer, shipped, folder).judge(asked)
+    found = _engine(manifest, tokenizer, shipped, half).judge(asked)
     scored = tuple(
         Probe(kind, content, v.probability) for (kind, content), v in zip(probes.MESSAGES, found, strict=True)
     )
@@ -415,6 +465,7 @@ def _rates(engine: Engine, validation: Messages) -> dict[str, float]:
     for kind in Kind:
         texts = [t for t, k in zip(validation.texts, validation.kinds, strict=True) if k is kind][:TIMED]
         if texts:
-            taken = card.seconds(lambda some=texts: engine.margins(some), 3)  # type: ignore[misc]
+            kinds = [kind] * len(texts)
+            taken = card.seconds(lambda t=texts, k=kinds: engine.margins(t, k), 3)  # type: ignore[misc]
             found[kind.value] = round(len(texts) / taken, 1)
     return found

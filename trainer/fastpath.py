@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from filterd import verdict
 from filterd.api import Kind, Label
 from filterd.bundle import FAST_PATH, Certainty, FastPathEntry, Manifest
-from filterd.fastpath import TABLE, beyond, grams
+from filterd.fastpath import BITS, TABLE, beyond
+from filterd.grams import grams
 from filterd.verdict import Thresholds
 from trainer.augment import augment
 from trainer.calibrate import rate_bound
@@ -33,7 +34,7 @@ MAX_FITTED: Final = 15_000  # training texts; each is judged by the model, and h
 SEED: Final = 123
 
 Floats = NDArray[np.float64]
-Judge = Callable[[Sequence[str]], Sequence[float]]  # canonical texts to margins, as Engine.margins
+Judge = Callable[[Sequence[str], Sequence[Kind]], Sequence[float]]  # margins of texts, as Engine.margins
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _fit_kind(
 
     def judged(texts: list[str]) -> Texts:
         fit = manifest.calibration[kind]
-        margins = np.asarray(judge(texts), dtype=np.float64) if texts else np.zeros(0)
+        margins = np.asarray(judge(texts, [kind] * len(texts)), dtype=np.float64) if texts else np.zeros(0)
         return Texts(texts, fit.slope * margins + fit.offset)
 
     train, validation, test = (splits[name].of(kind) for name in ("train", "validation", "test"))
@@ -109,7 +110,7 @@ class Estimator:
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Log-odds of each text, [n]."""
-        found = (grams(t, self._manifest.max_tokens, self._manifest.max_windows) for t in texts)
+        found = (grams(t, self._manifest.max_tokens, self._manifest.max_windows, BITS) for t in texts)
         totals = [int(self._weights[g].sum(dtype=np.int32)) / len(g) ** 0.5 for g in found]
         return self._offset + self._scale * np.array(totals)
 
@@ -130,7 +131,7 @@ def fit_linear(
     steps, total = 0, PASSES * len(data.texts)
     for _ in range(PASSES):
         for i in order.permutation(len(data.texts)).tolist():
-            found = grams(data.texts[i], manifest.max_tokens, manifest.max_windows)
+            found = grams(data.texts[i], manifest.max_tokens, manifest.max_windows, BITS)
             root = len(found) ** 0.5
             estimate = offset + float(weights[found].sum()) / root
             steps += 1

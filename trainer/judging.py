@@ -174,18 +174,12 @@ def verdicts_of(engine: "Engine", frame: pd.DataFrame) -> list[Verdict]:
 
 def _prepared(engine: "Engine", frame: pd.DataFrame) -> list["Prepared"]:
     """A dataset's rows as the engine reads them: an SMS as it comes in, a mail's canonical text as it is."""
-    from filterd.engine import Prepared
-
-    manifest = engine.bundle.manifest
-    tokenizer = Tokenizer.load(engine.bundle.path / bundle.TOKENIZER)
     found = []
     for content, kind in zip(frame["Text"].astype(str), frame["Kind"], strict=True):
         if kind == Kind.SMS:
             found.append(engine.prepare(Message(content.encode(errors="replace"), Kind.SMS)))
         else:
-            ids = tokenizer.encode(content)
-            windows = text.windows(ids, manifest.max_tokens, manifest.max_windows)
-            found.append(Prepared(Kind.MAIL, "", (), windows))
+            found.append(engine.prepare_canonical(content, Kind.MAIL))
     return found
 
 

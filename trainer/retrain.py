@@ -305,6 +305,7 @@ class _Retraining:
             max_windows=champion.manifest.max_windows,
             parent=champion.id,
             max_flipped=MAX_FLIPPED,
+            wide_of=champion.path,
         )
         return export.export(request, decide=lambda *of: self._recalibrated(dataset, *of))
 
@@ -313,7 +314,7 @@ class _Retraining:
     ) -> Manifest:
         frame = dataset.split("validation")
         fresh = (frame["Role"] == "rehearsal").to_numpy()
-        before = np.array(self.champion.margins(texts.texts))
+        before = np.array(self.champion.margins(texts.texts, texts.kinds))
         for kind in Kind:
             chosen = fresh & texts.of(kind)
             sample = recalibrate.Fresh(before[chosen], margins[chosen], texts.is_spam[chosen])

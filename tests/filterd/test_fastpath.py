@@ -5,14 +5,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from filterd.api import Kind, Label, Message
 from filterd.bundle import FAST_PATH, Certainty, FastPathEntry, FileEntry
 from filterd.config import Config
 from filterd.errors import BundleError
-from filterd.fastpath import TABLE, FastPath, beyond, grams, pieces
+from filterd.fastpath import BITS, TABLE, FastPath, beyond
+from filterd.grams import grams
 from filterd.memory import Recollection
 from filterd.service import Service
 from filterd.text import GTUBE
@@ -33,8 +32,8 @@ def fast_path(**changes: object) -> FastPath:
     """One that knows two texts."""
     weights = {kind: np.zeros(TABLE, np.int8) for kind in Kind}
     for table in weights.values():
-        table[grams(HAM, 16, 3)] = -100
-        table[grams(SPAM, 16, 3)] = 100
+        table[grams(HAM, 16, 3, BITS)] = -100
+        table[grams(SPAM, 16, 3, BITS)] = 100
     return FastPath(weights, entry(**changes))
 
 
@@ -71,22 +70,6 @@ def test_an_estimate_never_crosses_a_threshold() -> None:
 def test_what_the_memory_has_a_say_on(memory: Recollection, ham: bool, spam: bool) -> None:
     assert (settle(HAM, memory) is not None) == ham
     assert (settle(SPAM, memory) is not None) == spam
-
-
-@given(st.text(max_size=400), st.integers(1, 40), st.integers(1, 4))
-def test_pieces_are_bounded_and_hold_head_and_tail(text: str, size: int, limit: int) -> None:
-    cut = pieces(text, size, limit)
-    assert len(cut) <= size * limit + limit - 1
-    assert cut.startswith(text[: min(size, len(text))])
-    if limit > 1:
-        assert cut.endswith(text[-size:])
-
-
-@given(st.text(max_size=200))
-def test_any_text_has_grams_within_the_table(text: str) -> None:
-    found = grams(text, 16, 3)
-    assert len(found) > 0
-    assert found.max() < TABLE
 
 
 def test_beyond() -> None:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Message
 from filterd.text import (
     GTUBE,
+    LONG_SMS,
     MAX_BODY,
     MAX_READINGS,
     MAX_SMS,
+    MAX_SMS_PIECES,
     MAX_SUBJECT,
+    SMS_PIECE,
     Text,
     detect,
     of_sms,
@@ -217,6 +220,17 @@ def starts(ids: list[int], cut: list[list[int]]) -> list[int]:
 
 def test_windows_of_nothing() -> None:
     assert windows([], 8, 3) == [[]]
+
+
+def test_a_long_sms_is_seen_in_pieces_as_well() -> None:
+    ids = list(range(130))
+    whole, *parts = windows(ids, 200, 3, Kind.SMS)
+    assert whole == ids
+    assert [part[0] for part in parts] == [0, 27, 54, 82]
+    assert {len(part) for part in parts} == {SMS_PIECE}
+    assert windows(ids, 200, 3, Kind.MAIL) == [ids]
+    assert windows(ids[:LONG_SMS], 200, 3, Kind.SMS) == [ids[:LONG_SMS]]
+    assert len(windows(list(range(5000)), 128, 3, Kind.SMS)) == 3 + MAX_SMS_PIECES
 
 
 def test_windows_are_spread_evenly() -> None:

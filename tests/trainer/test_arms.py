@@ -182,4 +182,4 @@ def test_readings_of_an_ambiguous_mail_all_count(site: Stream, margins: Margins)
     engine = margins.engine(bundle.DEFAULT)
     texts = [mail.texts[0] for mail in site.mails[:2]]
     double = stream.Mail(b"", site.mails[0].kind, tuple(texts), False, 0)
-    assert arms._highest(engine, [double]) == [max(engine.margins(texts))]
+    assert arms._highest(engine, [double]) == [max(engine.margins(texts, [site.mails[0].kind] * 2))]

@@ -16,7 +16,7 @@ from trainer import fastpath
 from trainer.fastpath import Split, allowed, limits, measure
 
 
-def judge(texts: list[str]) -> list[float]:
+def judge(texts: list[str], _kinds: object = None) -> list[float]:
     """A model that knows each sample's class."""
     spam = tuple(line.split("{}")[0][:8] for line in ADVERT + FRAUD)
     return [6.0 if any(s.lower() in t.lower() for s in spam) else -6.0 for t in texts]
@@ -78,7 +78,7 @@ def test_what_cannot_be_shown_is_not_used() -> None:
 
 def test_margins_are_of_the_same_kind_as_the_engines() -> None:
     engine = fakes.engine()[0]
-    (found,) = engine.margins(["an urgent prize"])
+    (found,) = engine.margins(["an urgent prize"], [Kind.SMS])
     assert found == pytest.approx(margin([0.0, 12.0], (0,)))
     verdict = engine.judge([Message(b"an urgent prize", Kind.SMS)])[0]
     assert log_odds(verdict.probability) == pytest.approx(found)

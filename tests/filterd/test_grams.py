@@ -1,0 +1,29 @@
+"""Hashed n-grams of a text."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filterd.grams import grams, pieces
+
+BITS = 12
+
+
+@given(st.text(max_size=400), st.integers(1, 40), st.integers(1, 4))
+def test_pieces_are_bounded_and_hold_head_and_tail(text: str, size: int, limit: int) -> None:
+    cut = pieces(text, size, limit)
+    assert len(cut) <= size * limit + limit - 1
+    assert cut.startswith(text[: min(size, len(text))])
+    if limit > 1:
+        assert cut.endswith(text[-size:])
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_grams_within_the_table(text: str) -> None:
+    found = grams(text, 16, 3, BITS)
+    assert len(found) > 0
+    assert found.max() < 1 << BITS
+
+
+def test_grams_do_not_depend_on_where_they_stand() -> None:
+    here, there = (set(grams(f"{start} claim your prize now", 64, 1, BITS)) for start in ("ab", "xyz"))
+    assert len(here & there) > 0.7 * len(here)

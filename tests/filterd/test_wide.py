@@ -1,0 +1,67 @@
+"""The wide half of a model, beside an engine that counts words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from filterd.api import Kind, Message
+from filterd.bundle import WIDE, WideEntry
+from filterd.engine import Engine
+from filterd.errors import BundleError
+from filterd.verdict import log_odds
+from filterd.wide import TABLE, Wide, features
+from tests.filterd import fakes
+
+HAM, SPAM = "see you at the station", "claim your prize today now"
+ENTRY = WideEntry(max_tokens=16, max_windows=3, scale={Kind.MAIL: 0.01, Kind.SMS: 0.02})
+
+
+def wide() -> Wide:
+    """One that knows two texts."""
+    table = np.zeros(TABLE, np.int8)
+    table[features(HAM, 16, 3)] = -100
+    table[features(SPAM, 16, 3)] = 100
+    return Wide(table, ENTRY)
+
+
+def engine(half: Wide | None) -> Engine:
+    alone = fakes.engine()[0]
+    return Engine(alone.bundle, alone._tokenizer, alone._backend, half)
+
+
+def test_case_and_digits_do_not_count() -> None:
+    half = wide()
+    assert half.margin(SPAM, Kind.SMS) > 5
+    assert half.margin(HAM, Kind.SMS) < -5
+    assert half.margin(SPAM.upper(), Kind.SMS) == half.margin(SPAM, Kind.SMS)
+    assert half.margin(SPAM, Kind.SMS) == pytest.approx(2 * half.margin(SPAM, Kind.MAIL))
+    assert (features("call 0800 1", 16, 3) == features("call 0712 9", 16, 3)).all()
+
+
+def test_repetition_does_not_count() -> None:
+    once, often = (features(" ".join([SPAM] * n), 256, 3) for n in (2, 20))
+    assert set(once) == set(often)
+
+
+def test_it_adds_to_the_margin() -> None:
+    for content in (HAM, SPAM):
+        alone, both = (engine(half).margins([content], [Kind.SMS])[0] for half in (None, wide()))
+        assert both == pytest.approx(alone + wide().margin(content, Kind.SMS))
+
+
+def test_a_verdict_is_of_both_halves() -> None:
+    judging = engine(wide())
+    verdict = judging.judge([Message(HAM.encode(), Kind.SMS)])[0]
+    assert log_odds(verdict.probability) == pytest.approx(judging.margins([HAM], [Kind.SMS])[0], abs=1e-6)
+    prepared = judging.prepare_canonical(HAM, Kind.SMS)
+    again = judging.conclude(prepared, judging.logits(prepared.windows))
+    assert again.probability == verdict.probability
+
+
+@pytest.mark.parametrize("content", [None, b"short"], ids=["not there", "short"])
+def test_a_broken_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / WIDE).write_bytes(content)
+    with pytest.raises(BundleError, match=WIDE):
+        Wide.load(tmp_path, ENTRY)
