@@ -14,7 +14,7 @@ from filterd.wide import TABLE, Wide, features
 from tests.filterd import fakes
 
 HAM, SPAM = "see you at the station", "claim your prize today now"
-ENTRY = WideEntry(max_tokens=16, max_windows=3, scale={Kind.MAIL: 0.01, Kind.SMS: 0.02})
+ENTRY = WideEntry(max_tokens=16, max_windows=3, scale={Kind.MAIL: 0.002, Kind.SMS: 0.004})
 
 
 def wide() -> Wide:
@@ -32,8 +32,8 @@ def engine(half: Wide | None) -> Engine:
 
 def test_case_and_digits_do_not_count() -> None:
     half = wide()
-    assert half.margin(SPAM, Kind.SMS) > 5
-    assert half.margin(HAM, Kind.SMS) < -5
+    assert half.margin(SPAM, Kind.SMS) > 1
+    assert half.margin(HAM, Kind.SMS) < -1
     assert half.margin(SPAM.upper(), Kind.SMS) == half.margin(SPAM, Kind.SMS)
     assert half.margin(SPAM, Kind.SMS) == pytest.approx(2 * half.margin(SPAM, Kind.MAIL))
     assert (features("call 0800 1", 16, 3) == features("call 0712 9", 16, 3)).all()
