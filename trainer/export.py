@@ -303,8 +303,9 @@ def _with_wide(
 
 def _labelled(dataset: Dataset, split: str) -> wide.Texts:
     frame, found = dataset.split(split), messages(dataset, split)
-    groups = frame.get("Source", frame["Kind"]).astype(str) + "/" + frame["Kind"] + "/" + frame["Label"]
-    return wide.Texts(found.texts, found.kinds, found.is_spam, groups.tolist())
+    columns = [name for name in ("Source", "Kind", "Label") if name in frame]
+    groups = frame[columns].astype(str).agg("/".join, axis=1).tolist()
+    return wide.Texts(found.texts, found.kinds, found.is_spam, groups)
 
 
 def _of_wide(half: Wide | None, of: Messages) -> Floats:

@@ -52,7 +52,7 @@ def test_nothing_is_judged_twice(site: Stream, tmp_path: Path, monkeypatch: pyte
     Margins(site, tmp_path).of(bundle.DEFAULT, range(6))
     asked: list[str] = []
 
-    def margins(self: Engine, texts: list[str]) -> list[float]:
+    def margins(self: Engine, texts: list[str], kinds: list[Kind]) -> list[float]:
         asked.extend(texts)
         return [0.0] * len(texts)
 
