@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from filterd import bundle, text
-from filterd.api import Label, Message
+from filterd.api import Kind, Label, Message
 from filterd.engine import Engine
 from filterd.feedback import Store
 from tests.conftest import need_program
