@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.config import Config
+from filterd.config import Config, Model
 from filterd.errors import BadInput, DeadlineExceeded, FilterdError, ModelUnavailable, Overloaded, StoreError
 from filterd.learning import Learner
 from filterd.protocols.http import app, openapi, rspamd, wire
@@ -33,7 +33,7 @@ LOCAL = Access(source="http", may_learn=True)
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    config = Config(state=str(tmp_path))
+    config = Config(state=str(tmp_path), model=Model(workers=1))
     learner = Learner.open(config)
     made = Service(config, engine()[0], learner)
     yield made
