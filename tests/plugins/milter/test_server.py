@@ -221,8 +221,8 @@ async def test_bytes_that_come_while_it_judges_are_bounded(served: Server) -> No
 
 
 async def test_silence_ends(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NEGOTIATE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(module, "IDLE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(module, "NEGOTIATE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "IDLE_TIMEOUT_S", 0.5)
     silent, talking = await served.connect(), await served.connect()
     talking.send(OPENING)
     assert await talking.letter() == "O"
@@ -231,13 +231,13 @@ async def test_silence_ends(served: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_judging_connection_is_not_silent(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NEGOTIATE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(module, "IDLE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(module, "NEGOTIATE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "IDLE_TIMEOUT_S", 0.5)
     served.classifier.gate.clear()
     peer = await served.connect()
     peer.send(OPENING + MAIL + END)
     assert await peer.letters(2) == "Oc"
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.2)
     served.classifier.gate.set()
     assert await peer.letters(2) == "ia"
 
