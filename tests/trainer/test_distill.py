@@ -10,7 +10,7 @@ from tests.filterd import fakes
 from tests.trainer import tiny
 from trainer import lora
 from trainer.batches import Rows
-from trainer.distill import Holding, Wanted
+from trainer.distill import HOLD, Holding, Wanted
 from trainer.model import GPT2, SpamClassifier
 from trainer.recipe import Recipe
 from trainer.train import Part, Plan
@@ -45,6 +45,13 @@ def test_what_was_right_is_held_and_costs_nothing_at_first() -> None:
     assert not loss.learns.any()
     assert value(loss(loss.teacher, torch.tensor([0, 1]), [0, 1])) < 1e-6
     assert value(loss(loss.teacher + torch.tensor([1.0, -1.0]), torch.tensor([0, 1]), [0, 1])) > 0.01
+
+
+def test_to_be_less_sure_of_everything_costs() -> None:
+    loss = holding(model(), wanted((False, Label.HAM), (True, Label.SPAM)), [0, 1])
+    loss.teacher = torch.tensor([[4.0, -4.0], [-4.0, 4.0]])
+    less_sure = value(loss(0.7 * loss.teacher, torch.tensor([0, 1]), [0, 1]))
+    assert less_sure > HOLD * 1.5, "2.4 nats of 8; the divergence alone is below 0.1"
 
 
 def test_what_was_wrong_is_content_beyond_its_threshold_only() -> None:
