@@ -30,7 +30,7 @@ SPLIT: Final = 0.08
 WHOLE: Final = 0.60  # of texts whose tokens are split
 DISGUISED: Final = 0.20
 TWICE: Final = 0.15  # of those
-SURROUNDED: Final = 0.06
+SURROUNDED: Final = 0.10
 MIN_LATER: Final = 200  # characters of a text that may lose its beginning
 
 _SPLIT_MARK = re.compile(r" [.,:;)!?'] ")
