@@ -239,9 +239,7 @@ async def test_a_client_that_left_is_dropped_and_counted(
         gate.wait(10)
         return score(windows)
 
-    body = json.dumps(
-        {"messages": [{"text": f"at noon {i}"} for i in range(2 + Config().model.turns)]}
-    ).encode()
+    body = json.dumps({"messages": [{"text": f"at noon {i}"} for i in range(3)]}).encode()
     received = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive() -> dict[str, Any]:
