@@ -54,7 +54,7 @@ def step_back() -> None:
     Threads that are started later inherit it; so call it before PyTorch is imported.
     """
     with suppress(OSError):
-        os.nice(NICEST)
+        os.setpriority(os.PRIO_PROCESS, 0, NICEST)
     if hasattr(os, "SCHED_IDLE"):
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
