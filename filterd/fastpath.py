@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind, Label
 from filterd.bundle import FAST_PATH, FastPathEntry
-from filterd.errors import BundleError
-from filterd.grams import grams
+from filterd.grams import grams, read_weights
 from filterd.memory import UNRELATED, Recollection
 from filterd.verdict import Thresholds, log_odds
 
@@ -39,13 +38,7 @@ class FastPath:
     @classmethod
     def load(cls, folder: Path, entry: FastPathEntry) -> Self:
         """Read the weights of a bundle whose files were checked. Raises BundleError."""
-        file = folder / FAST_PATH
-        try:
-            table = np.frombuffer(file.read_bytes(), np.int8)
-        except OSError as error:
-            raise BundleError(f"{file}: {error.strerror}; restore the bundle") from error
-        if len(table) != len(Kind) * TABLE:
-            raise BundleError(f"{file}: holds {len(table):,} weights, not {len(Kind) * TABLE:,}; restore it")
+        table = read_weights(folder / FAST_PATH, len(Kind) * TABLE)
         return cls(dict(zip(Kind, table.reshape(len(Kind), TABLE), strict=True)), entry)
 
     def estimate(self, canonical: str, kind: Kind) -> float:

@@ -1,13 +1,16 @@
 """Hashed byte n-grams of a canonical text: what the linear models look at (`fastpath.py`, `wide.py`).
 
 Of a long text so much is seen as the windows of the model cover: its beginning, its end, even steps between.
-Pure functions; some 30 µs a message.
+Some 30 µs a message.
 """
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from filterd.errors import BundleError
 
 CHARACTERS_A_TOKEN: Final = 4  # of English in GPT-2's tokens; so much text is in a window
 _FOUR, _SIX = np.uint32(0x9E3779B1), np.uint64(0x9E3779B97F4A7C15)
@@ -36,4 +39,15 @@ def grams(canonical: str, max_tokens: int, max_windows: int, bits: int) -> Grams
     sixes = (np.ndarray((len(raw) - _LONGEST + 1,), "<u8", raw, 0, (1,)) & _SIX_BYTES) * _SIX
     short, long = fours >> np.uint32(32 - bits), sixes >> np.uint64(64 - bits)
     found: Grams = np.concatenate([short, long.astype(np.uint32)])
+    return found
+
+
+def read_weights(file: Path, count: int) -> NDArray[np.int8]:
+    """So many weights of a byte each, of a bundle whose files were checked. Raises BundleError."""
+    try:
+        found = np.frombuffer(file.read_bytes(), np.int8)
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}; restore the bundle") from error
+    if len(found) != count:
+        raise BundleError(f"{file}: holds {len(found):,} weights, not {count:,}; restore it")
     return found

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind
 from filterd.bundle import WIDE, WideEntry
-from filterd.errors import BundleError
-from filterd.grams import Grams, grams
+from filterd.grams import Grams, grams, read_weights
 
 BITS: Final = 19
 TABLE: Final = 1 << BITS  # weights of a byte each, for mail and SMS together: 512 KiB
@@ -40,14 +39,7 @@ class Wide:
     @classmethod
     def load(cls, folder: Path, entry: WideEntry) -> Self:
         """Read the weights of a bundle whose files were checked. Raises BundleError."""
-        file = folder / WIDE
-        try:
-            table = np.frombuffer(file.read_bytes(), np.int8)
-        except OSError as error:
-            raise BundleError(f"{file}: {error.strerror}; restore the bundle") from error
-        if len(table) != TABLE:
-            raise BundleError(f"{file}: holds {len(table):,} weights, not {TABLE:,}; restore it")
-        return cls(table, entry)
+        return cls(read_weights(folder / WIDE, TABLE), entry)
 
     def margin(self, canonical: str, kind: Kind) -> float:
         """Log-odds of spam in nats, to be added to the GPT-2's."""
