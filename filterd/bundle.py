@@ -97,8 +97,6 @@ class FastPathEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WideEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How `wide.int8` is read: 2^19 weights. See filterd/wide.py. scale: nats of a weight's unit, by kind."""
 
-    max_tokens: int
-    max_windows: int
     scale: dict[Kind, float]
 
     def __post_init__(self) -> None:

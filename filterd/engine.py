@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
     """A message ready for the model.
 
     windows: token ids, at least one list, each up to max_tokens long; none where the message is settled.
-    wide: nats that the model's wide half adds.
+    wide: nats that the model's wide half adds to each window; empty where the model has none.
     settled: log-odds that the fast path is certain of; None where the model has to be asked.
     memory: what corrections have to say about it; tokens, script: for `drift.py`.
     """
@@ -52,7 +52,7 @@ class Prepared(NamedTuple):
     tokens: int = 0
     script: str = "LATIN"
     settled: float | None = None
-    wide: float = 0.0
+    wide: Sequence[float] = ()
 
 
 class Remembering(Protocol):
@@ -143,25 +143,33 @@ class Engine:
         windows = [] if settled is not None else self._windows(readings)
         tokens = sum(map(len, windows)) or len(first.canonical) // CHARACTERS_A_TOKEN
         subject = _recognisable(first.subject or first.body)
-        wide = max(self._wide(one.canonical, one.kind) for one in readings) if windows else 0.0
+        wide = self._wide(windows, first.kind)
         return Prepared(
             first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide
         )
 
-    def _wide(self, canonical: str, kind: Kind) -> float:
-        return self.wide.margin(canonical, kind) if self.wide else 0.0
+    def _wide(self, windows: Sequence[list[int]], kind: Kind) -> Sequence[float]:
+        if not self.wide:
+            return ()
+        return [self.wide.margin(self.text_of(window), kind) for window in windows]
 
     def prepare_canonical(self, canonical: str, kind: Kind) -> Prepared:
         """The same of a text that is canonical already, without subject, facts and memory."""
-        return Prepared(kind, "", (), self._cut(canonical, kind), wide=self._wide(canonical, kind))
+        windows = self.cut(canonical, kind)
+        return Prepared(kind, "", (), windows, wide=self._wide(windows, kind))
 
-    def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
-        return [window for one in readings for window in self._cut(one.canonical, one.kind)]
-
-    def _cut(self, canonical: str, kind: Kind) -> list[list[int]]:
+    def cut(self, canonical: str, kind: Kind) -> list[list[int]]:
+        """The token ids of a canonical text's windows."""
         manifest = self.bundle.manifest
         ids = self._tokenizer.encode(canonical)
         return text.windows(ids, manifest.max_tokens, manifest.max_windows, kind)
+
+    def text_of(self, window: list[int]) -> str:
+        """What a window's token ids stand for; half a character at an end becomes U+FFFD."""
+        return self._tokenizer.decode(window)
+
+    def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
+        return [window for one in readings for window in self.cut(one.canonical, one.kind)]
 
     def _settle(self, reading: text.Text, memory: Recollection) -> float | None:
         if not self.fast_path:
@@ -186,13 +194,12 @@ class Engine:
 
     def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
         """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
-        cut = [self._cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
-        rows = self.logits(list(chain.from_iterable(cut)))
+        prepared = [self.prepare_canonical(one, kind) for one, kind in zip(texts, kinds, strict=True)]
+        rows = self.logits(list(chain.from_iterable(one.windows for one in prepared)))
         found, first = [], 0
-        for windows, one, kind in zip(cut, texts, kinds, strict=True):
-            deep = self._highest(rows[first : first + len(windows)])[0]
-            found.append(deep + self._wide(one, kind))
-            first += len(windows)
+        for one in prepared:
+            found.append(self._highest(rows[first : first + len(one.windows)], one.wide)[0])
+            first += len(one.windows)
         return found
 
     def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
@@ -204,8 +211,8 @@ class Engine:
         if prepared.settled is not None:
             row, judged = self._settled_row(prepared.settled), verdict.sigmoid(prepared.settled)
         else:
-            margin, row = self._highest(rows)
-            judged = verdict.probability(margin + prepared.wide, manifest.calibration[prepared.kind])
+            margin, row = self._highest(rows, prepared.wide)
+            judged = verdict.probability(margin, manifest.calibration[prepared.kind])
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
         learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:
@@ -236,9 +243,13 @@ class Engine:
         ham = self.bundle.manifest.ham_indices
         return [0.0 if i in ham else settled for i in range(len(self.bundle.manifest.labels))]
 
-    def _highest(self, rows: NDArray[np.float32]) -> tuple[float, list[float]]:
+    def _highest(self, rows: NDArray[np.float32], wide: Sequence[float]) -> tuple[float, list[float]]:
         ham = self.bundle.manifest.ham_indices
-        return max((verdict.margin(row, ham), row) for row in rows.astype(float).tolist())
+        beside = wide or [0.0] * len(rows)
+        return max(
+            (verdict.margin(row, ham) + nats, row)
+            for row, nats in zip(rows.astype(float).tolist(), beside, strict=True)
+        )
 
     def _classes(self, row: list[float], probability: float) -> dict[str, float]:
         """P of each class, such that those of the spam classes sum to the calibrated probability."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind, Label
 from filterd.bundle import FAST_PATH, FastPathEntry
-from filterd.grams import grams, read_weights
+from filterd.grams import grams, pieces, read_weights
 from filterd.memory import UNRELATED, Recollection
 from filterd.verdict import Thresholds, log_odds
 
@@ -44,7 +44,7 @@ class FastPath:
     def estimate(self, canonical: str, kind: Kind) -> float:
         """The full model's calibrated log-odds of spam, as far as one can tell this way."""
         fit = self.entry.kinds[kind]
-        found = grams(canonical, self.entry.max_tokens, self.entry.max_windows, BITS)
+        found = grams(pieces(canonical, self.entry.max_tokens, self.entry.max_windows), BITS)
         total = int(self._weights[kind][found].sum(dtype=np.int32))
         return fit.offset + fit.scale * total / math.sqrt(len(found))
 

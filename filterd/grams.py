@@ -1,6 +1,5 @@
 """Hashed byte n-grams of a canonical text: what the linear models look at (`fastpath.py`, `wide.py`).
 
-Of a long text so much is seen as the windows of the model cover: its beginning, its end, even steps between.
 Some 30 µs a message.
 """
 
@@ -20,8 +19,9 @@ _LONGEST: Final = 8  # bytes that are read at once for a 6-gram
 Grams = NDArray[np.uint32]
 
 
-def pieces(canonical: str, size: int, limit: int) -> str:
-    """The text, or where it is longer `limit` pieces of `size` characters: head, tail, even steps between."""
+def pieces(canonical: str, max_tokens: int, limit: int) -> str:
+    """The text, or where it is longer `limit` pieces of a window's size: head, tail, even steps between."""
+    size = CHARACTERS_A_TOKEN * max_tokens
     if len(canonical) <= size * limit:
         return canonical
     if limit == 1:
@@ -31,9 +31,8 @@ def pieces(canonical: str, size: int, limit: int) -> str:
     return "\n".join(canonical[start : start + size] for start in starts)
 
 
-def grams(canonical: str, max_tokens: int, max_windows: int, bits: int) -> Grams:
+def grams(seen: str, bits: int) -> Grams:
     """Places in a table of 2^bits of every byte 4- and 6-gram, with repetitions."""
-    seen = pieces(canonical, CHARACTERS_A_TOKEN * max_tokens, max_windows)
     raw = b" " + seen.encode(errors="replace").ljust(_LONGEST, b" ") + b" "
     fours = np.ndarray((len(raw) - 3,), "<u4", raw, 0, (1,)) * _FOUR
     sixes = (np.ndarray((len(raw) - _LONGEST + 1,), "<u8", raw, 0, (1,)) & _SIX_BYTES) * _SIX

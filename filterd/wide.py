@@ -1,9 +1,9 @@
 """The wide half of a model: what wordings weigh, besides what the GPT-2 understands.
 
 A linear model over hashed byte n-grams of the folded text, fitted to labels by `trainer.wide`; its log-odds
-are added to the GPT-2's margin before calibration. The one remembers phrases, the other generalises (Cheng
-et al. 2016, "Wide & Deep Learning for Recommender Systems"); measured, both together miss less than either.
-Pure functions of the weights; 0.1 ms a message.
+are added to the GPT-2's margin of the same window, so that innocent text around spam dilutes neither. The one
+remembers phrases, the other generalises (Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems");
+measured, both together miss less than either. Pure functions of the weights; 0.1 ms a window.
 """
 
 import re
@@ -23,10 +23,9 @@ TABLE: Final = 1 << BITS  # weights of a byte each, for mail and SMS together: 5
 _DIGIT = re.compile(r"\d")
 
 
-def features(canonical: str, max_tokens: int, max_windows: int) -> Grams:
-    """Places in a table of TABLE of the n-grams of a text, each once; case and digits do not count."""
-    folded = _DIGIT.sub("0", canonical.lower())
-    return np.unique(grams(folded, max_tokens, max_windows, BITS))
+def features(window: str) -> Grams:
+    """Places in a table of TABLE of the n-grams of a window, each once; case and digits do not count."""
+    return np.unique(grams(_DIGIT.sub("0", window.lower()), BITS))
 
 
 class Wide:
@@ -41,8 +40,8 @@ class Wide:
         """Read the weights of a bundle whose files were checked. Raises BundleError."""
         return cls(read_weights(folder / WIDE, TABLE), entry)
 
-    def margin(self, canonical: str, kind: Kind) -> float:
-        """Log-odds of spam in nats, to be added to the GPT-2's."""
-        found = features(canonical, self.entry.max_tokens, self.entry.max_windows)
+    def margin(self, window: str, kind: Kind) -> float:
+        """Log-odds of spam in nats, to be added to the GPT-2's of the same window."""
+        found = features(window)
         total = int(self._weights[found].sum(dtype=np.int32))
         return self.entry.scale[kind] * total / float(np.sqrt(len(found)))

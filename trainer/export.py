@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,13 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
             write_int8(model, config, floats, Path(scratch) / WATCHED, ids, manifest, folder)
         shipped = open_backend(folder)
         report(f"judging {len(validation.texts):,} validation messages")
-        deep = np.array(_engine(manifest, tokenizer, shipped).margins(validation.texts, validation.kinds))
+        judging = _engine(manifest, tokenizer, shipped)
+        deep = _of_windows(judging, validation)
         if request.wide:
             report("fitting the wide half")
-        manifest = _with_wide(request, manifest, dataset, deep, folder)
+        manifest = _with_wide(request, judging, dataset, deep, folder)
         half = Wide.load(folder, manifest.wide) if manifest.wide else None
-        margins = deep + _of_wide(half, validation)
+        margins = _together(deep, half, validation.kinds)
         manifest = (decide or _decide)(manifest, margins, validation)
         report("comparing with PyTorch")
         checked = _check(
@@ -284,35 +286,66 @@ def _engine(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: Wi
     return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
 
 
-def _with_wide(
-    request: Request, manifest: Manifest, dataset: Dataset, deep: Floats, folder: Path
-) -> Manifest:
-    """With a wide half: another bundle's, or one that is fitted; deep: the GPT-2's margins of validation."""
+@dataclass(frozen=True)
+class Windows:
+    """Of messages, [n]: the texts of their windows, and the GPT-2's margins of them."""
+
+    texts: list[list[str]]
+    margins: list[list[float]]
+
+
+def _of_windows(judging: Engine, of: Messages) -> Windows:
+    cut = [judging.cut(one, kind) for one, kind in zip(of.texts, of.kinds, strict=True)]
+    rows = judging.logits(list(chain.from_iterable(cut))).astype(float).tolist()
+    found = iter([verdict.margin(row, judging.bundle.manifest.ham_indices) for row in rows])
+    return Windows(
+        [[judging.text_of(window) for window in windows] for windows in cut],
+        [[next(found) for _ in windows] for windows in cut],
+    )
+
+
+def _together(deep: Windows, half: Wide | None, kinds: Sequence[Kind]) -> Floats:
+    """Margins of messages by both halves, [n]: of each its highest window's."""
+    return np.array(
+        [
+            max(
+                nats + (half.margin(one, kind) if half else 0.0)
+                for one, nats in zip(texts, margins, strict=True)
+            )
+            for texts, margins, kind in zip(deep.texts, deep.margins, kinds, strict=True)
+        ]
+    )
+
+
+def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Windows, folder: Path) -> Manifest:
+    """The manifest with a wide half: another bundle's, or one that is fitted; deep: of validation."""
+    manifest = judging.bundle.manifest
     if request.wide_of:
         entry = bundle.read(request.wide_of).manifest.wide
         if entry:
             shutil.copy(request.wide_of / bundle.WIDE, folder / bundle.WIDE)
     elif request.wide:
-        train, held = (_labelled(dataset, split) for split in ("train", "validation"))
-        entry = wide.write(manifest, train, held, deep, folder)
+        learnt = messages(dataset, "train")
+        windows = [
+            [judging.text_of(window) for window in judging.cut(one, kind)]
+            for one, kind in zip(learnt.texts, learnt.kinds, strict=True)
+        ]
+        train = wide.Texts(windows, learnt.kinds, learnt.is_spam, _groups(dataset, "train"))
+        held = messages(dataset, "validation")
+        checked = wide.Texts(deep.texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
+        entry = wide.write(train, checked, deep.margins, folder)
     else:
         return manifest
     files = manifest.files | {bundle.WIDE: FileEntry(sha256="", bytes=0)} if entry else manifest.files
     return msgspec.structs.replace(manifest, wide=entry, files=files)
 
 
-def _labelled(dataset: Dataset, split: str) -> wide.Texts:
-    frame, found = dataset.split(split), messages(dataset, split)
+def _groups(dataset: Dataset, split: str) -> list[str]:
+    """Source, kind and label of each message of a split."""
+    frame = dataset.split(split)
     columns = [name for name in ("Source", "Kind", "Label") if name in frame]
-    groups = frame[columns].astype(str).agg("/".join, axis=1).tolist()
-    return wide.Texts(found.texts, found.kinds, found.is_spam, groups)
-
-
-def _of_wide(half: Wide | None, of: Messages) -> Floats:
-    """What the wide half adds to each margin, [n]."""
-    if half is None:
-        return np.zeros(len(of.texts))
-    return np.array([half.margin(one, kind) for one, kind in zip(of.texts, of.kinds, strict=True)])
+    found: list[str] = frame[columns].astype(str).agg("/".join, axis=1).tolist()
+    return found
 
 
 def _decide(manifest: Manifest, margins: Floats, held: Messages) -> Manifest:

@@ -20,7 +20,7 @@ from filterd import verdict
 from filterd.api import Kind, Label
 from filterd.bundle import FAST_PATH, Certainty, FastPathEntry, Manifest
 from filterd.fastpath import BITS, TABLE, beyond
-from filterd.grams import grams
+from filterd.grams import Grams, grams, pieces
 from filterd.verdict import Thresholds
 from trainer.augment import augment
 from trainer.calibrate import rate_bound
@@ -110,9 +110,13 @@ class Estimator:
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Log-odds of each text, [n]."""
-        found = (grams(t, self._manifest.max_tokens, self._manifest.max_windows, BITS) for t in texts)
+        found = (_grams(t, self._manifest) for t in texts)
         totals = [int(self._weights[g].sum(dtype=np.int32)) / len(g) ** 0.5 for g in found]
         return self._offset + self._scale * np.array(totals)
+
+
+def _grams(canonical: str, manifest: Manifest) -> Grams:
+    return grams(pieces(canonical, manifest.max_tokens, manifest.max_windows), BITS)
 
 
 def fit_linear(
@@ -131,7 +135,7 @@ def fit_linear(
     steps, total = 0, PASSES * len(data.texts)
     for _ in range(PASSES):
         for i in order.permutation(len(data.texts)).tolist():
-            found = grams(data.texts[i], manifest.max_tokens, manifest.max_windows, BITS)
+            found = _grams(data.texts[i], manifest)
             root = len(found) ** 0.5
             estimate = offset + float(weights[found].sum()) / root
             steps += 1

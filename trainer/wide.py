@@ -1,11 +1,13 @@
 """Fits the wide half of a bundle (filterd/wide.py): logistic regression on hashed n-grams and labels.
 
 Strategy: one table for mail and SMS, so that what is known of one kind helps with the other. Every source,
-kind and label weighs the same, or the largest corpus would decide. How far the table is to be trusted beside
-the GPT-2 is found on validation texts that neither has trained on: a logistic regression on both margins, by
-kind, gives the ratio; calibration and thresholds are fitted afterwards to the sum.
+kind and label weighs the same, or the largest corpus would decide; within a message its windows share its
+weight. How far the table is to be trusted beside the GPT-2 is found on validation texts that neither has
+trained on: a logistic regression on both margins of the window that decides, by kind, gives the ratio;
+calibration and thresholds are fitted afterwards to the sum.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,10 @@ from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression
 
 from filterd.api import Kind
-from filterd.bundle import WIDE, Manifest, WideEntry
+from filterd.bundle import WIDE, WideEntry
 from filterd.wide import TABLE, Wide, features
 
-MAX_FITTED: Final = 6_000  # texts of one source, kind and label; a minute for all
+MAX_FITTED: Final = 6_000  # messages of one source, kind and label; a minute for all
 INVERSE_REGULARISATION: Final = 100.0  # scikit-learn's C, for rows of length 1
 MAX_RATIO: Final = 2.0  # of the wide half's nats to the GPT-2's; beyond, wordings would decide alone
 SEED: Final = 123
@@ -31,39 +33,46 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Texts:
-    """Canonical texts, [n]: kinds, truth, and group (source, kind, label), which weighs 1."""
+    """Messages, [n]: their windows' texts, kinds, truth, and group (source, kind, label), which weighs 1."""
 
-    texts: Sequence[str]
+    windows: Sequence[Sequence[str]]
     kinds: Sequence[Kind]
     is_spam: NDArray[np.bool_]
     groups: Sequence[str]
 
 
-def write(manifest: Manifest, train: Texts, held: Texts, deep: Floats, folder: Path) -> WideEntry:
-    """Fit, weigh against the GPT-2's margins of the held-out texts (`deep`, [n]), write `wide.int8`."""
-    table, unit = fit(manifest, train)
+def write(train: Texts, held: Texts, deep: Sequence[Sequence[float]], folder: Path) -> WideEntry:
+    """Fit, weigh against the GPT-2's margins of the held-out windows (`deep`), write `wide.int8`."""
+    table, unit = fit(train)
     (folder / WIDE).write_bytes(table.tobytes())
-    entry = WideEntry(manifest.max_tokens, manifest.max_windows, dict.fromkeys(Kind, unit))
-    half = Wide(table, entry)
-    found = np.array([half.margin(one, kind) for one, kind in zip(held.texts, held.kinds, strict=True)])
+    half = Wide(table, WideEntry(dict.fromkeys(Kind, unit)))
+    found = np.array(
+        [
+            max(
+                ((nats, half.margin(window, kind)) for nats, window in zip(of, windows, strict=True)), key=sum
+            )
+            for of, windows, kind in zip(deep, held.windows, held.kinds, strict=True)
+        ]
+    )
     scale = {}
     for kind in Kind:
-        of = np.array([one is kind for one in held.kinds])
-        scale[kind] = unit * ratio(deep[of], found[of], held.is_spam[of])
-    return WideEntry(manifest.max_tokens, manifest.max_windows, scale)
+        of_kind = np.array([one is kind for one in held.kinds])
+        scale[kind] = unit * ratio(found[of_kind, 0], found[of_kind, 1], held.is_spam[of_kind])
+    return WideEntry(scale)
 
 
-def fit(manifest: Manifest, train: Texts) -> tuple[NDArray[np.int8], float]:
+def fit(train: Texts) -> tuple[NDArray[np.int8], float]:
     """Weights in 8 bits, and the nats of one unit of them."""
-    chosen = _some(train.groups)
-    rows = [features(train.texts[i], manifest.max_tokens, manifest.max_windows) for i in chosen]
+    messages = _some(train.groups)
+    share = {group: 1 / n for group, n in Counter(train.groups[i] for i in messages).items()}
+    chosen = [(i, features(window)) for i in messages for window in train.windows[i]]
+    rows = [row for _, row in chosen]
     ends = np.cumsum([0, *map(len, rows)])
     values = np.concatenate([np.full(len(row), len(row) ** -0.5, np.float32) for row in rows])
     matrix = csr_matrix((values, np.concatenate(rows).astype(np.int32), ends), shape=(len(rows), TABLE))
-    groups = pd.Series([train.groups[i] for i in chosen])
-    weight = 1.0 / groups.map(groups.value_counts())
+    weight = np.array([share[train.groups[i]] / len(train.windows[i]) for i, _ in chosen])
     model = LogisticRegression(C=INVERSE_REGULARISATION, solver="liblinear", random_state=SEED)
-    model.fit(matrix, train.is_spam[chosen], sample_weight=weight / weight.mean())
+    model.fit(matrix, train.is_spam[[i for i, _ in chosen]], sample_weight=weight / weight.mean())
     weights = model.coef_[0]
     used = np.abs(weights[weights != 0])
     unit = float(np.quantile(used, 0.9995)) / 127 if len(used) else 1.0
@@ -80,7 +89,7 @@ def ratio(deep: Floats, wide: Floats, is_spam: NDArray[np.bool_]) -> float:
 
 
 def _some(groups: Sequence[str]) -> NDArray[np.int64]:
-    """Places of at most MAX_FITTED texts of each group, drawn by SEED."""
+    """Places of at most MAX_FITTED messages of each group, drawn by SEED."""
     frame = pd.Series(np.arange(len(groups)), index=list(groups))
     parts = [part.sample(min(len(part), MAX_FITTED), random_state=SEED) for _, part in frame.groupby(level=0)]
     found: NDArray[np.int64] = np.sort(pd.concat(parts).to_numpy(dtype=np.int64))

@@ -32,8 +32,8 @@ def fast_path(**changes: object) -> FastPath:
     """One that knows two texts."""
     weights = {kind: np.zeros(TABLE, np.int8) for kind in Kind}
     for table in weights.values():
-        table[grams(HAM, 16, 3, BITS)] = -100
-        table[grams(SPAM, 16, 3, BITS)] = 100
+        table[grams(HAM, BITS)] = -100
+        table[grams(SPAM, BITS)] = 100
     return FastPath(weights, entry(**changes))
 
 

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.grams import grams, pieces
+from filterd.grams import CHARACTERS_A_TOKEN, grams, pieces
 
 BITS = 12
 
 
 @given(st.text(max_size=400), st.integers(1, 40), st.integers(1, 4))
-def test_pieces_are_bounded_and_hold_head_and_tail(text: str, size: int, limit: int) -> None:
-    cut = pieces(text, size, limit)
+def test_pieces_are_bounded_and_hold_head_and_tail(text: str, tokens: int, limit: int) -> None:
+    cut, size = pieces(text, tokens, limit), tokens * CHARACTERS_A_TOKEN
     assert len(cut) <= size * limit + limit - 1
     assert cut.startswith(text[: min(size, len(text))])
     if limit > 1:
@@ -19,11 +19,11 @@ def test_pieces_are_bounded_and_hold_head_and_tail(text: str, size: int, limit: 
 
 @given(st.text(max_size=200))
 def test_any_text_has_grams_within_the_table(text: str) -> None:
-    found = grams(text, 16, 3, BITS)
+    found = grams(text, BITS)
     assert len(found) > 0
     assert found.max() < 1 << BITS
 
 
 def test_grams_do_not_depend_on_where_they_stand() -> None:
-    here, there = (set(grams(f"{start} claim your prize now", 64, 1, BITS)) for start in ("ab", "xyz"))
+    here, there = (set(grams(f"{start} claim your prize now", BITS)) for start in ("ab", "xyz"))
     assert len(here & there) > 0.7 * len(here)

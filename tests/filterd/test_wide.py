@@ -14,14 +14,14 @@ from filterd.wide import TABLE, Wide, features
 from tests.filterd import fakes
 
 HAM, SPAM = "see you at the station", "claim your prize today now"
-ENTRY = WideEntry(max_tokens=16, max_windows=3, scale={Kind.MAIL: 0.002, Kind.SMS: 0.004})
+ENTRY = WideEntry(scale={Kind.MAIL: 0.002, Kind.SMS: 0.004})
 
 
 def wide() -> Wide:
     """One that knows two texts."""
     table = np.zeros(TABLE, np.int8)
-    table[features(HAM, 16, 3)] = -100
-    table[features(SPAM, 16, 3)] = 100
+    table[features(HAM)] = -100
+    table[features(SPAM)] = 100
     return Wide(table, ENTRY)
 
 
@@ -36,11 +36,11 @@ def test_case_and_digits_do_not_count() -> None:
     assert half.margin(HAM, Kind.SMS) < -1
     assert half.margin(SPAM.upper(), Kind.SMS) == half.margin(SPAM, Kind.SMS)
     assert half.margin(SPAM, Kind.SMS) == pytest.approx(2 * half.margin(SPAM, Kind.MAIL))
-    assert (features("call 0800 1", 16, 3) == features("call 0712 9", 16, 3)).all()
+    assert (features("call 0800 1") == features("call 0712 9")).all()
 
 
 def test_repetition_does_not_count() -> None:
-    once, often = (features(" ".join([SPAM] * n), 256, 3) for n in (2, 20))
+    once, often = (features(" ".join([SPAM] * n)) for n in (2, 20))
     assert set(once) == set(often)
 
 
@@ -48,6 +48,16 @@ def test_it_adds_to_the_margin() -> None:
     for content in (HAM, SPAM):
         alone, both = (engine(half).margins([content], [Kind.SMS])[0] for half in (None, wide()))
         assert both == pytest.approx(alone + wide().margin(content, Kind.SMS))
+
+
+def test_innocent_text_in_other_windows_dilutes_nothing() -> None:
+    judging = engine(wide())
+    size = judging.bundle.manifest.max_tokens
+    around = " ".join([HAM] * size)
+    prepared = judging.prepare_canonical(f"{SPAM} {around}", Kind.MAIL)
+    assert len(prepared.wide) == len(prepared.windows) > 1
+    assert max(prepared.wide) > min(prepared.wide)
+    assert prepared.wide[0] == wide().margin(judging.text_of(prepared.windows[0]), Kind.MAIL)
 
 
 def test_a_verdict_is_of_both_halves() -> None:

@@ -7,25 +7,22 @@ import pytest
 
 from filterd.api import Kind
 from filterd.wide import Wide
-from tests.filterd import fakes
 from tests.trainer import tiny
 from trainer import wide
-
-MANIFEST = fakes.manifest(max_tokens=32)
 
 
 def labelled(count: int, seed: int) -> wide.Texts:
     made, labels = tiny.texts(count, seed)
     kinds = [Kind.SMS if i % 4 < 2 else Kind.MAIL for i in range(count)]
     groups = [f"{kind.value}/{label}" for kind, label in zip(kinds, labels, strict=True)]
-    return wide.Texts(made, kinds, np.array(labels, dtype=bool), groups)
+    return wide.Texts([[one] for one in made], kinds, np.array(labels, dtype=bool), groups)
 
 
 def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
     held = labelled(80, 2)
     draw = np.random.default_rng(0)
     deep = np.where(held.is_spam, 1.0, -1.0) + draw.normal(0, 2, 80)  # a model that is often wrong
-    entry = wide.write(MANIFEST, labelled(200, 1), held, deep, tmp_path)
+    entry = wide.write(labelled(200, 1), held, [[nats] for nats in deep], tmp_path)
     half = Wide.load(tmp_path, entry)
     assert half.margin("free prize 12 waiting, click here", Kind.SMS) > 0
     assert half.margin("the train is 5 minutes late", Kind.MAIL) < 0
@@ -33,7 +30,7 @@ def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
 
 
 def test_the_same_data_gives_the_same_weights() -> None:
-    one, other = (wide.fit(MANIFEST, labelled(120, 1)) for _ in range(2))
+    one, other = (wide.fit(labelled(120, 1)) for _ in range(2))
     assert (one[0] == other[0]).all()
     assert one[1] == other[1]
 
