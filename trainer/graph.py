@@ -37,8 +37,8 @@ class Linear(Protocol):
     """One matrix of the model, as it is to be multiplied."""
 
     @property
-    def bias(self) -> Array:
-        """float32 [out]."""
+    def bias(self) -> Array | None:
+        """float32 [out], to be added to the product; None where `write` has done so."""
 
     def write(self, graph: "Graph", name: str, x: str) -> str:
         """Add the nodes for x [rows, in] @ matrix and return the output's name; float32 in and out."""
@@ -101,9 +101,11 @@ class Graph:
     def linear(self, name: str, x: str, linears: Mapping[str, Linear], *, gelu: bool = False) -> str:
         """x @ matrix + bias by the matrix of that name, noting where its input can be watched; its GELU."""
         self.taps[name] = x
-        product = linears[name].write(self, name, x)
-        bias = self.constant(f"{name}.bias", linears[name].bias)
-        return self.op("FastGelu", product, bias, domain=CONTRIB) if gelu else self.op("Add", product, bias)
+        product, bias = linears[name].write(self, name, x), linears[name].bias
+        added = [] if bias is None else [self.constant(f"{name}.bias", bias)]
+        if gelu:
+            return self.op("FastGelu", product, *added, domain=CONTRIB)
+        return self.op("Add", product, *added) if added else product
 
     def model(self, outputs: Mapping[str, Sequence[Any]]) -> onnx.ModelProto:
         """The finished model; outputs: name to shape."""

@@ -13,7 +13,7 @@ from filterd.backend import OnnxBackend, open_backend
 from tests.trainer import tiny
 from trainer import export, graph, quantize
 from trainer.graph import Graph, Linear
-from trainer.quantize import Int8, Range
+from trainer.quantize import Even, Int8, Range
 from trainer.runs import read_config
 
 DRAW = np.random.default_rng(3)
@@ -76,6 +76,34 @@ def test_each_token_has_a_step_of_its_own(after_gelu: bool) -> None:
     assert error.max() < 0.02
 
 
+def test_one_step_for_tokens_of_one_size() -> None:
+    weight, scale = quantize.quantize_columns(DRAW.standard_normal((64, 16)).astype(np.float32))
+    bias = DRAW.standard_normal(16).astype(np.float32)
+    linear = Even(weight, scale, bias, 4 / quantize.INT8_MAX)
+    x = np.clip(DRAW.standard_normal((6, 64)), -4, 4).astype(np.float32)
+    got, expected = multiply(linear, x), x @ (weight * scale) + bias
+    assert (multiply(linear, x[1:]) == got[1:]).all()
+    assert np.abs(got - expected).max() < 0.02 * np.abs(expected).max()
+    cut_off = multiply(linear, 1000 * x)
+    assert np.allclose(cut_off, multiply(linear, np.where(x < 0, -9, 9).astype(np.float32)), rtol=0.01)
+
+
+def test_uneven_tokens_keep_a_step_each(tmp_path: Path) -> None:
+    """As larger models' first token is, at a hundred times the others."""
+    tiny.run(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    names = graph.linear_names(tiny.TINY)
+    shape = {name: weights[f"{name}.weight"].shape[0] for name in names}
+    usual = {name: DRAW.standard_normal((40, k)).astype(np.float32) for name, k in shape.items()}
+    ranges = {name: Range(x[0], x[0], x[:0]).wider(x) for name, x in usual.items()}
+    uneven = "h.0.mlp.c_fc"
+    ranges[uneven] = ranges[uneven].wider(100 * usual[uneven][:1])
+    linears = quantize.int8(weights, tiny.TINY, ranges)[1]
+    assert [name for name in names if isinstance(linears[name], Int8)] == [
+        name for name in names if name == uneven or name.endswith("mlp.c_proj")
+    ]
+
+
 @pytest.mark.parametrize("after_gelu", [False, True])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e6], ids=str)
 def test_no_activation_is_too_small_or_too_large(after_gelu: bool, size: float) -> None:
@@ -90,7 +118,7 @@ def test_smoothing_changes_no_result(tmp_path: Path) -> None:
     ids = tiny.encode(tiny.texts(12, 5)[0])
     names = graph.linear_names(tiny.TINY)
     ranges = quantize.observe(tmp_path / export.WATCHED, names, ids)
-    smoothed = quantize.smooth(weights, tiny.TINY, ranges)
+    smoothed, _ = quantize.smooth(weights, tiny.TINY, ranges)
     gain = "h.0.ln_2.weight"  # two of its channels are outliers
     assert np.ptp(np.log(np.abs(smoothed[gain]))) < np.ptp(np.log(np.abs(weights[gain]))) / 1.2
     (tmp_path / "smooth").mkdir()
@@ -132,7 +160,8 @@ def test_the_matrices_of_the_blocks_are_all_integers(tmp_path: Path) -> None:
     tiny.run(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     shape = {name: weights[f"{name}.weight"].shape[0] for name in graph.linear_names(tiny.TINY)}
-    ranges = {n: Range(-np.ones(k, np.float32), np.ones(k, np.float32)) for n, k in shape.items()}
+    ones = {name: np.ones(k, np.float32) for name, k in shape.items()}
+    ranges = {name: Range(-one, one, one[None]) for name, one in ones.items()}
     smoothed, linears = quantize.int8(weights, tiny.TINY, ranges)
     model: onnx.ModelProto = graph.build(smoothed, tiny.TINY, linears)
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
