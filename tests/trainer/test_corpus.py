@@ -234,6 +234,16 @@ def test_the_split_is_the_same_every_time(mixed: corpus.Parts) -> None:
     assert all(first[name].equals(second[name]) for name in first)
 
 
+def test_another_source_moves_nothing_between_the_parts_of_the_others() -> None:
+    known = [messages(90, label, "one") for label in ("ham", "spam")]
+    new = [messages(40, label, "another") for label in ("spam", "ham")]
+    few = corpus.grouped(pd.concat(known, ignore_index=True), ["ham", "spam"])
+    more = corpus.grouped(pd.concat([*new, *known], ignore_index=True), ["ham", "spam"])
+    for name in ("train", "validation", "test_natural"):
+        of_known = more[name][more[name]["Source"] == "one"]
+        assert set(of_known["Text"]) == set(few[name]["Text"])
+
+
 def test_three_classes_are_balanced_too() -> None:
     frames = [messages(100, "ham"), messages(50, "spam"), messages(30, "phish")]
     parts = corpus.grouped(pd.concat(frames, ignore_index=True), ["ham", "phish", "spam"])
