@@ -247,7 +247,7 @@ class Service:
             return await self.check(message)
 
     async def _check(self, message: Message, started: float) -> Verdict:
-        key = _cache_key(message)
+        key = _cache_key(message) if self.config.cache.messages else b""
         cached = self._from_cache(key)
         if cached:
             self.metrics.cache_hits.inc()
