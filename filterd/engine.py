@@ -280,7 +280,9 @@ def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> Iterator[
 
 def _recognisable(line: str) -> str:
     """One short printable line: a subject is the sender's and must not steer a terminal."""
-    plain = "".join(c if c.isprintable() else " " for c in line[: 4 * SUBJECT_CHARACTERS])
+    plain = line[: 4 * SUBJECT_CHARACTERS]
+    if not plain.isprintable():
+        plain = "".join(c if c.isprintable() else " " for c in plain)
     plain = " ".join(plain.split())
     return plain if len(plain) <= SUBJECT_CHARACTERS else plain[: SUBJECT_CHARACTERS - 1] + "…"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind
 from filterd.bundle import WIDE, WideEntry
-from filterd.grams import Grams, grams, read_weights
+from filterd.grams import Grams, grams, read_weights, unique
 
 BITS: Final = 19
 TABLE: Final = 1 << BITS  # weights of a byte each, for mail and SMS together: 512 KiB
@@ -25,7 +25,7 @@ _DIGIT = re.compile(r"\d")
 
 def features(window: str) -> Grams:
     """Places in a table of TABLE of the n-grams of a window, each once; case and digits do not count."""
-    return np.unique(grams(_DIGIT.sub("0", window.lower()), BITS))
+    return unique(grams(_DIGIT.sub("0", window.lower()), BITS))
 
 
 class Wide:
