@@ -68,6 +68,8 @@ def write(target: Path) -> None:
             name="gpt2-random",
             architecture=Architecture(**{key: sizes[key] for key in Architecture.__struct_fields__}),
             probes=(),
+            fast_path=None,
+            wide=None,
             files=bundle.entries(folder),
         )
         bundle.write_manifest(folder, manifest)
