@@ -197,6 +197,7 @@ class Ours:
             champion=self.duty,
             seed=self._settings.seed,
             keep_runs=1,
+            remembers=self.remembers,
         )
         try:
             return retrain.retrain(request).reason

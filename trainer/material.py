@@ -7,7 +7,8 @@ Strategy: a table with a row a message goes through steps that each leave someth
 - `rehearsal`: labelled messages of other origin; `anchor`: our own (`trainer.anchors`).
 
 Then each row gets a side. New corrections are split by time within each label, near-duplicates together: the
-newest groups are `held`, as what comes next is what a model has to be good at. Earlier ones and anchors
+newest groups are `held`, as what comes next is what a model has to be good at; or, where a fit is cheap,
+all of them are `crossed`: learned from and judged by turns. Earlier ones and anchors
 `train`; rehearsal is drawn at random into `train`, `calibrate` and `held`.
 """
 
@@ -67,8 +68,14 @@ class Material:
 
     def labelled(self, label: Label) -> int:
         """Messages of a label to train on that people vouch for."""
-        chosen = (self.frame["Side"] == "train") & (self.frame["Role"] != "anchor")
+        chosen = self.frame["Side"].isin(["train", "crossed"]) & (self.frame["Role"] != "anchor")
         return int((chosen & (self.frame["Label"] == label.value)).sum())
+
+    @property
+    def compared(self) -> int:
+        """Groups of new corrections that champion and challenger are compared on."""
+        on = (self.frame["Role"] == "new") & self.frame["Side"].isin(["held", "crossed"])
+        return int(self.frame.loc[on, "Group"].nunique())
 
     def side(self, name: str) -> pd.DataFrame:
         """The rows of one side."""
@@ -76,9 +83,19 @@ class Material:
 
 
 def gather(
-    store: Store, since: int, until: int, rehearsal: pd.DataFrame | None = None, rules: Rules = DEFAULT_RULES
+    store: Store,
+    since: int,
+    until: int,
+    rehearsal: pd.DataFrame | None = None,
+    rules: Rules = DEFAULT_RULES,
+    *,
+    crossed: bool = False,
 ) -> Material:
-    """Corrections up to `until` and rehearsal rows, cleaned, grouped and split. Raises StoreError."""
+    """Corrections up to `until` and rehearsal rows, cleaned, grouped and split. Raises StoreError.
+
+    crossed: all new corrections, not the newest, are set aside, as `crossed`: what learns from them will be
+    judged by cross-fitting.
+    """
     found = Material(_corrections(store, since, until), since, until)
     _leave_out(found, "no text kept", found.frame["Text"].isna())
     _leave_out(found, "empty text", found.frame["Text"].str.strip() == "")
@@ -91,7 +108,7 @@ def gather(
     _leave_out(found, "contradicted by near-duplicates", _contradicted(found.frame))
     _leave_out(found, f"more than {MAX_COPIES} near-duplicates", _surplus_copies(found.frame))
     _apply_quota(found, rules)
-    found.frame["Side"] = _sides(found.frame)
+    found.frame["Side"] = _sides(found.frame, crossed)
     leaking = (found.frame["Role"] == "rehearsal") & (found.frame["Side"] == "leaks")
     _leave_out(found, "rehearsal like a held-out correction", leaking)
     return found
@@ -149,17 +166,17 @@ def _apply_quota(found: Material, rules: Rules) -> None:
 # ---- Sides -----------------------------------------------------------------------------------------------
 
 
-def _sides(frame: pd.DataFrame) -> "pd.Series[Any]":
+def _sides(frame: pd.DataFrame, crossed: bool) -> "pd.Series[Any]":
     side = pd.Series("train", index=frame.index, dtype="object")
     rehearsal = frame["Role"] == "rehearsal"
-    held = _held_groups(frame)
-    side[(frame["Role"] == "new") & frame["Group"].isin(held)] = "held"
+    held = _held_groups(frame, 1.0 if crossed else HELD_SHARE)
+    side[(frame["Role"] == "new") & frame["Group"].isin(held)] = "crossed" if crossed else "held"
     side[rehearsal] = _rehearsal_sides(frame[rehearsal])
     side[rehearsal & frame["Group"].isin(held)] = "leaks"
     return side
 
 
-def _held_groups(frame: pd.DataFrame) -> set[int]:
+def _held_groups(frame: pd.DataFrame, share: float) -> set[int]:
     """Of each label the newest groups of new corrections, by a group's first; none the champion knows."""
     known = set(frame.loc[frame["Role"] == "earlier", "Group"])
     new = frame[(frame["Role"] == "new") & ~frame["Group"].isin(known)]
@@ -167,7 +184,7 @@ def _held_groups(frame: pd.DataFrame) -> set[int]:
     for _, rows in new.groupby("Label", sort=True):
         groups = rows.groupby("Group")["Number"].agg(["min", "size"]).sort_values("min", ascending=False)
         before = groups["size"].cumsum() - groups["size"]
-        held |= {int(g) for g in groups.index[before < HELD_SHARE * len(rows)]}
+        held |= {int(g) for g in groups.index[before < share * len(rows)]}
     return held
 
 

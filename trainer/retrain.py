@@ -3,10 +3,11 @@
 Stages, each leaving what the next one needs in the run's folder, so that a run that was killed goes on:
 
     gather   corrections and rehearsal data to a dataset (`trainer.material`); enough to learn from?
-    train    from the champion's weights, held to its answers (`trainer.distill`); checkpoint and resume as
-    ever export   a bundle like any other, its calibration as `trainer.recalibrate` dares judge    champion
-    and challenger on what was held out, and the gate (`trainer.gate`) promote  into the store of bundles
-    and, by one rename, into `current`; or on trial; or not at all
+    train    the wide half by corrections (`trainer.refit`), or some of the GPT-2 from the champion's
+             weights, held to its answers (`trainer.distill`); checkpoint and resume as ever
+    export   a bundle like any other, its calibration as `trainer.recalibrate` dares
+    judge    champion and challenger on what was held out, and the gate (`trainer.gate`)
+    promote  into the store of bundles and, by one rename, into `current`; or on trial; or not at all
 
 Nothing but the last step touches what the daemon judges with, and that step is atomic. The corrections
 store is only read, up to the mark of the last promotion, which its next bundle says again
@@ -32,6 +33,7 @@ from filterd.config import Promotion
 from filterd.engine import Engine
 from filterd.errors import BundleError, NotFound, Unwritable
 from filterd.feedback import Store
+from filterd.memory import Recollection
 from trainer import (
     anchors,
     background,
@@ -42,7 +44,9 @@ from trainer import (
     material,
     nights,
     recalibrate,
+    refit,
     runs,
+    served,
     strategies,
 )
 from trainer import probes as known_probes
@@ -52,7 +56,10 @@ from trainer.distill import Holding, Wanted, pull_of
 from trainer.gate import Evidence, Held, Probed, Rules, Said
 from trainer.material import Material
 from trainer.nights import Night
+from trainer.refit import Indices
+from trainer.refitted import Refitted
 from trainer.retrain_report import Record
+from trainer.scored import Scored
 from trainer.train import CONFIG, MODEL
 
 Report = Callable[[str], None]
@@ -74,7 +81,8 @@ class Request:
     champion: what to start from; None: the store's current bundle, else the one that ships.
     rehearsal: inputs as `trainer data prepare` takes them, or folders that it wrote.
     promotion: immediate; shadow: beside the champion first (`filterd.trial`); manual: leave it to a person.
-    state: the folder of the daemon to tell, None where there is none.
+    state: the folder of the daemon to tell, None where there is none. remembers: users have the memory beside
+    the model, so the gate compares both with it.
     """
 
     feedback: str
@@ -88,6 +96,7 @@ class Request:
     seed: int = 123
     keep_runs: int = 10
     state: Path | None = None
+    remembers: bool = True
 
 
 @dataclass(frozen=True)
@@ -206,16 +215,16 @@ class _Retraining:
         self.plan = night.plan
         self.folder = night.folder
         self.choices: dict[Kind, recalibrate.Choice] = {}
-        self.strategy = ""
+        self.strategy = strategies.choose(request.strategy, self.plan.until - self.plan.since)
+        self.crossed = self.strategy == strategies.WIDE
+        self._refit: Refitted | None = None
 
     def run(self) -> Outcome:
         """All stages; what is there already is not done again."""
         self.report("gather")
         found = self._gather()
-        groups = found.side("held").query("Role == 'new'")["Group"].nunique()
         ham, spam = (found.labelled(label) for label in (Label.HAM, Label.SPAM))
-        evidence = Evidence(found.new, dict(found.dropped), ham, spam, groups)
-        self.strategy = strategies.choose(self.request.strategy, sum(found.new.values()))
+        evidence = Evidence(found.new, dict(found.dropped), ham, spam, found.compared)
         findings = gate.before_training(evidence, self.request.rules)
         if reason := gate.reason(findings):
             return self._finish(pages.without_challenger(self._facts(found), findings), reason)
@@ -236,10 +245,12 @@ class _Retraining:
         ham = self.champion.bundle.manifest.ham
         rehearsal = material.rehearse(self.request.rehearsal, ham)
         plan = self.plan
-        return material.gather(self.store, plan.since, plan.until, rehearsal, self.request.rules)
+        return material.gather(
+            self.store, plan.since, plan.until, rehearsal, self.request.rules, crossed=self.crossed
+        )
 
     def _dataset(self, found: Material) -> Dataset:
-        """The run's dataset: `train`, `validation` (for the export) and `test` (held out)."""
+        """The run's dataset: `train`, `validation` (for the export) and `test` (held out, or crossed)."""
         folder, manifest = self.folder / DATA, self.champion.bundle.manifest
         if (folder / corpus.MANIFEST).is_file():
             return Dataset.load(folder)
@@ -249,7 +260,8 @@ class _Retraining:
         if len(validation) < MAX_VALIDATED:
             some = train.sample(min(len(train), MAX_VALIDATED - len(validation)), random_state=self.plan.seed)
             validation = pd.concat([validation, some], ignore_index=True)
-        parts = {"train": train, "validation": validation, "test": found.side("held")}
+        held = pd.concat([found.side("crossed"), found.side("held")], ignore_index=True)
+        parts = {"train": train, "validation": validation, "test": held}
         parts = {name: self._classed(frame) for name, frame in parts.items()}
         folder.mkdir(mode=0o700, exist_ok=True)
         return corpus.write(folder, parts, manifest.labels, manifest.ham, "retrain")
@@ -266,7 +278,7 @@ class _Retraining:
 
     def _train(self, dataset: Dataset) -> None:
         folder, manifest = self.folder / RUN, self.champion.bundle.manifest
-        if (folder / MODEL).is_file():
+        if self.crossed or (folder / MODEL).is_file():
             return
         recipe = strategies.make(
             self.strategy, str(self.champion.bundle.path), manifest.max_tokens, manifest.max_windows
@@ -295,6 +307,8 @@ class _Retraining:
             return bundle.read(out)
         except BundleError:
             pass
+        if self.crossed:
+            return self._refitted(dataset).write(out, lambda *of: self._cautious(dataset, *of))
         request = export.Request(
             run=self.folder / RUN,
             data=dataset.folder,
@@ -321,13 +335,35 @@ class _Retraining:
             self.choices[kind] = recalibrate.choose(self.champion.bundle.manifest, kind, sample)
         return recalibrate.apply(manifest, self.choices)
 
+    def _cautious(self, dataset: Dataset, *of: Any) -> Manifest:
+        """As `_recalibrated`, and no more of the corrected ham is called spam than the champion called."""
+        manifest, refitted = self._recalibrated(dataset, *of), self._refitted(dataset)
+        self.choices = {kind: refitted.cautious(kind, one) for kind, one in self.choices.items()}
+        return recalibrate.apply(manifest, self.choices)
+
+    def _refitted(self, dataset: Dataset) -> Refitted:
+        if not self._refit:
+            frame = dataset.split("test")
+            self._refit = Refitted(self.champion, dataset, self._folds(frame), self._said(frame))
+        return self._refit
+
+    def _folds(self, frame: pd.DataFrame) -> Indices:
+        """Which held-out messages are judged by the same model, [n]; all, where nothing is crossed."""
+        groups = frame["Group"].to_numpy(dtype=np.int64)
+        return refit.folds(groups) if self.crossed else np.zeros(len(frame), dtype=np.int64)
+
+    def _said(self, frame: pd.DataFrame) -> list[Recollection]:
+        """What the memory says of each held-out message, if users have it."""
+        if not self.request.remembers:
+            return [Recollection()] * len(frame)
+        return served.recollections(self.store, self.plan.until, frame, self._folds(frame))
+
     # -- judge and promote ---------------------------------------------------------------------------------
 
     def _decide(self, found: Material, dataset: Dataset, made: Bundle, evidence: Evidence) -> Outcome:
         subject = judging.Subject.load(dataset.folder, "test")
-        before = judging.judge(self.champion.bundle.path, "champion", subject)
-        after = judging.judge(made.path, "challenger", subject)
         frame = subject.frame
+        before, after = self._scored(made, dataset, subject)
         held = Held(
             is_spam=before.spam,
             groups=frame["Group"].to_numpy(dtype=np.int64),
@@ -348,6 +384,18 @@ class _Retraining:
             self.report("promote")
             reason = self._promote(made)
         return self._finish(record, reason, made)
+
+    def _scored(self, made: Bundle, dataset: Dataset, subject: judging.Subject) -> tuple[Scored, Scored]:
+        """Champion and challenger on what was held out, each with the memory if users have it."""
+        before = judging.judge(self.champion.bundle.path, "champion", subject)
+        after = judging.judge(made.path, "challenger", subject)
+        if self.crossed:
+            after = self._refitted(dataset).crossed(after, made.manifest)
+        frame, said = subject.frame, self._said(subject.frame)
+        return (
+            served.remembering(before, self.champion.bundle.manifest, frame, said),
+            served.remembering(after, made.manifest, frame, said),
+        )
 
     def _probes(self, challenger: Engine) -> list[Probed]:
         probes = self.champion.bundle.manifest.probes

@@ -64,6 +64,7 @@ def request_of(options: Options, config: Config) -> Request:
         seed=options.seed,
         keep_runs=config.retrain.keep_runs,
         state=Path(config.state),
+        remembers=config.feedback.memory,
     )
 
 

@@ -1,4 +1,7 @@
-"""How a model is retrained: which parameters move, how far, and which of them by how many corrections."""
+"""How a model is retrained: which parameters move, how far, and which of them by how many corrections.
+
+`wide` is no training of the GPT-2 and has no recipe here: see `trainer.refit`.
+"""
 
 from typing import Literal, get_args
 
@@ -6,11 +9,12 @@ from filterd.errors import ConfigError
 from trainer import recipe
 from trainer.recipe import Recipe
 
-Choice = Literal["auto", "head", "last_block", "last_two_blocks", "lora", "all"]
+WIDE = "wide"
+Choice = Literal["auto", "wide", "head", "last_block", "last_two_blocks", "lora", "all"]
 CHOICES: tuple[str, ...] = get_args(Choice)
 
 # From how many corrections on `auto` takes a strategy; the measurements are in docs/decisions.md.
-BY_CORRECTIONS = ((0, "head"), (500, "last_block"))
+BY_CORRECTIONS = ((0, "wide"),)
 
 # A step moves AdamW's parameters by about the rate, so few corrections with many epochs are as far as many
 # with few; rates are those at which the champion's other answers stayed (docs/decisions.md).
