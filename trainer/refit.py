@@ -3,7 +3,9 @@
 Strategy: logistic regression for what is to be added to the table, with the champion's own margin as the
 offset. As in `trainer.distill` the loss is taken at the bundle's thresholds, where corrections count: a spam
 teaches by its most spam-like window, a ham by all of them. The sum is held near 0 (L2), so a word that nobody
-corrected keeps its weight, and a message that the champion labels rightly pulls hardly at all.
+corrected keeps its weight, and a message that the champion labels rightly pulls hardly at all. Our own everyday
+messages (`trainer.anchors`) teach nothing: the champion's margins of them are held, which keeps what is learned
+from mail from moving SMS.
 
 A fit takes a second, so what was corrected need not be split into a part to learn from and one to judge by:
 every message is judged by a fit that saw none of its near-duplicates (cross-fitting; Stone 1974), and the
@@ -30,11 +32,12 @@ from filterd.engine import Engine
 from filterd.grams import Grams, read_weights
 from filterd.wide import TABLE, features
 
-# Chosen on Enron mail and a model that knew SMS alone, never on the stream that docs/retraining.md reports; half
-# or twice changed little there (docs/decisions.md).
+# Chosen on Enron mail and a model that knew SMS alone, never on the stream that docs/retraining.md reports;
+# half or twice changed little there (docs/decisions.md).
 PULL: Final = 0.02  # of L2, in nats
 BEYOND: Final = 3.0  # nats past its threshold that a message is to reach
 HAM: Final = 3.0  # what a ham weighs beside a spam: lost mail is worse than a spam in the inbox
+HOLD: Final = 3.0  # a squared nat off the champion's margin costs this much, where it is held
 STEPS: Final = 150  # of L-BFGS; some 40 are needed
 FOLDS: Final = 5
 SEED: Final = 123
@@ -46,12 +49,16 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Asked:
-    """Messages [n] as the champion sees them: their windows' n-grams, and both halves' margins of each."""
+    """Messages [n] as the champion sees them: their windows' n-grams, and both halves' margins of each.
+
+    held: those whose margins are to stay; of the others is_spam is to be learned.
+    """
 
     windows: Sequence[Sequence[Grams]]
     margins: Sequence[Sequence[float]]
     kinds: Sequence[Kind]
     is_spam: NDArray[np.bool_]
+    held: NDArray[np.bool_]
 
     def some(self, places: Sequence[int] | Indices) -> "Asked":
         """Those at these places."""
@@ -60,6 +67,7 @@ class Asked:
             [self.margins[i] for i in places],
             [self.kinds[i] for i in places],
             self.is_spam[list(places)],
+            self.held[list(places)],
         )
 
 
@@ -91,7 +99,7 @@ class Half:
 
 
 def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> Asked:
-    """What the champion sees in a dataset's rows (Text, Kind)."""
+    """What the champion sees in a dataset's rows (Text, Kind, Role). Anchors are held."""
     kinds = [Kind(kind) for kind in frame["Kind"]]
     cut = [
         champion.cut(text.of_sms(one).canonical if kind is Kind.SMS else one, kind)
@@ -105,7 +113,7 @@ def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> As
         half = [champion.wide.margin(one, kind) if champion.wide else 0.0 for one in texts]
         seen.append([features(one) for one in texts])
         margins.append([verdict.margin(next(rows), ham) + nats for nats in half])
-    return Asked(seen, margins, kinds, is_spam)
+    return Asked(seen, margins, kinds, is_spam, (frame["Role"] == "anchor").to_numpy(dtype=bool))
 
 
 def fit(champion: Manifest, half: Half, of: Asked) -> Floats:
@@ -119,13 +127,15 @@ def fit(champion: Manifest, half: Half, of: Asked) -> Floats:
     values = np.concatenate([np.full(len(row.grams), row.value) for row in rows])
     matrix = csr_matrix((values, places, ends), shape=(len(rows), len(columns)))
     start = np.array([row.start for row in rows])
-    weight = np.array([row.weight for row in rows])
+    weight = np.array([0.0 if row.held else row.weight for row in rows])
+    hold = np.array([HOLD * row.weight if row.held else 0.0 for row in rows])
 
     def loss(x: Floats) -> tuple[float, Floats]:
-        short = BEYOND - start - matrix @ x
-        slope = -weight / (1.0 + np.exp(-np.clip(short, -50, 50)))
-        total = float(weight @ np.logaddexp(0.0, short) + 0.5 * PULL * (x @ x))
-        return total, matrix.T @ slope + PULL * x
+        moved = matrix @ x
+        short = BEYOND - start - moved
+        slope = hold * moved - weight / (1.0 + np.exp(-np.clip(short, -50, 50)))
+        total = weight @ np.logaddexp(0.0, short) + 0.5 * hold @ moved**2 + 0.5 * PULL * (x @ x)
+        return float(total), matrix.T @ slope + PULL * x
 
     found = minimize(loss, np.zeros(len(columns)), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
     added[columns] = found.x
@@ -140,6 +150,7 @@ class _Row:
     value: float
     start: float
     weight: float
+    held: bool
 
 
 def _rows(champion: Manifest, half: Half, of: Asked, i: int) -> list[_Row]:
@@ -153,6 +164,7 @@ def _rows(champion: Manifest, half: Half, of: Asked, i: int) -> list[_Row]:
             sign * line.slope * half.says[kind] / float(np.sqrt(len(of.windows[i][k]))),
             sign * (line.slope * of.margins[i][k] + line.offset - threshold),
             1.0 if spam else HAM / len(chosen),
+            bool(of.held[i]),
         )
         for k in chosen
     ]
@@ -196,6 +208,7 @@ def together(one: Asked, other: Asked) -> Asked:
         [*one.margins, *other.margins],
         [*one.kinds, *other.kinds],
         np.concatenate([one.is_spam, other.is_spam]),
+        np.concatenate([one.held, other.held]),
     )
 
 

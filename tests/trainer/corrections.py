@@ -84,6 +84,7 @@ def request(folder: Path, made: Path, count: int = 60, **changes: object) -> Req
         "feedback": str(store), "bundles": folder / "bundles", "runs": folder / "retrain",
         "champion": None if (folder / "bundles" / "current").exists() else made,
         "strategy": "all", "rules": LENIENT,
+        "remembers": False,  # the memory knows the three wordings, and no model could be better
     }  # fmt: skip
     return Request(**(given | changes))  # type: ignore[arg-type]
 
