@@ -3,9 +3,9 @@
 Strategy: logistic regression for what is to be added to the table, with the champion's own margin as the
 offset. As in `trainer.distill` the loss is taken at the bundle's thresholds, where corrections count: a spam
 teaches by its most spam-like window, a ham by all of them. The sum is held near 0 (L2), so a word that nobody
-corrected keeps its weight, and a message that the champion labels rightly pulls hardly at all. Our own everyday
-messages (`trainer.anchors`) teach nothing: the champion's margins of them are held, which keeps what is learned
-from mail from moving SMS.
+corrected keeps its weight, and a message that the champion labels rightly pulls hardly at all. Our own
+everyday messages (`trainer.anchors`) teach nothing: the champion's margins of them are held, which keeps what
+is learned from mail from moving SMS.
 
 A fit takes a second, so what was corrected need not be split into a part to learn from and one to judge by:
 every message is judged by a fit that saw none of its near-duplicates (cross-fitting; Stone 1974), and the
@@ -23,13 +23,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 
 from filterd import bundle, text, verdict
 from filterd.api import Kind, Message
 from filterd.bundle import Bundle, FileEntry, Manifest, WideEntry
 from filterd.engine import Engine
 from filterd.grams import Grams, read_weights
+from filterd.verdict import Calibration
 from filterd.wide import TABLE, features
 
 # Chosen on Enron mail and a model that knew SMS alone, never on the stream that docs/retraining.md reports;
@@ -42,6 +43,7 @@ STEPS: Final = 150  # of L-BFGS; some 40 are needed
 FOLDS: Final = 5
 SEED: Final = 123
 INT8_MAX: Final = 127
+LARGEST: Final = 0.9995  # of the weights; the few beyond are cut, or one would take all others' steps
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -72,6 +74,14 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Added:
+    """What a fit adds: to the weights [TABLE], and to every margin of a kind, in nats."""
+
+    weights: Floats
+    nats: dict[Kind, float]
+
+
+@dataclass(frozen=True)
 class Half:
     """A wide half in floats. weights [TABLE]: nats where `says` is 1; says: how far, by kind."""
 
@@ -89,10 +99,11 @@ class Half:
         weights = read_weights(champion.path / bundle.WIDE, TABLE).astype(np.float64) * unit
         return cls(weights, {kind: scale / unit for kind, scale in entry.scale.items()}, unit)
 
-    def write(self, added: Floats, folder: Path) -> WideEntry:
-        """The sum in 8 bits, in the champion's own steps if it has some."""
-        weights = self.weights + added
-        unit = self.unit or float(np.abs(weights).max(initial=0)) / INT8_MAX or 1.0
+    def write(self, added: Added, folder: Path) -> WideEntry:
+        """The sum in 8 bits, in the champion's own steps where they reach far enough."""
+        weights = self.weights + added.weights
+        used = np.abs(weights[weights != 0])
+        unit = max(self.unit, float(np.quantile(used, LARGEST)) / INT8_MAX if len(used) else 0.0) or 1.0
         table = np.clip(np.round(weights / unit), -INT8_MAX, INT8_MAX).astype(np.int8)
         (folder / bundle.WIDE).write_bytes(table.tobytes())
         return WideEntry({kind: share * unit for kind, share in self.says.items()})
@@ -116,16 +127,19 @@ def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> As
     return Asked(seen, margins, kinds, is_spam, (frame["Role"] == "anchor").to_numpy(dtype=bool))
 
 
-def fit(champion: Manifest, half: Half, of: Asked) -> Floats:
-    """What is to be added to the weights, [TABLE]."""
+def fit(champion: Manifest, half: Half, of: Asked) -> Added:
+    """What is to be added. What moves all of a kind alike is a number of its own, or the commonest words
+    would carry it, and to the other kind too."""
     rows = [row for i in range(len(of.kinds)) for row in _rows(champion, half, of, i)]
-    added = np.zeros(TABLE)
+    weights, last = np.zeros(TABLE), dict.fromkeys(Kind, 0.0)
     if not rows:
-        return added
+        return Added(weights, last)
     columns, places = np.unique(np.concatenate([row.grams for row in rows]), return_inverse=True)
     ends = np.cumsum([0, *(len(row.grams) for row in rows)])
     values = np.concatenate([np.full(len(row.grams), row.value) for row in rows])
-    matrix = csr_matrix((values, places, ends), shape=(len(rows), len(columns)))
+    of_kind = np.array([[row.each if row.kind is kind else 0.0 for kind in Kind] for row in rows])
+    grams = csr_matrix((values, places, ends), shape=(len(rows), len(columns)))
+    matrix = hstack([grams, csr_matrix(of_kind)], format="csr")
     start = np.array([row.start for row in rows])
     weight = np.array([0.0 if row.held else row.weight for row in rows])
     hold = np.array([HOLD * row.weight if row.held else 0.0 for row in rows])
@@ -137,17 +151,21 @@ def fit(champion: Manifest, half: Half, of: Asked) -> Floats:
         total = weight @ np.logaddexp(0.0, short) + 0.5 * hold @ moved**2 + 0.5 * PULL * (x @ x)
         return float(total), matrix.T @ slope + PULL * x
 
-    found = minimize(loss, np.zeros(len(columns)), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
-    added[columns] = found.x
-    return added
+    zero, options = np.zeros(matrix.shape[1]), {"maxiter": STEPS}
+    found = minimize(loss, zero, jac=True, method="L-BFGS-B", options=options).x
+    weights[columns] = found[: len(columns)]
+    return Added(weights, dict(zip(Kind, found[len(columns) :].tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One window. start: nats past the threshold, on its right side; value: of each n-gram there."""
+    """One window. start: nats past the threshold, on its right side; value: of each n-gram there; each: of
+    what is added to all of its kind."""
 
+    kind: Kind
     grams: Grams
     value: float
+    each: float
     start: float
     weight: float
     held: bool
@@ -160,8 +178,10 @@ def _rows(champion: Manifest, half: Half, of: Asked, i: int) -> list[_Row]:
     chosen = [int(np.argmax(of.margins[i]))] if spam else range(len(of.margins[i]))
     return [
         _Row(
+            kind,
             of.windows[i][k],
             sign * line.slope * half.says[kind] / float(np.sqrt(len(of.windows[i][k]))),
+            sign * line.slope,
             sign * (line.slope * of.margins[i][k] + line.offset - threshold),
             1.0 if spam else HAM / len(chosen),
             bool(of.held[i]),
@@ -170,12 +190,13 @@ def _rows(champion: Manifest, half: Half, of: Asked, i: int) -> list[_Row]:
     ]
 
 
-def margins(half: Half, added: Floats, of: Asked) -> Floats:
+def margins(half: Half, added: Added, of: Asked) -> Floats:
     """Of messages [n], each by its highest window, with what was added."""
     return np.array(
         [
-            max(
-                nats + half.says[kind] * float(added[grams].sum()) / float(np.sqrt(len(grams)))
+            added.nats[kind]
+            + max(
+                nats + half.says[kind] * float(added.weights[grams].sum()) / float(np.sqrt(len(grams)))
                 for nats, grams in zip(nats_of, windows, strict=True)
             )
             for nats_of, windows, kind in zip(of.margins, of.windows, of.kinds, strict=True)
@@ -212,10 +233,10 @@ def together(one: Asked, other: Asked) -> Asked:
     )
 
 
-def write(champion: Bundle, out: Path, half: Half, added: Floats, manifest: Manifest) -> Bundle:
+def write(champion: Bundle, out: Path, half: Half, added: Added, manifest: Manifest) -> Bundle:
     """A bundle: the champion's files, another wide half. manifest: the champion's with what else changes.
 
-    It has no fast path, as that repeats the champion's answers. Raises BundleError, Unwritable.
+    What is added to all of a kind goes into its calibration. It has no fast path, as that repeats the champion's answers. Raises BundleError, Unwritable.
     """
     with bundle.writing(out) as folder:
         for name in bundle.REQUIRED:
@@ -227,6 +248,10 @@ def write(champion: Bundle, out: Path, half: Half, added: Floats, manifest: Mani
         manifest = msgspec.structs.replace(
             manifest,
             created=bundle.now(),
+            calibration={
+                kind: Calibration(line.slope, line.offset + line.slope * added.nats[kind])
+                for kind, line in manifest.calibration.items()
+            },
             parent=champion.id,
             wide=entry,
             files=files,

@@ -16,7 +16,7 @@ from filterd.verdict import Calibration
 from trainer import export, recalibrate, refit, served
 from trainer.corpus import Dataset
 from trainer.recalibrate import Choice, Fresh
-from trainer.refit import Asked, Floats, Half, Indices
+from trainer.refit import Added, Asked, Floats, Half, Indices
 from trainer.scored import Scored
 
 Decide = Callable[[Manifest, Floats, export.Messages], Manifest]
@@ -38,11 +38,10 @@ class Refitted:
 
     def write(self, out: Path, decide: Decide) -> Bundle:
         """The challenger, which learns from all of them. Raises BundleError, Unwritable."""
-        added = refit.fit(self._manifest, self._half, refit.together(self._train, self._new))
         validation = export.messages(self._dataset, "validation")
         asked = self._ask(self._dataset.split("validation"))
-        manifest = decide(self._manifest, refit.margins(self._half, added, asked), validation)
-        return refit.write(self._champion.bundle, out, self._half, added, manifest)
+        manifest = decide(self._manifest, refit.margins(self._half, self._added, asked), validation)
+        return refit.write(self._champion.bundle, out, self._half, self._added, manifest)
 
     def cautious(self, kind: Kind, choice: Choice) -> Choice:
         """With a spam threshold that no more corrected ham reaches than reached the champion's."""
@@ -63,7 +62,7 @@ class Refitted:
         """
         probability = after.probability.copy()
         probability[self._places] = [
-            verdict.probability(float(nats), manifest.calibration[kind])
+            verdict.probability(float(nats) - self._added.nats[kind], manifest.calibration[kind])
             for nats, kind in zip(self._crossed, self._new.kinds, strict=True)
         ]
         return served.saying(after, manifest, self._frame, probability)
@@ -79,6 +78,10 @@ class Refitted:
     @cached_property
     def _new(self) -> Asked:
         return self._ask(self._frame.iloc[self._places].reset_index(drop=True))
+
+    @cached_property
+    def _added(self) -> Added:
+        return refit.fit(self._manifest, self._half, refit.together(self._train, self._new))
 
     @cached_property
     def _crossed(self) -> Floats:

@@ -39,6 +39,15 @@ def test_the_newest_of_each_label_are_held_out(store: Store) -> None:
     assert found.new == {"cli": 40} and found.labelled(SPAM) == found.labelled(HAM) == 14
 
 
+def test_where_a_fit_is_cheap_all_are_set_aside(store: Store) -> None:
+    store.learn_many(corrections(40))
+    found = gather(store, 10, store.position().revision, crossed=True)
+    assert len(found.side("crossed")) == 30 and found.side("held").empty
+    assert set(found.side("train")["Role"]) == {"earlier"}
+    assert found.compared == found.side("crossed")["Group"].nunique()
+    assert found.labelled(SPAM) == found.labelled(HAM) == 20
+
+
 def test_earlier_corrections_rehearse(store: Store) -> None:
     store.learn_many(corrections(40))
     found = gathered(store, since=30)

@@ -46,6 +46,16 @@ def test_a_thousand_ham_are_enough_to_fit_anew() -> None:
     assert found.how == "fitted anew" and found.calibration != LINE and (found.ham, found.spam) == (2000, 200)
 
 
+def test_corrected_ham_raises_the_threshold_and_fits_nothing() -> None:
+    choice = choose(MANIFEST, Kind.MAIL, fresh([]))
+    draw = np.random.default_rng(1)
+    many = fresh(draw.normal(-3, 1, 2000).tolist(), spam=draw.normal(3, 1, 200).tolist())
+    assert recalibrate.cautious(choice, many) == choice
+    raised = recalibrate.cautious(choice, fresh([-4.0, 3.0], before=[-4.0, 1.0]))
+    assert raised.thresholds.spam == pytest.approx(1 / (1 + np.exp(-3.5))) and "corrected ham" in raised.how
+    assert raised.thresholds.unsure == CUT.unsure and raised.calibration == LINE
+
+
 def test_it_goes_into_the_manifest() -> None:
     choices = {kind: choose(MANIFEST, kind, fresh([3.0], before=[0.0])) for kind in Kind}
     made = recalibrate.apply(MANIFEST, choices)
