@@ -397,7 +397,7 @@ def retrain_command(
         list[str] | None, typer.Option(help="Labelled messages not to get worse at; repeatable.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="auto, head, last_block, last_two_blocks, lora or all.")
+        str, typer.Option(help="auto, wide, head, last_block, last_two_blocks, lora or all.")
     ] = "auto",
     promotion: Annotated[str | None, typer.Option(help="immediate, shadow or manual.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; by default in the state folder.")] = None,

@@ -236,7 +236,8 @@ def together(one: Asked, other: Asked) -> Asked:
 def write(champion: Bundle, out: Path, half: Half, added: Added, manifest: Manifest) -> Bundle:
     """A bundle: the champion's files, another wide half. manifest: the champion's with what else changes.
 
-    What is added to all of a kind goes into its calibration. It has no fast path, as that repeats the champion's answers. Raises BundleError, Unwritable.
+    What is added to all of a kind goes into its calibration. The bundle has no fast path, as that repeats the
+    champion's answers. Raises BundleError, Unwritable.
     """
     with bundle.writing(out) as folder:
         for name in bundle.REQUIRED:

@@ -34,7 +34,7 @@ class Refitted:
         self._frame = dataset.split("test")
         self._places = np.flatnonzero((self._frame["Role"] == "new").to_numpy())
         self._fold = fold[self._places]
-        self._said = [said[i] for i in self._places]
+        self._said = [said[i] for i in self._places.tolist()]
 
     def write(self, out: Path, decide: Decide) -> Bundle:
         """The challenger, which learns from all of them. Raises BundleError, Unwritable."""
