@@ -3,8 +3,8 @@
 Invisible characters go, text that is displayed backwards is turned round, compatibility forms fold (NFKC, UAX
 15), accents on Latin letters go, look-alikes of other scripts become Latin where they imitate it (in the
 spirit of UTS 39 skeletons, with a table of our own), digits that stand for a letter inside a word become it,
-random case becomes small, spaced-out letters close up, long addresses and opaque ids are cut, runs and white
-space shrink. Real Russian, Greek or Chinese comes through unchanged.
+random case becomes small, spaced-out letters close up, of many emoji three stay, long addresses and opaque
+ids are cut, runs and white space shrink. Real Russian, Greek or Chinese comes through unchanged.
 
 `normalise` repeats its steps until nothing changes, so it is idempotent: a text that was normalised when
 it was stored for retraining reads the same when it is normalised again.
@@ -22,6 +22,7 @@ __all__ = ["normalise"]
 MAX_PASSES: Final = 6  # two settle everything seen in practice; the rest is for texts made to be awkward
 MAX_REPEATS: Final = 4  # "sooooo" and "!!!!!!!" keep their emphasis; four is one or two tokens
 MAX_DIGIT_REPEATS: Final = 16  # no amount or number that means something repeats a digit more often
+MAX_EMOJI: Final = 3  # of a text; as many show its mood, more are strewn over it to part its words
 MAX_MARKS: Final = 4  # combining marks on one letter; no script needs more, and NFKC is quadratic in them
 MAX_HOST: Final = 48  # the end of a host is what was registered; 48 characters hold all but forged ones
 MAX_PATH: Final = 24  # says "login" or "unsubscribe"; beyond are ids
@@ -39,6 +40,8 @@ _INVISIBLE = re.compile(
 # What NFKC leaves on Latin letters after composing: strike-through, enclosing and stacked marks.
 _LOOSE_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 _MARK_RUN = re.compile(rf"[^\w\s\x00-\x7f]{{{2 * MAX_MARKS},}}")
+
+_EMOJI = re.compile("[\u2600-\u27bf\u2b1b\u2b1c\u2b50\u2b55\U0001f000-\U0001f0ff\U0001f1e6-\U0001faff]+")
 
 _FOLD: Final[dict[str, str]] = {
     **dict.fromkeys("‘’‚‛′ʼ´", "'"),
@@ -160,7 +163,7 @@ def normalise(text: str, limit: int) -> str:
     for _ in range(MAX_PASSES):
         before = text
         if not text.isascii():
-            text = _blanks(cut(_fold(text), limit))  # one character may fold to eighteen
+            text = _blanks(cut(_few_emoji(_fold(text)), limit))  # one character may fold to eighteen
         text = _pass(text)
         if text == before:
             break
@@ -253,6 +256,18 @@ def _fold(text: str) -> str:
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", _MARK_RUN.sub(_thin_marks, text))
     return _LOOSE_MARKS.sub("", text.translate(_UNACCENTED))
+
+
+def _few_emoji(text: str) -> str:
+    """The first MAX_EMOJI emoji of a text, blanks for the others."""
+    left = MAX_EMOJI
+
+    def some(run: re.Match[str]) -> str:
+        nonlocal left
+        kept, left = run[0][:left], max(0, left - len(run[0]))
+        return kept if len(kept) == len(run[0]) else f"{kept} "
+
+    return _EMOJI.sub(some, text)
 
 
 def _thin_marks(run: re.Match[str]) -> str:

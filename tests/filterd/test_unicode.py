@@ -46,7 +46,9 @@ def plain(text: str) -> str:
         pytest.param("“quoted” – it’s…", '"quoted" - it\'s...', id="typography"),
         pytest.param("a \t b\u00a0\u3000c\r\n\r\n\r\nd  ", "a b c\nd", id="white-space"),
         pytest.param("soooooooo!!!!!!!!!! -----------", "soooo!!!! ----", id="runs"),
-        pytest.param("😀😀😀😀😀😀😀 ok", "😀😀😀😀 ok", id="emoji-runs"),
+        pytest.param("😀😀😀😀😀😀😀 ok", "😀😀😀 ok", id="emoji-runs"),
+        pytest.param("win 🎉🎉 a 🎁🎁 big 🔥 prize", "win 🎉🎉 a 🎁 big prize", id="many-emoji"),
+        pytest.param("f🎉r🎉e🎉e c🎉a🎉s🎉h", "free cash", id="emoji-between-letters"),
         pytest.param("https://example.com/a/b?id=92834719283741987", "http://example.com/a/b", id="query"),
         pytest.param(
             "see www.example.com/" + "x1" * 60, "see www.example.com/" + "x1" * 11 + "x", id="long-path"
@@ -71,6 +73,7 @@ def test_disguises(disguised: str, shown: str) -> None:
         pytest.param("The Russian word мост means bridge", id="one-foreign-word"),
         pytest.param("您好，明天开会", id="chinese"),
         pytest.param("ok 😀 c u @ 8, txt me 2nite!! £5 50% off", id="sms"),
+        pytest.param("see you ❤ 👍🏽", id="few-emoji-stay"),
         pytest.param("My iPhone and McIntosh from eBay, via PayPal", id="names-with-capitals-stay"),
         pytest.param("b4u gr8 l8r 2nite just4u mp3 2x4 h2o", id="digits-that-are-words-stay"),
         pytest.param(
