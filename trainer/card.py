@@ -15,7 +15,7 @@ from filterd.backend import Backend
 from filterd.bundle import Manifest
 from filterd.tokenizer import END_OF_TEXT_ID
 from trainer.calibrate import MAX_FALSE_POSITIVE_RATE, rate_bound
-from trainer.parity import MAX_DIFFERENCE, MAX_FLIPPED, MAX_STEP, Parity
+from trainer.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128))  # messages x tokens, as in docs/design.md
 REPETITIONS = 9  # the median of them counts
@@ -163,7 +163,7 @@ flatter it. At most {MAX_FALSE_POSITIVE_RATE:.1%} of that ham may be called spam
 def _parity(p: Parity) -> str:
     rows = [
         ["ONNX in floats against PyTorch", f"{p.fp32:.1e} in probability", f"{MAX_DIFFERENCE}"],
-        ["a message alone against the same in a batch", f"{p.alone:.1e} points", f"{MAX_STEP}"],
+        ["a message alone against the same in a batch", f"{p.alone:.1e} in probability", f"{MAX_DIFFERENCE}"],
         [
             "shipped arithmetic against floats",
             f"{p.flipped} of {p.messages} verdicts, at most {p.shipped:.1e} in probability",

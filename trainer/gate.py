@@ -259,24 +259,20 @@ def false_positives(evidence: Evidence, rules: Rules) -> Finding:
 
 
 def recall(evidence: Evidence, rules: Rules) -> Finding:
-    """Spam called spam: not below the champion's beyond chance, on corrections nor on rehearsal data.
-
-    On corrections a strict comparison of a handful would stop models that are better by all else (1 of 12
-    against 3); that what is lost is outweighed is for `better` to show.
-    """
-    held, found, passed = evidence.compared(), [], True
+    """Spam called spam: not below the champion's, and on rehearsal data not below it beyond chance."""
+    held = evidence.compared()
     caught = [m.calls(Label.SPAM) for m in (held.champion, held.challenger)]
-    for name, part in (("corrections", held.corrected), ("rehearsal", ~held.corrected)):
-        spam = part & held.is_spam
-        if not spam.any():
-            continue
-        loss = (caught[0].astype(float) - caught[1].astype(float))[spam]
-        groups = np.unique(held.groups[spam], return_inverse=True)[1]
-        passed &= lower_bound(loss, groups, rules.confidence) <= 0
-        before, after = (int((one & spam).sum()) for one in caught)
-        found.append(f"{name}: {after} of {spam.sum()}, champion {before}")
+    before, after = (int((c & held.is_spam).sum()) for c in caught)
+    rest = held.is_spam & ~held.corrected
+    loss = (caught[0].astype(float) - caught[1].astype(float))[rest]
+    groups = np.unique(held.groups[rest], return_inverse=True)[1]
+    worse = len(loss) > 0 and lower_bound(loss, groups, rules.confidence) > 0
     return Finding(
-        "recall", passed, "not below the champion's beyond chance", "; ".join(found) or "no spam held out"
+        "recall",
+        after >= before and not worse,
+        "not below the champion's",
+        f"{after} of {held.is_spam.sum()}, champion {before}"
+        + (f"; on rehearsal {int((caught[1] & rest).sum())} of {rest.sum()}" if rest.any() else ""),
     )
 
 

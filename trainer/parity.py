@@ -19,14 +19,7 @@ from filterd.verdict import Calibration, Thresholds
 from trainer.batches import Rows, sorted_batches
 from trainer.model import SpamClassifier
 
-MAX_DIFFERENCE = 1e-4  # |Δp| of the ONNX graph from PyTorch
-# Of a message alone from the same in a batch, in points (calibrated log-odds), which mean the same wherever
-# a score lies; a probability moves most beside a threshold, where corrected messages lie. In another batch
-# floats are added up in another order: some 1e-7. Now and then that decides how an activation is rounded to
-# its byte, and the message is a byte's step off: 3 of 400 were, by up to 3e-4. Where company really matters
-# (padding that is attended to, a step taken over a batch) all messages move: hence both limits.
-MAX_USUAL, USUAL = 1e-4, 0.9  # nearly all messages
-MAX_STEP = 0.01  # any message; a tenth of what is shown of a score
+MAX_DIFFERENCE = 1e-4  # |Δp| of the ONNX graph from PyTorch, and of a message alone from the same in a batch
 MAX_FLIPPED = 0.003  # share of verdicts that the shipped arithmetic may change
 MESSAGES_A_PASS = 16
 NEIGHBOURS = 48  # messages that are scored alone and in company, from the shortest to the longest
@@ -37,9 +30,8 @@ Floats = npt.NDArray[np.float64]
 class Parity(msgspec.Struct, frozen=True):
     """What was found, for the manifest.
 
-    fp32: largest |Δp| of the graph in floats from PyTorch; alone: largest difference of a message alone from
-    the same in a batch, in points; shipped: largest |Δp| of the shipped arithmetic from floats. flipped:
-    verdicts it changes, of so many messages.
+    fp32: largest |Δp| of the graph in floats from PyTorch; alone: of a message alone from the same in a
+    batch; shipped: of the shipped arithmetic from floats. flipped: verdicts it changes, of so many messages.
     """
 
     fp32: float
@@ -102,25 +94,22 @@ def check_flipped(
 def check_neighbours(
     backend: Backend, windows: Sequence[list[int]], ham: tuple[int, ...], calibration: Calibration
 ) -> float:
-    """Largest difference in points between messages alone and in company. Raises BundleError where company
-    matters."""
+    """Largest |Δp| between messages alone and in company. Raises BundleError where company matters."""
     ordered = sorted(windows, key=len)
     some = [ordered[i] for i in np.linspace(0, len(ordered) - 1, min(NEIGHBOURS, len(ordered))).astype(int)]
 
-    def points(logits: npt.NDArray[np.float32]) -> Floats:
-        return calibration.slope * np.array(
-            [verdict.margin(row, ham) for row in logits.astype(float).tolist()]
-        )
+    def p(logits: npt.NDArray[np.float32]) -> Floats:
+        margins = [verdict.margin(row, ham) for row in logits.astype(float).tolist()]
+        return np.array([verdict.probability(m, calibration) for m in margins])
 
-    alone = points(np.concatenate([backend.score([window]).logits for window in some]))
-    found = [np.abs(alone - points(logits)) for logits in _in_company(backend.score, some)]
-    most, usual = (max(float(np.quantile(one, q)) for one in found) for q in (1.0, USUAL))
-    if usual > MAX_USUAL or most > MAX_STEP:
+    alone = p(np.concatenate([backend.score([window]).logits for window in some]))
+    difference = max(float(np.abs(alone - p(found)).max()) for found in _in_company(backend.score, some))
+    if difference > MAX_DIFFERENCE:
         raise BundleError(
-            f"export: a message's score changes with its batch, most by up to {usual:.2g} points and one by"
-            f" {most:.2g}; {MAX_USUAL} and {MAX_STEP} are allowed; export with --quantization fp32"
+            f"export: a message's probability changes by {difference:.2g} with its batch, {MAX_DIFFERENCE} is"
+            " allowed; export with --quantization fp32"
         )
-    return most
+    return difference
 
 
 def _in_company(

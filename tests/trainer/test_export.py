@@ -46,7 +46,7 @@ def test_the_engine_judges_with_it(made: Bundle) -> None:
 def test_what_is_shipped_passed_its_checks(made: Bundle) -> None:
     found = msgspec.convert(made.manifest.metrics["parity"], parity.Parity)
     assert found.fp32 <= parity.MAX_DIFFERENCE
-    assert found.alone <= parity.MAX_STEP
+    assert found.alone <= parity.MAX_DIFFERENCE
     assert found.flipped <= parity.MAX_FLIPPED * found.messages
     assert (found.shipped == 0) == (made.manifest.quantization == "fp32")
 

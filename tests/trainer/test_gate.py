@@ -127,19 +127,14 @@ def test_the_budget_allows_one_in_a_thousand() -> None:
     assert not found("false positives", evidence(two)).passed
 
 
-def test_recall_may_not_fall_beyond_chance() -> None:
-    one_fewer = held([True] * 20, [SPAM] * 10 + [HAM] * 10, [SPAM] * 9 + [UNSURE] * 11)
-    assert found("recall", evidence(one_fewer)).passed
-    fewer = held([True] * 20, [SPAM] * 10 + [HAM] * 10, [SPAM] * 4 + [UNSURE] * 16)
+def test_recall_may_not_fall() -> None:
+    fewer = held([True] * 20, [SPAM] * 10 + [HAM] * 10, [SPAM] * 9 + [UNSURE] * 11)
     assert not found("recall", evidence(fewer)).passed
-
-
-@pytest.mark.parametrize("corrected", [True, False])
-def test_recall_is_counted_in_each_part(corrected: bool) -> None:
-    """What is won on one part does not pay for what is lost on the other."""
-    lost, won = [SPAM] * 10 + [HAM] * 10, [HAM] * 10 + [SPAM] * 10
-    of = held([True] * 20, lost, won, corrected=[corrected] * 10 + [not corrected] * 10)
-    assert not found("recall", evidence(of)).passed
+    # more on corrections, but beyond chance fewer elsewhere
+    shifted = held(
+        [True] * 60, [HAM] * 40 + [SPAM] * 20, [SPAM] * 40 + [HAM] * 20, [True] * 40 + [False] * 20
+    )
+    assert not found("recall", evidence(shifted)).passed
 
 
 def probe(spam: bool | None, before: Label, after: Label, moved: float = 3.0) -> Probed:
