@@ -95,9 +95,14 @@ class FastPathEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WideEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How `wide.int8` is read: 2^19 weights. See filterd/wide.py. scale: nats of a weight's unit, by kind."""
+    """How `wide.int8` is read: tables of 2^19 weights. See filterd/wide.py.
+
+    scale: nats of a weight's unit, by kind.
+    apart: a table for mail, then one for SMS; else one for both.
+    """
 
     scale: dict[Kind, float]
+    apart: bool = False
 
     def __post_init__(self) -> None:
         if set(self.scale) != set(Kind):

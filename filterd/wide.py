@@ -18,9 +18,13 @@ from filterd.bundle import WIDE, WideEntry
 from filterd.grams import Grams, grams, read_weights, unique
 
 BITS: Final = 19
-TABLE: Final = 1 << BITS  # weights of a byte each, for mail and SMS together: 512 KiB
+TABLE: Final = 1 << BITS  # weights of a byte each: 512 KiB for mail and SMS together, or for each
+
+KINDS: Final = (Kind.MAIL, Kind.SMS)  # in the order of their tables in the file
 
 _DIGIT = re.compile(r"\d")
+
+Tables = dict[Kind, NDArray[np.int8]]
 
 
 def features(window: str) -> Grams:
@@ -28,20 +32,26 @@ def features(window: str) -> Grams:
     return unique(grams(_DIGIT.sub("0", window.lower()), BITS))
 
 
+def read(folder: Path, entry: WideEntry) -> Tables:
+    """The weights of a bundle whose files were checked, by kind. Raises BundleError."""
+    found = read_weights(folder / WIDE, TABLE * (len(KINDS) if entry.apart else 1)).reshape(-1, TABLE)
+    return {kind: found[i if entry.apart else 0] for i, kind in enumerate(KINDS)}
+
+
 class Wide:
     """The wide half of one bundle. Safe to use from several threads."""
 
-    def __init__(self, weights: NDArray[np.int8], entry: WideEntry) -> None:
+    def __init__(self, tables: Tables, entry: WideEntry) -> None:
         self.entry = entry
-        self._weights = weights
+        self._tables = tables
 
     @classmethod
     def load(cls, folder: Path, entry: WideEntry) -> Self:
         """Read the weights of a bundle whose files were checked. Raises BundleError."""
-        return cls(read_weights(folder / WIDE, TABLE), entry)
+        return cls(read(folder, entry), entry)
 
     def margin(self, window: str, kind: Kind) -> float:
         """Log-odds of spam in nats, to be added to the GPT-2's of the same window."""
         found = features(window)
-        total = int(self._weights[found].sum(dtype=np.int32))
+        total = int(self._tables[kind][found].sum(dtype=np.int32))
         return self.entry.scale[kind] * total / float(np.sqrt(len(found)))

@@ -4,8 +4,10 @@ Strategy: logistic regression for what is to be added to the table, with the cha
 offset. As in `trainer.distill` the loss is taken at the bundle's thresholds, where corrections count: a spam
 teaches by its most spam-like window, a ham by all of them. The sum is held near 0 (L2), so a word that nobody
 corrected keeps its weight, and a message that the champion labels rightly pulls hardly at all. Our own
-everyday messages (`trainer.anchors`) teach nothing: the champion's margins of them are held, which keeps what
-is learned from mail from moving SMS.
+everyday messages (`trainer.anchors`) teach nothing: the champion's margins of them are held.
+
+Mail and SMS are fitted apart and into a table each, a kind of which nothing was corrected not at all: the
+verdicts of SMS stay as they are, to the digit, however much mail was corrected.
 
 A fit takes a second, so what was corrected need not be split into a part to learn from and one to judge by:
 every message is judged by a fit that saw none of its near-duplicates (cross-fitting; Stone 1974), and the
@@ -13,7 +15,7 @@ challenger learns from all of them.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,13 +27,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 
-from filterd import bundle, text, verdict
+from filterd import bundle, text, verdict, wide
 from filterd.api import Kind, Message
 from filterd.bundle import Bundle, FileEntry, Manifest, WideEntry
 from filterd.engine import Engine
-from filterd.grams import Grams, read_weights
+from filterd.grams import Grams
 from filterd.verdict import Calibration
-from filterd.wide import TABLE, features
+from filterd.wide import KINDS, TABLE, features
 
 # Chosen on Enron mail and a model that knew SMS alone, never on the stream that docs/retraining.md reports;
 # half or twice changed little there (docs/decisions.md).
@@ -75,38 +77,48 @@ class Asked:
 
 @dataclass(frozen=True)
 class Added:
-    """What a fit adds: to the weights [TABLE], and to every margin of a kind, in nats."""
+    """What a fit adds, by kind, in nats: to the weights [TABLE], and to every margin."""
 
-    weights: Floats
+    weights: dict[Kind, Floats]
     nats: dict[Kind, float]
+
+    @classmethod
+    def nothing(cls) -> "Added":
+        """To no kind."""
+        return cls({kind: np.zeros(TABLE) for kind in Kind}, dict.fromkeys(Kind, 0.0))
 
 
 @dataclass(frozen=True)
 class Half:
-    """A wide half in floats. weights [TABLE]: nats where `says` is 1; says: how far, by kind."""
+    """A wide half in floats, by kind.
 
-    weights: Floats
-    says: dict[Kind, float]
-    unit: float  # nats of one step in 8 bits, 0 where none is there yet
+    weights [TABLE]: nats; unit: nats of one step in 8 bits, 0 where none is there yet.
+    """
+
+    weights: dict[Kind, Floats]
+    unit: dict[Kind, float]
 
     @classmethod
     def of(cls, champion: Bundle) -> "Half":
         """The champion's; an empty one where it has none. Raises BundleError."""
         entry = champion.manifest.wide
-        unit = max(entry.scale.values()) if entry else 0.0
-        if not entry or unit <= 0:
-            return cls(np.zeros(TABLE), dict.fromkeys(Kind, 1.0), 0.0)
-        weights = read_weights(champion.path / bundle.WIDE, TABLE).astype(np.float64) * unit
-        return cls(weights, {kind: scale / unit for kind, scale in entry.scale.items()}, unit)
+        if not entry:
+            return cls(Added.nothing().weights, dict.fromkeys(Kind, 0.0))
+        tables = wide.read(champion.path, entry)
+        return cls({kind: tables[kind] * scale for kind, scale in entry.scale.items()}, dict(entry.scale))
 
     def write(self, added: Added, folder: Path) -> WideEntry:
-        """The sum in 8 bits, in the champion's own steps where they reach far enough."""
-        weights = self.weights + added.weights
-        used = np.abs(weights[weights != 0])
-        unit = max(self.unit, float(np.quantile(used, LARGEST)) / INT8_MAX if len(used) else 0.0) or 1.0
-        table = np.clip(np.round(weights / unit), -INT8_MAX, INT8_MAX).astype(np.int8)
-        (folder / bundle.WIDE).write_bytes(table.tobytes())
-        return WideEntry({kind: share * unit for kind, share in self.says.items()})
+        """The sums in 8 bits, in the champion's own steps where they reach far enough."""
+        tables, scale = [], {}
+        for kind in KINDS:
+            weights = self.weights[kind] + added.weights[kind]
+            used = np.abs(weights[weights != 0])
+            needed = float(np.quantile(used, LARGEST)) / INT8_MAX if len(used) else 0.0
+            scale[kind] = max(self.unit[kind], needed) or 1.0
+            steps = np.clip(np.round(weights / scale[kind]), -INT8_MAX, INT8_MAX)
+            tables.append(steps.astype(np.int8).tobytes())
+        (folder / bundle.WIDE).write_bytes(b"".join(tables))
+        return WideEntry(scale, apart=True)
 
 
 def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> Asked:
@@ -127,19 +139,24 @@ def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> As
     return Asked(seen, margins, kinds, is_spam, (frame["Role"] == "anchor").to_numpy(dtype=bool))
 
 
-def fit(champion: Manifest, half: Half, of: Asked) -> Added:
-    """What is to be added. What moves all of a kind alike is a number of its own, or the commonest words
-    would carry it, and to the other kind too."""
-    rows = [row for i in range(len(of.kinds)) for row in _rows(champion, half, of, i)]
-    weights, last = np.zeros(TABLE), dict.fromkeys(Kind, 0.0)
-    if not rows:
-        return Added(weights, last)
+def fit(champion: Manifest, of: Asked, corrected: Collection[Kind] = KINDS) -> Added:
+    """What is to be added to the kinds that were corrected."""
+    added = Added.nothing()
+    for kind in corrected:
+        rows = [row for i, one in enumerate(of.kinds) if one is kind for row in _rows(champion, of, i)]
+        if rows:
+            added.weights[kind], added.nats[kind] = _fit(rows)
+    return added
+
+
+def _fit(rows: Sequence["_Row"]) -> tuple[Floats, float]:
+    """Weights [TABLE] and nats to add to one kind. What moves all of it alike is a number of its own, or the
+    commonest words would carry it."""
     columns, places = np.unique(np.concatenate([row.grams for row in rows]), return_inverse=True)
     ends = np.cumsum([0, *(len(row.grams) for row in rows)])
     values = np.concatenate([np.full(len(row.grams), row.value) for row in rows])
-    of_kind = np.array([[row.each if row.kind is kind else 0.0 for kind in Kind] for row in rows])
     grams = csr_matrix((values, places, ends), shape=(len(rows), len(columns)))
-    matrix = hstack([grams, csr_matrix(of_kind)], format="csr")
+    matrix = hstack([grams, csr_matrix([[row.each] for row in rows])], format="csr")
     start = np.array([row.start for row in rows])
     weight = np.array([0.0 if row.held else row.weight for row in rows])
     hold = np.array([HOLD * row.weight if row.held else 0.0 for row in rows])
@@ -153,8 +170,9 @@ def fit(champion: Manifest, half: Half, of: Asked) -> Added:
 
     zero, options = np.zeros(matrix.shape[1]), {"maxiter": STEPS}
     found = minimize(loss, zero, jac=True, method="L-BFGS-B", options=options).x
-    weights[columns] = found[: len(columns)]
-    return Added(weights, dict(zip(Kind, found[len(columns) :].tolist(), strict=True)))
+    weights = np.zeros(TABLE)
+    weights[columns] = found[:-1]
+    return weights, float(found[-1])
 
 
 @dataclass(frozen=True)
@@ -162,7 +180,6 @@ class _Row:
     """One window. start: nats past the threshold, on its right side; value: of each n-gram there; each: of
     what is added to all of its kind."""
 
-    kind: Kind
     grams: Grams
     value: float
     each: float
@@ -171,16 +188,15 @@ class _Row:
     held: bool
 
 
-def _rows(champion: Manifest, half: Half, of: Asked, i: int) -> list[_Row]:
+def _rows(champion: Manifest, of: Asked, i: int) -> list[_Row]:
     kind, spam = of.kinds[i], bool(of.is_spam[i])
     line, cut = champion.calibration[kind], champion.thresholds[kind]
     threshold, sign = verdict.log_odds(cut.spam if spam else cut.unsure), 1.0 if spam else -1.0
     chosen = [int(np.argmax(of.margins[i]))] if spam else range(len(of.margins[i]))
     return [
         _Row(
-            kind,
             of.windows[i][k],
-            sign * line.slope * half.says[kind] / float(np.sqrt(len(of.windows[i][k]))),
+            sign * line.slope / float(np.sqrt(len(of.windows[i][k]))),
             sign * line.slope,
             sign * (line.slope * of.margins[i][k] + line.offset - threshold),
             1.0 if spam else HAM / len(chosen),
@@ -190,13 +206,13 @@ def _rows(champion: Manifest, half: Half, of: Asked, i: int) -> list[_Row]:
     ]
 
 
-def margins(half: Half, added: Added, of: Asked) -> Floats:
+def margins(added: Added, of: Asked) -> Floats:
     """Of messages [n], each by its highest window, with what was added."""
     return np.array(
         [
             added.nats[kind]
             + max(
-                nats + half.says[kind] * float(added.weights[grams].sum()) / float(np.sqrt(len(grams)))
+                nats + float(added.weights[kind][grams].sum()) / float(np.sqrt(len(grams)))
                 for nats, grams in zip(nats_of, windows, strict=True)
             )
             for nats_of, windows, kind in zip(of.margins, of.windows, of.kinds, strict=True)
@@ -212,13 +228,14 @@ def folds(groups: Sequence[int] | Indices) -> Indices:
     return found
 
 
-def crossed(champion: Manifest, half: Half, known: Asked, new: Asked, fold: Indices) -> Floats:
+def crossed(champion: Manifest, known: Asked, new: Asked, fold: Indices) -> Floats:
     """Margins of new messages [n], each by a fit to the known ones and to the new ones of other folds."""
     found = np.zeros(len(new.kinds))
     for number in np.unique(fold):
         inside, outside = (np.flatnonzero(which) for which in (fold == number, fold != number))
-        added = fit(champion, half, together(known, new.some(outside)))
-        found[inside] = margins(half, added, new.some(inside))
+        others = new.some(outside)
+        added = fit(champion, together(known, others), set(others.kinds))
+        found[inside] = margins(added, new.some(inside))
     return found
 
 
@@ -233,7 +250,7 @@ def together(one: Asked, other: Asked) -> Asked:
     )
 
 
-def write(champion: Bundle, out: Path, half: Half, added: Added, manifest: Manifest) -> Bundle:
+def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bundle:
     """A bundle: the champion's files, another wide half. manifest: the champion's with what else changes.
 
     What is added to all of a kind goes into its calibration. The bundle has no fast path, as that repeats the
@@ -244,7 +261,7 @@ def write(champion: Bundle, out: Path, half: Half, added: Added, manifest: Manif
             shutil.copy(champion.path / name, folder / name)
         with (folder / bundle.CARD).open("a", encoding="utf-8") as card:
             card.write(f"\nSince then its wide half was refitted to corrections, from {champion.id}.\n")
-        entry = half.write(added, folder)
+        entry = Half.of(champion).write(added, folder)
         files = {name: FileEntry(sha256="", bytes=0) for name in (*bundle.REQUIRED, bundle.WIDE)}
         manifest = msgspec.structs.replace(
             manifest,

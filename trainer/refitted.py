@@ -16,7 +16,7 @@ from filterd.verdict import Calibration
 from trainer import export, recalibrate, refit, served
 from trainer.corpus import Dataset
 from trainer.recalibrate import Choice, Fresh
-from trainer.refit import Added, Asked, Floats, Half, Indices
+from trainer.refit import Added, Asked, Floats, Indices
 from trainer.scored import Scored
 
 Decide = Callable[[Manifest, Floats, export.Messages], Manifest]
@@ -30,7 +30,6 @@ class Refitted:
 
     def __init__(self, champion: Engine, dataset: Dataset, fold: Indices, said: Sequence[Recollection]):
         self._champion, self._dataset = champion, dataset
-        self._half = Half.of(champion.bundle)
         self._frame = dataset.split("test")
         self._places = np.flatnonzero((self._frame["Role"] == "new").to_numpy())
         self._fold = fold[self._places]
@@ -40,8 +39,8 @@ class Refitted:
         """The challenger, which learns from all of them. Raises BundleError, Unwritable."""
         validation = export.messages(self._dataset, "validation")
         asked = self._ask(self._dataset.split("validation"))
-        manifest = decide(self._manifest, refit.margins(self._half, self._added, asked), validation)
-        return refit.write(self._champion.bundle, out, self._half, self._added, manifest)
+        manifest = decide(self._manifest, refit.margins(self._added, asked), validation)
+        return refit.write(self._champion.bundle, out, self._added, manifest)
 
     def cautious(self, kind: Kind, choice: Choice) -> Choice:
         """With a spam threshold that no more corrected ham reaches than reached the champion's."""
@@ -81,11 +80,11 @@ class Refitted:
 
     @cached_property
     def _added(self) -> Added:
-        return refit.fit(self._manifest, self._half, refit.together(self._train, self._new))
+        return refit.fit(self._manifest, refit.together(self._train, self._new), set(self._new.kinds))
 
     @cached_property
     def _crossed(self) -> Floats:
-        return refit.crossed(self._manifest, self._half, self._train, self._new, self._fold)
+        return refit.crossed(self._manifest, self._train, self._new, self._fold)
 
     def _with_memory(self, margins: Floats, line: Calibration) -> Floats:
         """Margins that the calibration makes what model and memory say together."""

@@ -45,7 +45,7 @@ def write(train: Texts, held: Texts, deep: Sequence[Sequence[float]], folder: Pa
     """Fit, weigh against the GPT-2's margins of the held-out windows (`deep`), write `wide.int8`."""
     table, unit = fit(train)
     (folder / WIDE).write_bytes(table.tobytes())
-    half = Wide(table, WideEntry(dict.fromkeys(Kind, unit)))
+    half = Wide(dict.fromkeys(Kind, table), WideEntry(dict.fromkeys(Kind, unit)))
     found = np.array(
         [
             max(

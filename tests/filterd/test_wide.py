@@ -22,7 +22,7 @@ def wide() -> Wide:
     table = np.zeros(TABLE, np.int8)
     table[features(HAM)] = -100
     table[features(SPAM)] = 100
-    return Wide(table, ENTRY)
+    return Wide(dict.fromkeys(Kind, table), ENTRY)
 
 
 def engine(half: Wide | None) -> Engine:
@@ -73,5 +73,15 @@ def test_a_verdict_is_of_both_halves() -> None:
 def test_a_broken_file_is_named(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / WIDE).write_bytes(content)
+    with pytest.raises(BundleError, match=WIDE):
+        Wide.load(tmp_path, ENTRY)
+
+
+def test_kinds_may_have_a_table_each(tmp_path: Path) -> None:
+    mail, sms = np.zeros(TABLE, np.int8), np.zeros(TABLE, np.int8)
+    mail[features(SPAM)], sms[features(SPAM)] = 100, -100
+    (tmp_path / WIDE).write_bytes(mail.tobytes() + sms.tobytes())
+    apart = Wide.load(tmp_path, WideEntry(scale=dict.fromkeys(Kind, 0.002), apart=True))
+    assert apart.margin(SPAM, Kind.MAIL) == -apart.margin(SPAM, Kind.SMS) > 0
     with pytest.raises(BundleError, match=WIDE):
         Wide.load(tmp_path, ENTRY)
