@@ -105,7 +105,8 @@ class Half:
         if not entry:
             return cls(Added.nothing().weights, dict.fromkeys(Kind, 0.0))
         tables = wide.read(champion.path, entry)
-        return cls({kind: tables[kind] * scale for kind, scale in entry.scale.items()}, dict(entry.scale))
+        weights = {kind: tables[kind].astype(np.float64) * scale for kind, scale in entry.scale.items()}
+        return cls(weights, dict(entry.scale))
 
     def write(self, added: Added, folder: Path) -> WideEntry:
         """The sums in 8 bits, in the champion's own steps where they reach far enough."""
