@@ -220,16 +220,15 @@ def distill_texts(
     out: Annotated[Path, typer.Option(help="JSON lines with a text each.")],
     dataset: Annotated[Path, typer.Option("--data", help="A grouped dataset; its training part is read.")],
     prose: Annotated[Path | None, typer.Option(help="Any text, .txt or .jsonl, also .xz.")] = None,
-    messages: Annotated[int, typer.Option(help="Of the dataset.")] = 24_000,
-    own: Annotated[int, typer.Option(help="Of our own.")] = 9_000,
-    passages: Annotated[int, typer.Option(help="Of prose.")] = 8_000,
+    messages: Annotated[int, typer.Option(help="Of the dataset.")] = 100_000,
+    passages: Annotated[int, typer.Option(help="Of prose.")] = 24_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same texts.")] = 123,
 ) -> None:
     """Gather the texts that a student will read, cut to many lengths."""
     from trainer import texts
     from trainer.corpus import Dataset
 
-    count = texts.mix(out, Dataset.load(dataset), prose, (messages, own, passages), seed)
+    count = texts.mix(out, Dataset.load(dataset), prose, (messages, passages), seed)
     typer.echo(f"{out}: {count:,} texts")
 
 

@@ -1,5 +1,6 @@
-"""The texts that a student reads while it learns from a teacher: labelled messages without their labels, our
-own messages, and prose; cut to many lengths, and without the marks of the corpus they come from.
+"""The texts that a student reads while it learns from a teacher: a training part's messages without their
+labels, and prose; cut to many lengths, and without the marks of the corpus they come from. Our own messages
+come with the dataset, so that those of its other parts stay unread.
 
 Enron-Spam is lower-cased and its punctuation stands between blanks; SpamAssassin's and the SMS are as people
 typed them. A model that is shown them as they are learns which corpus a message is from, so many are retyped
@@ -11,10 +12,8 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from filterd import text
-from filterd.api import Kind, Message
+from filterd.api import Kind
 from filterd.errors import BadInput, NotFound, Unwritable
-from trainer import own
 from trainer.augment import retyped
 from trainer.corpus import Dataset
 from trainer.tokens import documents
@@ -50,12 +49,6 @@ def messages(dataset: Dataset, count: int, draw: random.Random) -> Iterator[str]
             yield retyped(str(message), Kind(kind), draw)
 
 
-def own_messages(count: int, draw: random.Random) -> Iterator[str]:
-    """So many messages of our own, of the templates that may train."""
-    for one in own.generate(count, draw.getrandbits(32), holdout=False):
-        yield text.read(Message(own.as_typed(one).encode(), Kind(one.kind)))[0].canonical
-
-
 def prose(file: Path, count: int, draw: random.Random) -> Iterator[str]:
     """So many passages of a text file's documents, of each about as many as of the others."""
     found: list[str] = []
@@ -78,11 +71,11 @@ def write(out: Path, parts: Iterable[Iterable[str]], draw: random.Random) -> int
     return len(lines)
 
 
-def mix(out: Path, dataset: Dataset, prose_file: Path | None, counts: tuple[int, int, int], seed: int) -> int:
-    """Write messages, own messages and prose, so many of each. Raises NotFound, BadInput, Unwritable."""
+def mix(out: Path, dataset: Dataset, prose_file: Path | None, counts: tuple[int, int], seed: int) -> int:
+    """Write messages and prose, so many of each. Raises NotFound, BadInput, Unwritable."""
     draw = random.Random(seed)  # noqa: S311 — no secret
-    parts = [messages(dataset, counts[0], draw), own_messages(counts[1], draw)]
-    return write(out, [*parts, prose(prose_file, counts[2], draw)] if prose_file else parts, draw)
+    parts = [messages(dataset, counts[0], draw)]
+    return write(out, [*parts, prose(prose_file, counts[1], draw)] if prose_file else parts, draw)
 
 
 def read(file: Path) -> list[str]:

@@ -225,6 +225,6 @@ def test_the_mix_is_the_same_every_time(tmp_path: Path) -> None:
     data = prepared(tmp_path / "data")
     found: list[Any] = []
     for name in "ab":
-        assert reading.mix(tmp_path / name, data, prose, (20, 10, 5), 1) == 35
+        assert reading.mix(tmp_path / name, data, prose, (20, 5), 1) == 25
         found.append(reading.read(tmp_path / name))
     assert found[0] == found[1]
