@@ -39,6 +39,16 @@ def test_the_same_seed_gives_the_same() -> None:
     assert many(MAIL, Kind.MAIL, 50) == many(MAIL, Kind.MAIL, 50)
 
 
+def test_ham_around_a_passage_leaves_room_for_both_in_a_window() -> None:
+    spam = "Claim your prize now. " * 40
+    for seed in range(50):
+        made = augmenting._surrounded(spam, Random(seed), HAM)
+        assert "Claim your prize now" in made
+        assert len(made) <= augmenting.PASSAGE + 305
+    assert any("soup" in augmenting._surrounded(SMS, Random(seed), HAM) for seed in range(20))
+    assert all(SMS in augmenting._surrounded(SMS, Random(seed), HAM) for seed in range(20))
+
+
 def test_habits_of_the_corpora_go() -> None:
     made = many(MAIL, Kind.MAIL)
     for marker in ("[dev-list]", "Vince", "Houston", "2001", "418", "Re: [dev-list]", "____", "Friday"):
