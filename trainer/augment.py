@@ -84,7 +84,7 @@ def augment(canonical: str, kind: Kind, rng: Random, ham: Sequence[str] = ()) ->
     if rng.random() < DISGUISED:
         changed = disguised(changed, rng)
     if ham and rng.random() < SURROUNDED:
-        changed = _surrounded(changed, rng, ham)
+        changed = surrounded(changed, rng, ham)
     if changed == _shortened(canonical):
         return canonical
     again = text.again(changed, kind)
@@ -99,7 +99,7 @@ def _shortened(whole: str) -> str:
     return whole[: MAX_CHARACTERS - tail] + "\n" + whole[-tail:]
 
 
-def _surrounded(whole: str, rng: Random, ham: Sequence[str]) -> str:
+def surrounded(whole: str, rng: Random, ham: Sequence[str]) -> str:
     """A passage of the text with ham before or behind it, both in one window.
 
     The windows of a longer text train each by itself, and one that held ham alone would be called spam.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd.verdict import MAX_LOG_ODDS, Calibration, Thresholds
 from filterd.wide import Wide
 from trainer import calibrate, card, fastpath, graph, parity, probes, quantize, wide
+from trainer.augment import surrounded
 from trainer.corpus import Dataset
 from trainer.graph import External
 from trainer.model import SpamClassifier, from_safetensors, to_safetensors
@@ -325,12 +327,15 @@ def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Window
         if entry:
             shutil.copy(request.wide_of / bundle.WIDE, folder / bundle.WIDE)
     elif request.wide:
-        learnt = messages(dataset, "train")
+        learnt, again = messages(dataset, "train"), slice(None, None, wide.SURROUNDED_EVERY)
+        texts, kinds = learnt.texts + _surrounded(learnt, again), learnt.kinds + learnt.kinds[again]
         windows = [
             [judging.text_of(window) for window in judging.cut(one, kind)]
-            for one, kind in zip(learnt.texts, learnt.kinds, strict=True)
+            for one, kind in zip(texts, kinds, strict=True)
         ]
-        train = wide.Texts(windows, learnt.kinds, learnt.is_spam, _groups(dataset, "train"))
+        is_spam = np.concatenate([learnt.is_spam, learnt.is_spam[again]])
+        groups = _groups(dataset, "train")
+        train = wide.Texts(windows, kinds, is_spam, groups + groups[again])
         held = messages(dataset, "validation")
         checked = wide.Texts(deep.texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
         entry = wide.write(train, checked, deep.margins, folder)
@@ -338,6 +343,23 @@ def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Window
         return manifest
     files = manifest.files | {bundle.WIDE: FileEntry(sha256="", bytes=0)} if entry else manifest.files
     return msgspec.structs.replace(manifest, wide=entry, files=files)
+
+
+def _surrounded(learnt: Messages, which: slice) -> list[str]:
+    """Some of the messages with ham of their kind around them."""
+    rng = Random(wide.SEED)  # noqa: S311 (no secret)
+    ham = {
+        kind: [
+            one
+            for one, of, is_spam in zip(learnt.texts, learnt.kinds, learnt.is_spam, strict=True)
+            if of is kind and not is_spam
+        ]
+        for kind in Kind
+    }
+    return [
+        text.again(surrounded(one, rng, ham[kind]), kind)
+        for one, kind in zip(learnt.texts[which], learnt.kinds[which], strict=True)
+    ]
 
 
 def _groups(dataset: Dataset, split: str) -> list[str]:

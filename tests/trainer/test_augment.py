@@ -42,11 +42,11 @@ def test_the_same_seed_gives_the_same() -> None:
 def test_ham_around_a_passage_leaves_room_for_both_in_a_window() -> None:
     spam = "Claim your prize now. " * 40
     for seed in range(50):
-        made = augmenting._surrounded(spam, Random(seed), HAM)
+        made = augmenting.surrounded(spam, Random(seed), HAM)
         assert "Claim your prize now" in made
         assert len(made) <= augmenting.PASSAGE + 305
-    assert any("soup" in augmenting._surrounded(SMS, Random(seed), HAM) for seed in range(20))
-    assert all(SMS in augmenting._surrounded(SMS, Random(seed), HAM) for seed in range(20))
+    assert any("soup" in augmenting.surrounded(SMS, Random(seed), HAM) for seed in range(20))
+    assert all(SMS in augmenting.surrounded(SMS, Random(seed), HAM) for seed in range(20))
 
 
 def test_habits_of_the_corpora_go() -> None:
