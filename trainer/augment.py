@@ -28,12 +28,16 @@ OTHER_NUMBERS: Final = 0.20
 LOWER: Final = 0.12
 SPLIT: Final = 0.08
 WHOLE: Final = 0.60  # of texts whose tokens are split
-DISGUISED: Final = 0.20
+DISGUISED: Final = 0.30
 TWICE: Final = 0.15  # of those
+# Reading undoes little of these, so they are drawn OFTEN times as often as the others.
+REMAINING: Final = ("leetspeak", "misspelling", "joined", "mixed_case")
+OFTEN: Final = 3
 SURROUNDED: Final = 0.25
 PASSAGE: Final = 220  # characters; with 300 of ham they are a window of 128 tokens
 MIN_LATER: Final = 200  # characters of a text that may lose its beginning
 
+_DISGUISES: Final = (*ATTACKS, *REMAINING * (OFTEN - 1))
 _SPLIT_MARK = re.compile(r" [.,:;)!?'] ")
 _MARKS = re.compile(r"([.,:;!?()\"'/\-$%@])")
 _BEFORE = re.compile(r" ([.,:;!?)%\]]+)(?= |\Z|\n)")
@@ -104,7 +108,9 @@ def surrounded(whole: str, rng: Random, ham: Sequence[str]) -> str:
 
     The windows of a longer text train each by itself, and one that held ham alone would be called spam.
     """
-    passage = whole[: whole.rfind(" ", 0, PASSAGE) if len(whole) > PASSAGE else PASSAGE]
+    passage = whole
+    if len(whole) > PASSAGE:
+        passage = whole[:PASSAGE].rpartition(" ")[0] or whole[:PASSAGE]
     surround = rng.choice(tuple(SURROUNDINGS.values()))
     return surround(passage, rng.random() * MODERATE, rng, ham)
 
@@ -169,7 +175,7 @@ def _whole(canonical: str, *, capitals: bool) -> str:
 def disguised(canonical: str, rng: Random) -> str:
     """One attack, seldom two, at a random strength, weak ones more often."""
     for _ in range(2 if rng.random() < TWICE else 1):
-        attack = rng.choice(tuple(ATTACKS.values()))
+        attack = ATTACKS[rng.choice(_DISGUISES)]
         canonical = attack(canonical, rng.random() ** 1.5, rng)
     return canonical
 

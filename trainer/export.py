@@ -327,15 +327,7 @@ def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Window
         if entry:
             shutil.copy(request.wide_of / bundle.WIDE, folder / bundle.WIDE)
     elif request.wide:
-        learnt, again = messages(dataset, "train"), slice(None, None, wide.SURROUNDED_EVERY)
-        texts, kinds = learnt.texts + _surrounded(learnt, again), learnt.kinds + learnt.kinds[again]
-        windows = [
-            [judging.text_of(window) for window in judging.cut(one, kind)]
-            for one, kind in zip(texts, kinds, strict=True)
-        ]
-        is_spam = np.concatenate([learnt.is_spam, learnt.is_spam[again]])
-        groups = _groups(dataset, "train")
-        train = wide.Texts(windows, kinds, is_spam, groups + groups[again])
+        train = _learnt(judging, dataset)
         held = messages(dataset, "validation")
         checked = wide.Texts(deep.texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
         entry = wide.write(train, checked, deep.margins, folder)
@@ -345,16 +337,24 @@ def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Window
     return msgspec.structs.replace(manifest, wide=entry, files=files)
 
 
+def _learnt(judging: Engine, dataset: Dataset) -> wide.Texts:
+    """The training part, and some of its messages once more with ham of their kind around them."""
+    learnt, groups = messages(dataset, "train"), _groups(dataset, "train")
+    again = slice(None, None, wide.SURROUNDED_EVERY)
+    texts = learnt.texts + _surrounded(learnt, again)
+    kinds = learnt.kinds + learnt.kinds[again]
+    windows = [
+        [judging.text_of(window) for window in judging.cut(one, kind)]
+        for one, kind in zip(texts, kinds, strict=True)
+    ]
+    is_spam = np.concatenate([learnt.is_spam, learnt.is_spam[again]])
+    return wide.Texts(windows, kinds, is_spam, groups + groups[again])
+
+
 def _surrounded(learnt: Messages, which: slice) -> list[str]:
-    """Some of the messages with ham of their kind around them."""
     rng = Random(wide.SEED)  # noqa: S311 (no secret)
     ham = {
-        kind: [
-            one
-            for one, of, is_spam in zip(learnt.texts, learnt.kinds, learnt.is_spam, strict=True)
-            if of is kind and not is_spam
-        ]
-        for kind in Kind
+        kind: [learnt.texts[i] for i in np.flatnonzero(learnt.of(kind) & ~learnt.is_spam)] for kind in Kind
     }
     return [
         text.again(surrounded(one, rng, ham[kind]), kind)

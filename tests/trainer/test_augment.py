@@ -45,6 +45,8 @@ def test_ham_around_a_passage_leaves_room_for_both_in_a_window() -> None:
         made = augmenting.surrounded(spam, Random(seed), HAM)
         assert "Claim your prize now" in made
         assert len(made) <= augmenting.PASSAGE + 305
+    endless = augmenting.surrounded("x" * 2000, Random(1), HAM)
+    assert len(endless) <= augmenting.PASSAGE + 305
     assert any("soup" in augmenting.surrounded(SMS, Random(seed), HAM) for seed in range(20))
     assert all(SMS in augmenting.surrounded(SMS, Random(seed), HAM) for seed in range(20))
 

@@ -51,6 +51,15 @@ def test_what_is_shipped_passed_its_checks(made: Bundle) -> None:
     assert (found.shipped == 0) == (made.manifest.quantization == "fp32")
 
 
+def test_the_wide_half_learns_messages_with_ham_of_their_kind_around_them() -> None:
+    texts = ["win a prize", "see you at noon", "buy now", "Minutes\n\nthe board met on Monday"]
+    kinds = [Kind.SMS, Kind.SMS, Kind.MAIL, Kind.MAIL]
+    learnt = export.Messages(texts, np.array([True, False, True, False]), kinds)
+    sms, mail = export._surrounded(learnt, slice(None, None, 2))
+    assert "win a prize" in sms and "noon" in sms and "board" not in sms
+    assert "buy now" in mail and "Monday" in mail and "noon" not in mail
+
+
 def test_a_fast_path_is_fitted_and_measured(made: Bundle) -> None:
     entry = made.manifest.fast_path
     assert entry is not None
