@@ -52,6 +52,14 @@ async def here(tmp_path: Path) -> AsyncIterator[Listening]:
     await made.server.close(TIMEOUT_S)
 
 
+@pytest.fixture
+async def closed(tmp_path: Path) -> AsyncIterator[Listening]:
+    """One that takes no corrections."""
+    made = await listening(tmp_path / "closed.sock", allow_tell=False)
+    yield made
+    await made.server.close(TIMEOUT_S)
+
+
 async def spamc(where: list[str], mail: bytes, *options: str) -> tuple[int | None, bytes]:
     process = await asyncio.create_subprocess_exec(
         need_program("spamc"),
@@ -120,11 +128,9 @@ async def test_spamc_learns_and_forgets(where: list[str], here: Listening) -> No
     assert here.classifier.taught == {}
 
 
-async def test_spamc_is_not_told_that_a_refused_correction_was_taken(tmp_path: Path) -> None:
-    closed = await listening(tmp_path / "closed.sock", allow_tell=False)
+async def test_spamc_is_not_told_that_a_refused_correction_was_taken(closed: Listening) -> None:
     # 74 (EX_IOERR) is what spamc makes of spamd's own refusal, too.
     assert await spamc(["-U", str(closed.path)], SPAM, "-L", "spam") == (74, b"")
-    await closed.server.close(TIMEOUT_S)
 
 
 @pytest.mark.parametrize(

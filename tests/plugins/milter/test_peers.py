@@ -19,6 +19,11 @@ TIMEOUT_S = 30.0
 
 
 @pytest.fixture
+def program() -> str:
+    return need_program("miltertest")
+
+
+@pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Server]:
     settings = dialog.settings(['! rules: [{do: reject, reply: "554 5.7.0 No spam here", senders: ["no*"]}]'])
     server = await Server(tmp_path / "milter.sock", rules=settings.rules).start()
@@ -26,8 +31,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Server]:
     await server.close()
 
 
-async def run_lua(script: str, server: Server) -> None:
-    program = need_program("miltertest")
+async def run_lua(script: str, server: Server, program: str) -> None:
     arguments = ["-D", f"socket=unix:{server.path}", "-s", str(SCRIPTS / script)]
     process = await asyncio.create_subprocess_exec(
         program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -37,8 +41,8 @@ async def run_lua(script: str, server: Server) -> None:
     assert (process.returncode, said) == (0, b"all of it\n")
 
 
-async def test_debians_mails(served: Server) -> None:
-    await run_lua("mails.lua", served)
+async def test_debians_mails(program: str, served: Server) -> None:
+    await run_lua("mails.lua", served, program)
     first, second = served.classifier.seen
     assert (first.id, second.id) == ("ONE", "THREE")
     assert first.raw.startswith(b"From: ann@example.net\r\nX-Spam-Flag: NO\r\nSubject: hello\r\n")
@@ -47,10 +51,10 @@ async def test_debians_mails(served: Server) -> None:
     await served.until(lambda: not served.milter.connections)
 
 
-async def test_debians_refusal(tmp_path: Path) -> None:
+async def test_debians_refusal(program: str, tmp_path: Path) -> None:
     settings = dialog.settings(['! rules: [{do: reject, label: [spam], reply: "554 5.7.0 No spam here"}]'])
     server = await Server(tmp_path / "milter.sock", rules=settings.rules).start()
-    await run_lua("reject.lua", server)
+    await run_lua("reject.lua", server, program)
     await server.until(lambda: not server.milter.connections)
     assert len(server.classifier.seen) == 1
     await server.close()
