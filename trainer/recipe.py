@@ -38,7 +38,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     eval_freq: steps between evaluations; 0: after each epoch only.
     eval_iter: batches an evaluation looks at; 0: all of validation, and the training batches since the last.
     patience: evaluations without a better validation loss before the run stops; 0: never.
-    keep: which state becomes the model: `best` on validation loss, or the `last`.
+    keep: which state becomes the model: `best` on validation loss, the `last`, or the weights `halfway`
+        between the last and the base, which has to be a classifier of these labels (Wortsman et al. 2022,
+        "Robust fine-tuning of zero-shot models").
     """
 
     base: str = "filterd-mini"
@@ -61,7 +63,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     eval_freq: int = 0
     eval_iter: int = 0
     patience: int = 0
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last", "halfway"] = "best"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "windows"):
@@ -73,6 +75,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} cannot be negative")
+        if self.keep == "halfway" and self.strategy == "lora":
+            raise ValueError("keep: halfway is for weights, and strategy lora trains factors of them")
         for name in ("warmup", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} has to be at least 0 and below 1")

@@ -118,6 +118,11 @@ def train(
     """
     _claim(folder, resume)
     target = device.choose(on)
+    if recipe.keep == "halfway" and not _trained(recipe.base, tuple(data.labels)):
+        raise ConfigError(
+            f"{recipe.base}: no classifier of {', '.join(data.labels)}, so there is nothing to keep half of;"
+            " name a run or bundle that is one as --base, or write keep: last"
+        )
     model = begin(recipe.base, tuple(data.labels), seed)
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     parts, length = encode(data, recipe, tokenizer, model.gpt.architecture.context)
@@ -299,19 +304,21 @@ def begin(base: str, labels: tuple[str, ...], seed: int) -> SpamClassifier:
     A new head is drawn right after the seed, as in the lecture. Raises NotFound and BadInput.
     """
     torch.manual_seed(seed)
-    if base == FRESH and not Path(base).is_dir():
-        gpt = GPT2(PRESETS[base])
-    else:
-        folder = weights.find(base)
-        gpt = weights.load(folder)
-        if _labels(folder / MODEL) == labels:
-            return from_safetensors(folder / MODEL)[0]
+    if _trained(base, labels):
+        return from_safetensors(weights.find(base) / MODEL)[0]
+    gpt = GPT2(PRESETS[base]) if _drawn(base) else weights.load(weights.find(base))
     torch.manual_seed(seed)
     return SpamClassifier(gpt, len(labels))
 
 
-def _labels(file: Path) -> tuple[str, ...]:
-    return tuple(json.loads(read_header(file).get("labels", "[]"))) if file.is_file() else ()
+def _drawn(base: str) -> bool:
+    return base == FRESH and not Path(base).is_dir()
+
+
+def _trained(base: str, labels: tuple[str, ...]) -> bool:
+    """Whether the base is a classifier of these labels already."""
+    file = None if _drawn(base) else weights.find(base) / MODEL
+    return bool(file and file.is_file() and json.loads(read_header(file).get("labels", "[]")) == list(labels))
 
 
 def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder: Path) -> Plan:

@@ -208,6 +208,8 @@ class Fit:
         self.plan = plan
         self.trained: Tensors = {name: p for name, p in plan.model.named_parameters() if p.requires_grad}
         self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+        halfway = plan.recipe.keep == "halfway"
+        self.base = {name: p.clone() for name, p in self.best.items()} if halfway else {}
         self.optimizer = _adamw(self.trained, plan.recipe)
         self.train_order, self.validation_order = plan.orders()
         with torch.random.fork_rng():
@@ -355,6 +357,8 @@ def fit(run: Fit, report: Callable[[Evaluation], None], tick: Callable[[float], 
             report(run.evaluate(epoch_end=True))
     if plan.recipe.keep == "best":
         _assign(run.trained, run.best)
+    elif plan.recipe.keep == "halfway":
+        _assign(run.trained, {name: (p + run.base[name]) / 2 for name, p in run.trained.items()})
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:

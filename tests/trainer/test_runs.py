@@ -88,6 +88,15 @@ def test_training_goes_on_from_a_run(data: Dataset, base: Path, tmp_path: Path) 
     assert other.head.out_features == 3 and torch.equal(other.gpt.wte.weight, first.gpt.wte.weight)
 
 
+def test_half_way_needs_a_base_that_judges_already(data: Dataset, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no classifier of ham, spam"):
+        runs.train(data, data.folder, tmp_path / "half", small(base, keep="halfway"), on="cpu")
+    first = tmp_path / "run"
+    runs.train(data, data.folder, first, small(base), on="cpu")
+    runs.train(data, data.folder, tmp_path / "half", small(first, keep="halfway"), on="cpu")
+    assert not same(tensors(first), tensors(tmp_path / "half"))
+
+
 def test_all_strategies_and_ways_train(data: Dataset, base: Path, tmp_path: Path) -> None:
     for i, changes in enumerate([{"strategy": "all"}, {"strategy": "head"}, {"strategy": "last_two_blocks"}]):
         for name in ("lecture", "mini"):

@@ -169,6 +169,16 @@ def test_patience_ends_the_run_and_the_best_state_stays(tmp_path: Path) -> None:
     assert best == len(rows) - 3 and rows[best]["best"]
 
 
+def test_half_way_between_the_base_and_the_last_step(tmp_path: Path) -> None:
+    base = {k: v.clone() for k, v in plan(tmp_path / "base", recipe()).model.state_dict().items()}
+    last = trained(tmp_path / "last", recipe(keep="last"))
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "halfway", recipe(keep="halfway"), stop_after=7)
+    halfway = trained(tmp_path / "halfway", recipe(keep="halfway"))
+    for name, kept in halfway.items():
+        torch.testing.assert_close(kept, (base[name] + last[name]) / 2)
+
+
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
