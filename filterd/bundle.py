@@ -29,7 +29,6 @@ TOKENIZER = "tokenizer.tiktoken"
 WEIGHTS = "model.safetensors"
 CARD = "MODEL_CARD.md"
 CHALLENGER = "challenger"  # in a store: the link to a bundle on trial
-FAST_PATH = "fastpath.int8"  # optional; see FastPathEntry
 WIDE = "wide.int8"  # optional; see WideEntry
 REQUIRED = (MODEL, TOKENIZER, WEIGHTS, CARD)
 
@@ -64,12 +63,12 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Certainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fast path of one kind of message, in nats of log-odds.
+    """The fast path of one kind of message, in nats of log-odds. See filterd/fastpath.py.
 
-    estimate = offset + scale * sum of weights / sqrt(number of them). ham, spam: limits beyond which it
-    settles a message; None for never. The rest was measured on `messages` held-out ones that nothing was
-    fitted to. settled: share that the fast path answers; agrees: share of all whose label is the full
-    model's; at_least: its lower 95% bound.
+    estimate = offset + scale * the wide half's margin. ham, spam: limits beyond which it settles a message;
+    None for never. The rest was measured on `messages` held-out ones that nothing was fitted to. settled:
+    share that the fast path answers; agrees: share of all whose label is the full model's; at_least: its
+    lower 95% bound.
     """
 
     scale: float
@@ -80,18 +79,6 @@ class Certainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settled: float = 0.0
     agrees: float = 1.0
     at_least: float = 0.0
-
-
-class FastPathEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How `fastpath.int8` is read: 2^18 weights for mail, then for SMS. See filterd/fastpath.py."""
-
-    max_tokens: int
-    max_windows: int
-    kinds: dict[Kind, Certainty]
-
-    def __post_init__(self) -> None:
-        if set(self.kinds) != set(Kind):
-            raise ValueError("fast_path has to name both mail and sms")
 
 
 class WideEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,7 +105,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
     parent: id of the bundle that this one was retrained from.
     wide: the linear half of the model; None where the GPT-2 judges alone.
-    fast_path: what settles some messages without the model; None where there is none.
+    fast_path: where the wide half settles a message without the GPT-2, by kind; None where it never does.
     reference: shares of scores, labels, lengths and scripts on held-out data, for `drift.py`.
     """
 
@@ -140,7 +127,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry]
     parent: str | None = None
     reference: dict[Kind, dict[str, list[float]]] = {}
-    fast_path: FastPathEntry | None = None
+    fast_path: dict[Kind, Certainty] | None = None
     wide: WideEntry | None = None
 
     def __post_init__(self) -> None:
@@ -154,8 +141,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("max_tokens has to fit the context and max_windows be at least 1")
         if not set(REQUIRED) <= set(self.files):
             raise ValueError(f"files lack {', '.join(sorted(set(REQUIRED) - set(self.files)))}")
-        if self.fast_path and FAST_PATH not in self.files:
-            raise ValueError(f"files lack {FAST_PATH}, which fast_path describes")
+        if self.fast_path is not None and (set(self.fast_path) != set(Kind) or not self.wide):
+            raise ValueError("fast_path has to name both mail and sms, and needs wide")
         if self.wide and WIDE not in self.files:
             raise ValueError(f"files lack {WIDE}, which wide describes")
 
@@ -173,7 +160,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f" labels agree on {fit.agrees:.3%} of all (at least {fit.at_least:.3%} with 95% confidence)"
             if fit.ham is not None or fit.spam is not None
             else f"fast path, {kind.value}: settles none; its agreement could not be shown"
-            for kind, fit in self.fast_path.kinds.items()
+            for kind, fit in self.fast_path.items()
         ]
 
 

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from filterd import bundle, text, verdict
 from filterd.api import Kind, Message, Verdict
 from filterd.backend import Backend, open_backend
-from filterd.bundle import Bundle
+from filterd.bundle import Bundle, Certainty
 from filterd.drift import script
 from filterd.errors import BundleError
-from filterd.fastpath import FastPath
-from filterd.grams import CHARACTERS_A_TOKEN
+from filterd.fastpath import settle
 from filterd.memory import Memory, Recollection, features, fuse, normalise
 from filterd.tokenizer import Tokenizer
 from filterd.wide import Wide
@@ -83,7 +82,7 @@ class Engine:
         self.bundle = opened
         self.wide = wide
         self.learner: Remembering | None = None
-        self.fast_path: FastPath | None = None
+        self.fast_path: dict[Kind, Certainty] | None = None
         self._tokenizer = tokenizer
         self._backend = backend
 
@@ -106,8 +105,8 @@ class Engine:
         wide = Wide.load(read.path, read.manifest.wide) if read.manifest.wide else None
         engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads), wide)
         engine.check_probes()
-        if fast_path and read.manifest.fast_path:
-            engine.fast_path = FastPath.load(read.path, read.manifest.fast_path)
+        if fast_path:
+            engine.fast_path = read.manifest.fast_path
         return engine
 
     def check_probes(self) -> None:
@@ -139,11 +138,14 @@ class Engine:
         facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
         first = readings[0]
         memory = self._recollect(message, first.kind)
-        settled = None if len(readings) > 1 or "gtube" in facts else self._settle(first, memory)
-        windows = [] if settled is not None else self._windows(readings)
-        tokens = sum(map(len, windows)) or len(first.canonical) // CHARACTERS_A_TOKEN
-        subject = _recognisable(first.subject or first.body)
+        windows = self._windows(readings)
         wide = self._wide(windows, first.kind)
+        tokens = sum(map(len, windows))
+        provable = len(readings) == 1 and "gtube" not in facts
+        settled = self._settle(first.kind, wide, memory) if provable else None
+        if settled is not None:
+            windows, wide = [], ()
+        subject = _recognisable(first.subject or first.body)
         return Prepared(
             first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide
         )
@@ -171,11 +173,10 @@ class Engine:
     def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
         return [window for one in readings for window in self.cut(one.canonical, one.kind)]
 
-    def _settle(self, reading: text.Text, memory: Recollection) -> float | None:
+    def _settle(self, kind: Kind, wide: Sequence[float], memory: Recollection) -> float | None:
         if not self.fast_path:
             return None
-        thresholds = self.bundle.manifest.thresholds[reading.kind]
-        return self.fast_path.settle(reading.canonical, reading.kind, memory, thresholds)
+        return settle(max(wide), self.fast_path[kind], memory, self.bundle.manifest.thresholds[kind])
 
     def _recollect(self, message: Message, kind: Kind) -> Recollection:
         learner = self.learner
@@ -194,11 +195,16 @@ class Engine:
 
     def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
         """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
+        return [whole for whole, _ in self.looks(texts, kinds)]
+
+    def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
+        """The same, and the wide half's alone by the window that is its highest; 0 where there is none."""
         prepared = [self.prepare_canonical(one, kind) for one, kind in zip(texts, kinds, strict=True)]
         rows = self.logits(list(chain.from_iterable(one.windows for one in prepared)))
         found, first = [], 0
         for one in prepared:
-            found.append(self._highest(rows[first : first + len(one.windows)], one.wide)[0])
+            whole = self._highest(rows[first : first + len(one.windows)], one.wide)[0]
+            found.append((whole, max(one.wide, default=0.0)))
             first += len(one.windows)
         return found
 

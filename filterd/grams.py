@@ -1,4 +1,4 @@
-"""Hashed byte n-grams of a canonical text: what the linear models look at (`fastpath.py`, `wide.py`).
+"""Hashed byte n-grams of a text: what the wide half of the model looks at (`wide.py`).
 
 Some 30 µs a message.
 """
@@ -11,24 +11,11 @@ from numpy.typing import NDArray
 
 from filterd.errors import BundleError
 
-CHARACTERS_A_TOKEN: Final = 4  # of English in GPT-2's tokens; so much text is in a window
 _FOUR, _SIX = np.uint32(0x9E3779B1), np.uint64(0x9E3779B97F4A7C15)
 _SIX_BYTES = np.uint64((1 << 48) - 1)
 _LONGEST: Final = 8  # bytes that are read at once for a 6-gram
 
 Grams = NDArray[np.uint32]
-
-
-def pieces(canonical: str, max_tokens: int, limit: int) -> str:
-    """The text, or where it is longer `limit` pieces of a window's size: head, tail, even steps between."""
-    size = CHARACTERS_A_TOKEN * max_tokens
-    if len(canonical) <= size * limit:
-        return canonical
-    if limit == 1:
-        return canonical[:size]
-    last = len(canonical) - size
-    starts = (last * i // (limit - 1) for i in range(limit))
-    return "\n".join(canonical[start : start + size] for start in starts)
 
 
 def grams(seen: str, bits: int) -> Grams:

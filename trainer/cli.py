@@ -128,7 +128,7 @@ def train_command(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data_folder: Annotated[Path | None, typer.Option("--data", help="A dataset of `data prepare`.")] = None,
     recipe_name: Annotated[
-        str, typer.Option("--recipe", help="lecture, gpt2, mini or a YAML file.")
+        str, typer.Option("--recipe", help="lecture, gpt2, mini, sms, more or a YAML file.")
     ] = "mini",
     base: Annotated[str | None, typer.Option(help="gpt2, filterd-mini, or a folder.")] = None,
     strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks or all.")] = None,
@@ -369,7 +369,7 @@ def export_command(
     max_tokens: Annotated[int, typer.Option(help="Of a window; 0: as in training.")] = 0,
     max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
     metrics: Annotated[Path | None, typer.Option(help="A metrics.json for the model card.")] = None,
-    fast_path: Annotated[bool, typer.Option(help="Fit what may settle messages without the model.")] = True,
+    fast_path: Annotated[bool, typer.Option(help="Find what the wide half may settle alone.")] = True,
     wide: Annotated[bool, typer.Option(help="Fit a linear half that judges beside the GPT-2.")] = True,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""

@@ -61,7 +61,7 @@ Report = Callable[[str], None]
 class Request:
     """What to export. max_tokens: of a window, 0 for the run's; metrics: a `metrics.json` for the card.
 
-    fast_path: fit one; it takes as long as judging some 30,000 messages.
+    fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
     wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead.
     max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
     """
@@ -152,9 +152,9 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
             "validation": msgspec.to_builtins(_held(manifest, margins, validation)),
             "data": _provenance(config, dataset),
         }
-        if request.fast_path:
-            report("fitting the fast path")
-            manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, folder, half)
+        if request.fast_path and half:
+            report("measuring the fast path")
+            manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, half)
         manifest = _with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
         report("measuring")
         _finish(manifest, folder, validation, evaluation)
@@ -467,22 +467,16 @@ def _check(
 
 
 def _with_fast_path(
-    manifest: Manifest,
-    tokenizer: Tokenizer,
-    shipped: Backend,
-    dataset: Dataset,
-    folder: Path,
-    half: Wide | None,
+    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, half: Wide
 ) -> Manifest:
-    """Fitted to the shipped model's own answers; what it is worth is measured on the test part."""
+    """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
     natural = "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
-    parts = {"train": "train", "validation": "validation", "test": natural}
-    splits = {name: messages(dataset, split) for name, split in parts.items()}
-    judge = _engine(manifest, tokenizer, shipped, half).margins
-    known = {name: fastpath.Split(m.texts, m.kinds) for name, m in splits.items()}
-    entry = fastpath.write(manifest, judge, known, folder)
-    files = manifest.files | {bundle.FAST_PATH: FileEntry(sha256="", bytes=0)}
-    return msgspec.structs.replace(manifest, fast_path=entry, files=files)
+    validation, test = (
+        fastpath.Split(m.texts, m.kinds, m.is_spam.tolist())
+        for m in (messages(dataset, "validation"), messages(dataset, natural))
+    )
+    look = _engine(manifest, tokenizer, shipped, half).looks
+    return msgspec.structs.replace(manifest, fast_path=fastpath.fit(manifest, look, validation, test))
 
 
 def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:

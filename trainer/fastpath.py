@@ -1,15 +1,14 @@
-"""Fits the fast path of a bundle (filterd/fastpath.py) to the answers of its own model.
+"""Where the wide half of a bundle may settle a message without the GPT-2 (filterd/fastpath.py).
 
-Strategy: a linear model in hashed n-grams learns the full model's calibrated log-odds on training texts and
-on changed ones (trainer/augment.py), so that what it is certain of does not hang on undisguised words. The
-two limits of each kind come from validation texts, again as they are and changed: as far out as the worst
-disagreement there, and further by a margin. What then holds is measured on texts that neither has seen; where
-less than AGREEMENT can be shown a wider margin is tried, and a kind where the widest fails gets no fast path.
+Strategy: nothing is learned but two limits of each kind. They come from validation texts, as they are and
+changed (trainer/augment.py), so that what is certain does not hang on undisguised words: as far out as the
+worst disagreement with the full model there, and further by a margin. What then holds is measured on texts
+that neither has seen; where less than AGREEMENT can be shown a wider margin is tried, and a kind where the
+widest fails gets no fast path.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 
 from filterd import verdict
 from filterd.api import Kind, Label
-from filterd.bundle import FAST_PATH, Certainty, FastPathEntry, Manifest
-from filterd.fastpath import BITS, TABLE, beyond
-from filterd.grams import Grams, grams, pieces
+from filterd.bundle import Certainty, Manifest
+from filterd.fastpath import beyond
 from filterd.verdict import Thresholds
 from trainer.augment import augment
 from trainer.calibrate import rate_bound
@@ -29,128 +27,87 @@ AGREEMENT: Final = 0.999  # of labels, over all held-out messages of a kind
 # Nats that a limit lies beyond the worst disagreement of validation; the next where one does not hold.
 MARGINS: Final = (0.25, 0.5, 1.0)
 CONFIDENCE: Final = 1 - 0.05 / len(MARGINS)  # of each look at the test part, for 95% together (Bonferroni)
-PASSES: Final = 4
-RATE: Final = 0.6  # of the first pass; each message's squares sum to about 1
 BEYOND: Final = 3.0  # nats past a threshold; how much further the model is certain does not matter
-MAX_FITTED: Final = 15_000  # training texts; each is judged by the model, and half of them once more, changed
 SEED: Final = 123
 
 Floats = NDArray[np.float64]
-Judge = Callable[[Sequence[str], Sequence[Kind]], Sequence[float]]  # margins of texts, as Engine.margins
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Canonical texts of one kind and the full model's calibrated log-odds of each, [n]."""
-
-    texts: list[str]
-    log_odds: Floats
+# The full model's margin and the wide half's alone of each text, as Engine.looks.
+Look = Callable[[Sequence[str], Sequence[Kind]], Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Canonical texts with their kinds, [n] each."""
+    """Canonical texts with their kinds and truth, [n] each."""
 
     texts: Sequence[str]
     kinds: Sequence[Kind]
+    is_spam: Sequence[bool]
 
     def of(self, kind: Kind) -> list[str]:
         """The texts of a kind."""
         return [t for t, k in zip(self.texts, self.kinds, strict=True) if k is kind]
 
-
-def write(manifest: Manifest, judge: Judge, splits: dict[str, Split], folder: Path) -> FastPathEntry:
-    """Fit, choose limits, measure, and write `fastpath.int8`.
-
-    splits: train, validation and test (held-out, nothing fitted to it).
-    """
-    fits: dict[Kind, Certainty] = {}
-    tables = []
-    for kind in Kind:
-        weights, fit = _fit_kind(manifest, judge, splits, kind)
-        fits[kind] = fit
-        tables.append(weights)
-    (folder / FAST_PATH).write_bytes(b"".join(table.tobytes() for table in tables))
-    return FastPathEntry(manifest.max_tokens, manifest.max_windows, fits)
+    def ham_of(self, kind: Kind) -> list[str]:
+        """Those of them that are ham."""
+        rows = zip(self.texts, self.kinds, self.is_spam, strict=True)
+        return [t for t, k, is_spam in rows if k is kind and not is_spam]
 
 
-def _fit_kind(
-    manifest: Manifest, judge: Judge, splits: dict[str, Split], kind: Kind
-) -> tuple[NDArray[np.int8], Certainty]:
-    thresholds = manifest.thresholds[kind]
+@dataclass(frozen=True)
+class Seen:
+    """Of texts of one kind, [n]: the full model's calibrated log-odds, and the wide half's margins."""
 
-    def judged(texts: list[str]) -> Texts:
-        fit = manifest.calibration[kind]
-        margins = np.asarray(judge(texts, [kind] * len(texts)), dtype=np.float64) if texts else np.zeros(0)
-        return Texts(texts, fit.slope * margins + fit.offset)
+    log_odds: Floats
+    wide: Floats
 
-    train, validation, test = (splits[name].of(kind) for name in ("train", "validation", "test"))
-    train = _some(train, MAX_FITTED)
-    if not (train and validation and test):
-        return np.zeros(TABLE, np.int8), Certainty(1.0, 0.0, None, None)
-    fitted = judged(train + changed(train[::2], kind, SEED))
-    weights, scale, offset = fit_linear(fitted, thresholds, manifest)
-    estimates = Estimator(weights, scale, offset, manifest)
-    held = judged(validation + changed(validation, kind, SEED + 1))
-    unseen = judged(test)
-    known = estimates(held.texts), _labels(held, thresholds)
-    new = estimates(unseen.texts), _labels(unseen, thresholds)
+    def labels(self, thresholds: Thresholds) -> list[Label]:
+        """The full model's."""
+        return [verdict.label(verdict.sigmoid(float(x)), thresholds) for x in self.log_odds]
+
+
+def fit(manifest: Manifest, look: Look, validation: Split, test: Split) -> dict[Kind, Certainty]:
+    """Choose limits on validation, measure on test (held-out, nothing fitted to it)."""
+    return {kind: _fit_kind(manifest, look, validation, test, kind) for kind in Kind}
+
+
+def _fit_kind(manifest: Manifest, look: Look, validation: Split, test: Split, kind: Kind) -> Certainty:
+    thresholds, calibration = manifest.thresholds[kind], manifest.calibration[kind]
+
+    def seen(texts: list[str]) -> Seen:
+        found = np.array(look(texts, [kind] * len(texts)), dtype=np.float64)
+        return Seen(calibration.slope * found[:, 0] + calibration.offset, found[:, 1])
+
+    known, unknown = validation.of(kind), test.of(kind)
+    if not (known and unknown):
+        return Certainty(1.0, 0.0, None, None)
+    held = seen(known + changed(known, kind, validation.ham_of(kind)))
+    new = seen(unknown)
+    scale, offset = line(held, thresholds)
+    estimates, labels = offset + scale * held.wide, held.labels(thresholds)
     for margin in MARGINS:
-        fit = measure(*new, Certainty(scale, offset, *limits(*known, margin)))
-        if fit.ham is not None or fit.spam is not None:
+        limited = Certainty(scale, offset, *limits(estimates, labels, margin))
+        found = measure(offset + scale * new.wide, new.labels(thresholds), limited)
+        if found.ham is not None or found.spam is not None:
             break
-    return weights, fit
+    return found
 
 
-def changed(texts: Sequence[str], kind: Kind, seed: int) -> list[str]:
-    """The texts as training changes them, disguises included."""
-    rng = Random(seed)  # noqa: S311 (chance that can be repeated, no secret)
-    return [augment(t, kind, rng) for t in texts]
+def changed(texts: Sequence[str], kind: Kind, ham: Sequence[str]) -> list[str]:
+    """The texts as training changes them, disguises and ham around them included."""
+    rng = Random(SEED)  # noqa: S311 (chance that can be repeated, no secret)
+    return [augment(t, kind, rng, ham) for t in texts]
 
 
-class Estimator:
-    """Estimates as filterd makes them, of many texts."""
+def line(seen: Seen, thresholds: Thresholds) -> tuple[float, float]:
+    """Slope and offset of the line that estimates the full model's log-odds best (least squares).
 
-    def __init__(self, weights: NDArray[np.int8], scale: float, offset: float, manifest: Manifest) -> None:
-        self._weights, self._scale, self._offset, self._manifest = weights, scale, offset, manifest
-
-    def __call__(self, texts: Sequence[str]) -> Floats:
-        """Log-odds of each text, [n]."""
-        found = (_grams(t, self._manifest) for t in texts)
-        totals = [int(self._weights[g].sum(dtype=np.int32)) / len(g) ** 0.5 for g in found]
-        return self._offset + self._scale * np.array(totals)
-
-
-def _grams(canonical: str, manifest: Manifest) -> Grams:
-    return grams(pieces(canonical, manifest.max_tokens, manifest.max_windows), BITS)
-
-
-def fit_linear(
-    data: Texts, thresholds: Thresholds, manifest: Manifest
-) -> tuple[NDArray[np.int8], float, float]:
-    """Weights in 8 bits, their scale, and the offset: censored least squares by plain descent.
-
-    Log-odds are cut BEYOND the thresholds, and an estimate past the cut is no error: what is far on its side
-    may go further, and the weights are spent on what lies between.
+    Log-odds are cut BEYOND the thresholds: what is far on its side may go further.
     """
     low, high = verdict.log_odds(thresholds.unsure) - BEYOND, verdict.log_odds(thresholds.spam) + BEYOND
-    targets = np.clip(data.log_odds, low, high)
-    offset = float(targets.mean())
-    weights = np.zeros(TABLE, np.float32)
-    order = np.random.default_rng(SEED)
-    steps, total = 0, PASSES * len(data.texts)
-    for _ in range(PASSES):
-        for i in order.permutation(len(data.texts)).tolist():
-            found = _grams(data.texts[i], manifest)
-            root = len(found) ** 0.5
-            estimate = offset + float(weights[found].sum()) / root
-            steps += 1
-            if (targets[i] <= low and estimate <= low) or (targets[i] >= high and estimate >= high):
-                continue
-            weights[found] += np.float32(RATE * (1 - steps / total) * (targets[i] - estimate) / root)
-    largest = float(np.quantile(np.abs(weights[weights != 0]), 0.9995)) if weights.any() else 1.0
-    scale = largest / 127
-    return np.clip(np.round(weights / scale), -127, 127).astype(np.int8), scale, offset
+    targets = np.clip(seen.log_odds, low, high)
+    spread = seen.wide - seen.wide.mean()
+    scale = float((spread * targets).sum() / max((spread**2).sum(), np.finfo(np.float64).tiny))
+    return scale, float(targets.mean() - scale * seen.wide.mean())
 
 
 def limits(estimates: Floats, labels: Sequence[Label], margin: float) -> tuple[float | None, float | None]:
@@ -195,12 +152,3 @@ def measure(estimates: Floats, labels: Sequence[Label], fit: Certainty) -> Certa
         agrees=1.0 - wrong / total,
         at_least=at_least,
     )
-
-
-def _labels(data: Texts, thresholds: Thresholds) -> list[Label]:
-    return [verdict.label(verdict.sigmoid(float(x)), thresholds) for x in data.log_odds]
-
-
-def _some(texts: list[str], count: int) -> list[str]:
-    chosen = np.unique(np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int))
-    return [texts[i] for i in chosen]

@@ -3,18 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.grams import CHARACTERS_A_TOKEN, grams, pieces
+from filterd.grams import grams
 
 BITS = 12
-
-
-@given(st.text(max_size=400), st.integers(1, 40), st.integers(1, 4))
-def test_pieces_are_bounded_and_hold_head_and_tail(text: str, tokens: int, limit: int) -> None:
-    cut, size = pieces(text, tokens, limit), tokens * CHARACTERS_A_TOKEN
-    assert len(cut) <= size * limit + limit - 1
-    assert cut.startswith(text[: min(size, len(text))])
-    if limit > 1:
-        assert cut.endswith(text[-size:])
 
 
 @given(st.text(max_size=200))

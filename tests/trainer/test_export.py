@@ -60,14 +60,11 @@ def test_the_wide_half_learns_messages_with_ham_of_their_kind_around_them() -> N
     assert "buy now" in mail and "Monday" in mail and "noon" not in mail
 
 
-def test_a_fast_path_is_fitted_and_measured(made: Bundle) -> None:
-    entry = made.manifest.fast_path
-    assert entry is not None
-    assert made.manifest.files[bundle.FAST_PATH].bytes == 2 << 18
-    assert [fit.messages for fit in entry.kinds.values()] == [20, 20]
-    assert all(
-        fit.ham is None and fit.spam is None for fit in entry.kinds.values()
-    )  # 20 messages show nothing
+def test_a_fast_path_is_measured(made: Bundle) -> None:
+    fits = made.manifest.fast_path
+    assert fits is not None
+    assert [fit.messages for fit in fits.values()] == [20, 20]
+    assert all(fit.ham is None and fit.spam is None for fit in fits.values())  # 20 messages show nothing
     lines = made.manifest.fast_path_lines()
     assert all("could not be shown" in line for line in lines)
     assert Engine.open(made.path, threads=1, fast_path=True).fast_path is not None

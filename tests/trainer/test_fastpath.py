@@ -1,46 +1,66 @@
-"""A linear model that learns a model's answers, limits that are honest, and figures that are measured."""
+"""Limits that are honest, and figures that are measured."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from filterd.api import Kind, Label, Message
 from filterd.bundle import Certainty
-from filterd.fastpath import FastPath
+from filterd.fastpath import settle
 from filterd.memory import Recollection
-from filterd.verdict import log_odds, margin
+from filterd.verdict import Thresholds, log_odds, margin
 from tests.filterd import fakes
 from tests.trainer.samples import ADVERT, FRAUD, labelled
 from trainer import fastpath
-from trainer.fastpath import Split, allowed, limits, measure
+from trainer.fastpath import Seen, Split, allowed, limits, line, measure
+from trainer.scored import Indices
+
+SPAM = tuple(line.split("{}")[0][:8].lower() for line in ADVERT + FRAUD)
 
 
-def judge(texts: list[str], _kinds: object = None) -> list[float]:
-    """A model that knows each sample's class."""
-    spam = tuple(line.split("{}")[0][:8] for line in ADVERT + FRAUD)
-    return [6.0 if any(s.lower() in t.lower() for s in spam) else -6.0 for t in texts]
+def look(texts: Sequence[str], _kinds: object = None) -> list[tuple[float, float]]:
+    """A model that knows each sample's class, and a wide half that is sure of some and knows no others."""
+    is_spam = [any(start in text.lower() for start in SPAM) for text in texts]
+    knows = ["sale" in text or "lunch" in text for text in texts]
+    return [
+        (6.0 if spam else -6.0, (3.0 if spam else -3.0) if known else 0.0)
+        for spam, known in zip(is_spam, knows, strict=True)
+    ]
 
 
-def test_it_learns_what_the_model_says(tmp_path: Path) -> None:
-    texts, _ = labelled(4_800)
-    parts = {"train": texts[:300], "validation": texts[300:600], "test": texts[600:]}
-    splits = {name: Split(some, [Kind.SMS] * len(some)) for name, some in parts.items()}
+def split(texts: list[str], classes: Indices) -> Split:
+    return Split(texts, [Kind.SMS] * len(texts), [bool(of) for of in classes])
+
+
+def test_limits_are_found_and_measured() -> None:
+    texts, classes = labelled(4_800)
+    validation, test = split(texts[:600], classes[:600]), split(texts[600:], classes[600:])
     manifest = fakes.manifest(max_tokens=16)
-    entry = fastpath.write(manifest, judge, splits, tmp_path)  # type: ignore[arg-type]
-    fit = entry.kinds[Kind.SMS]
-    assert fit.messages == 4_200
-    assert fit.agrees == 1.0
-    assert fit.at_least > 0.999
-    assert fit.settled > 0.3
-    mail = entry.kinds[Kind.MAIL]  # of which there is none
-    assert (mail.ham, mail.spam, mail.settled) == (None, None, 0.0)
-    loaded = FastPath.load(tmp_path, entry)
-    settled = [loaded.settle(t, Kind.SMS, Recollection(), manifest.thresholds[Kind.SMS]) for t in texts]
-    found = [s for s in settled if s is not None]
-    assert len(found) / len(texts) == pytest.approx(fit.settled, abs=0.05)
-    for one, said in zip(settled, judge(texts), strict=True):
-        assert one is None or (one > 0) == (said > 0)
+    fits = fastpath.fit(manifest, look, validation, test)
+    sms, mail = fits[Kind.SMS], fits[Kind.MAIL]
+    assert sms.messages == 4_200
+    assert sms.agrees == 1.0
+    assert sms.at_least > 0.999
+    assert 0.2 < sms.settled < 0.5  # what the wide half knows, and no more
+    assert (mail.ham, mail.spam, mail.settled) == (None, None, 0.0)  # there is none
+    for whole, wide in look(texts):
+        found = settle(wide, sms, Recollection(), manifest.thresholds[Kind.SMS])
+        assert found is None or (found > 0) == (whole > 0)
+
+
+def test_the_line_fits_and_margins_without_spread_give_none() -> None:
+    thresholds = Thresholds(unsure=0.3, spam=0.9)
+    wide = np.array([-1.0, 0.0, 1.0])
+    assert line(Seen(2 * wide + 0.5, wide), thresholds) == pytest.approx((2.0, 0.5))
+    assert line(Seen(np.array([1.0, 2.0]), np.zeros(2)), thresholds) == pytest.approx((0.0, 1.5))
+
+
+def test_what_is_far_on_its_side_bends_no_line() -> None:
+    thresholds = Thresholds(unsure=0.3, spam=0.9)
+    high = log_odds(0.9) + fastpath.BEYOND
+    wide = np.array([-1.0, 1.0])
+    assert line(Seen(np.array([0.0, 1e6]), wide), thresholds) == pytest.approx((high / 2, high / 2))
 
 
 def test_limits_spare_no_more_than_can_be_shown() -> None:
