@@ -188,6 +188,8 @@ def test_nothing_is_injected_before_tls(before: "tuple[Chain, Postfix]") -> None
     said = raw(made.proxy, b"EHLO client.example.net\r\n", b"STARTTLS\r\n" + b"".join(rest))
     assert said.endswith(b"554 5.5.1 Nothing may follow STARTTLS before its answer\r\n")
     done = postfix.swaks("--to", "tls@example.org", "--tls", mail=HAM, port=made.proxy)
+    if "TLS not available" in done.stderr:
+        pytest.skip("what the program swaks needs for TLS, Net::SSLeay, is not installed")
     assert done.returncode == 0, done.stdout
     assert "TLS started" in done.stdout
     postfix.wait_for_mail("tls@example.org")
