@@ -93,6 +93,10 @@ class Messages:
         """Which of them are of a kind, [n]."""
         return np.array([k == kind for k in self.kinds])
 
+    def where(self, chosen: NDArray[np.bool_]) -> list[str]:
+        """The texts of those that are chosen, [n]."""
+        return [self.texts[i] for i in np.flatnonzero(chosen)]
+
     def some(self, count: int) -> "Messages":
         """At most so many, evenly spread."""
         chosen = np.unique(np.linspace(0, len(self.texts) - 1, min(count, len(self.texts))).astype(int))
@@ -353,9 +357,7 @@ def _learnt(judging: Engine, dataset: Dataset) -> wide.Texts:
 
 def _surrounded(learnt: Messages, which: slice) -> list[str]:
     rng = Random(wide.SEED)  # noqa: S311 (no secret)
-    ham = {
-        kind: [learnt.texts[i] for i in np.flatnonzero(learnt.of(kind) & ~learnt.is_spam)] for kind in Kind
-    }
+    ham = {kind: learnt.where(learnt.of(kind) & ~learnt.is_spam) for kind in Kind}
     return [
         text.again(surrounded(one, rng, ham[kind]), kind)
         for one, kind in zip(learnt.texts[which], learnt.kinds[which], strict=True)
@@ -471,12 +473,20 @@ def _with_fast_path(
 ) -> Manifest:
     """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
     natural = "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
-    validation, test = (
-        fastpath.Split(m.texts, m.kinds, m.is_spam.tolist())
-        for m in (messages(dataset, "validation"), messages(dataset, natural))
-    )
+    held, test = messages(dataset, "validation"), messages(dataset, natural)
     look = _engine(manifest, tokenizer, shipped, half).looks
-    return msgspec.structs.replace(manifest, fast_path=fastpath.fit(manifest, look, validation, test))
+    fits = {
+        kind: fastpath.fit(
+            manifest,
+            look,
+            kind,
+            known=held.where(held.of(kind)),
+            ham=held.where(held.of(kind) & ~held.is_spam),
+            unknown=test.where(test.of(kind)),
+        )
+        for kind in Kind
+    }
+    return msgspec.structs.replace(manifest, fast_path=fits)
 
 
 def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:

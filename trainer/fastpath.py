@@ -36,24 +36,6 @@ Look = Callable[[Sequence[str], Sequence[Kind]], Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Canonical texts with their kinds and truth, [n] each."""
-
-    texts: Sequence[str]
-    kinds: Sequence[Kind]
-    is_spam: Sequence[bool]
-
-    def of(self, kind: Kind) -> list[str]:
-        """The texts of a kind."""
-        return [t for t, k in zip(self.texts, self.kinds, strict=True) if k is kind]
-
-    def ham_of(self, kind: Kind) -> list[str]:
-        """Those of them that are ham."""
-        rows = zip(self.texts, self.kinds, self.is_spam, strict=True)
-        return [t for t, k, is_spam in rows if k is kind and not is_spam]
-
-
-@dataclass(frozen=True)
 class Seen:
     """Of texts of one kind, [n]: the full model's calibrated log-odds, and the wide half's margins."""
 
@@ -65,23 +47,22 @@ class Seen:
         return [verdict.label(verdict.sigmoid(float(x)), thresholds) for x in self.log_odds]
 
 
-def fit(manifest: Manifest, look: Look, validation: Split, test: Split) -> dict[Kind, Certainty]:
-    """Choose limits on validation, measure on test (held-out, nothing fitted to it)."""
-    return {kind: _fit_kind(manifest, look, validation, test, kind) for kind in Kind}
+def fit(
+    manifest: Manifest, look: Look, kind: Kind, known: list[str], ham: list[str], unknown: list[str]
+) -> Certainty:
+    """Choose the limits of a kind on validation texts, `known`, and measure them on test texts, `unknown`.
 
-
-def _fit_kind(manifest: Manifest, look: Look, validation: Split, test: Split, kind: Kind) -> Certainty:
+    ham: those of the known texts that are; they are put around others.
+    """
     thresholds, calibration = manifest.thresholds[kind], manifest.calibration[kind]
 
     def seen(texts: list[str]) -> Seen:
         found = np.array(look(texts, [kind] * len(texts)), dtype=np.float64)
         return Seen(calibration.slope * found[:, 0] + calibration.offset, found[:, 1])
 
-    known, unknown = validation.of(kind), test.of(kind)
     if not (known and unknown):
         return Certainty(1.0, 0.0, None, None)
-    held = seen(known + changed(known, kind, validation.ham_of(kind)))
-    new = seen(unknown)
+    held, new = seen(known + changed(known, kind, ham)), seen(unknown)
     scale, offset = line(held, thresholds)
     estimates, labels = offset + scale * held.wide, held.labels(thresholds)
     for margin in MARGINS:

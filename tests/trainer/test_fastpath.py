@@ -13,8 +13,7 @@ from filterd.verdict import Thresholds, log_odds, margin
 from tests.filterd import fakes
 from tests.trainer.samples import ADVERT, FRAUD, labelled
 from trainer import fastpath
-from trainer.fastpath import Seen, Split, allowed, limits, line, measure
-from trainer.scored import Indices
+from trainer.fastpath import Seen, allowed, limits, line, measure
 
 SPAM = tuple(line.split("{}")[0][:8].lower() for line in ADVERT + FRAUD)
 
@@ -29,24 +28,23 @@ def look(texts: Sequence[str], _kinds: object = None) -> list[tuple[float, float
     ]
 
 
-def split(texts: list[str], classes: Indices) -> Split:
-    return Split(texts, [Kind.SMS] * len(texts), [bool(of) for of in classes])
-
-
 def test_limits_are_found_and_measured() -> None:
     texts, classes = labelled(4_800)
-    validation, test = split(texts[:600], classes[:600]), split(texts[600:], classes[600:])
-    manifest = fakes.manifest(max_tokens=16)
-    fits = fastpath.fit(manifest, look, validation, test)
-    sms, mail = fits[Kind.SMS], fits[Kind.MAIL]
+    ham = [text for text, of in zip(texts[:600], classes[:600], strict=True) if of == 0]
+    manifest = fakes.manifest()
+    sms = fastpath.fit(manifest, look, Kind.SMS, texts[:600], ham, texts[600:])
     assert sms.messages == 4_200
     assert sms.agrees == 1.0
     assert sms.at_least > 0.999
     assert 0.2 < sms.settled < 0.5  # what the wide half knows, and no more
-    assert (mail.ham, mail.spam, mail.settled) == (None, None, 0.0)  # there is none
     for whole, wide in look(texts):
         found = settle(wide, sms, Recollection(), manifest.thresholds[Kind.SMS])
         assert found is None or (found > 0) == (whole > 0)
+
+
+def test_a_kind_without_messages_has_no_limits() -> None:
+    mail = fastpath.fit(fakes.manifest(), look, Kind.MAIL, [], [], [])
+    assert (mail.ham, mail.spam, mail.settled) == (None, None, 0.0)
 
 
 def test_the_line_fits_and_margins_without_spread_give_none() -> None:
