@@ -62,19 +62,28 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
 
 
-class Certainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fast path of one kind of message, in nats of log-odds. See filterd/fastpath.py.
+class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the fast path settles on one side, in nats.
 
-    estimate = offset + scale * the wide half's margin. ham, spam: limits beyond which it settles a message;
-    None for never. The rest was measured on `messages` held-out ones that nothing was fitted to. settled:
-    share that the fast path answers; agrees: share of all whose label is the full model's; at_least: its
-    lower 95% bound.
+    limit: of the wide half's margin, beyond which it settles a message; scale, offset: the log-odds of spam
+    that it then has, offset + scale * margin.
     """
 
+    limit: float
     scale: float
     offset: float
-    ham: float | None
-    spam: float | None
+
+
+class Certainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fast path of one kind of message. See filterd/fastpath.py.
+
+    ham, spam: what it settles as either; None for nothing. The rest was measured on `messages` held-out ones
+    that nothing was fitted to. settled: share that the fast path answers; agrees: share of all whose label is
+    the full model's; at_least: its lower 95% bound.
+    """
+
+    ham: Side | None = None
+    spam: Side | None = None
     messages: int = 0
     settled: float = 0.0
     agrees: float = 1.0
@@ -158,7 +167,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [
             f"fast path, {kind.value}: settles {fit.settled:.1%} of {fit.messages:,} held-out messages;"
             f" labels agree on {fit.agrees:.3%} of all (at least {fit.at_least:.3%} with 95% confidence)"
-            if fit.ham is not None or fit.spam is not None
+            if fit.ham or fit.spam
             else f"fast path, {kind.value}: settles none; its agreement could not be shown"
             for kind, fit in self.fast_path.items()
         ]

@@ -351,7 +351,7 @@ def _judge(bundle: Path | None, threads: int | None) -> "Judge":
         return daemon.check
     from filterd.engine import Engine
 
-    return Engine.open(*_where(bundle), threads=threads).judge
+    return Engine.open(*_where(bundle), threads=threads, fast_path=True).judge
 
 
 def _daemon(bundle: Path | None, threads: int | None) -> "Daemon | None":

@@ -53,7 +53,7 @@ class Model(Section, frozen=True):
     bundle: str = ""
     threads: Positive = 1
     workers: Positive | None = None
-    fast_path: bool = False
+    fast_path: bool = True
     shadow: str = ""
     shadow_share: Share = 0.1
 

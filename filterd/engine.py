@@ -158,7 +158,11 @@ class Engine:
     def prepare_canonical(self, canonical: str, kind: Kind) -> Prepared:
         """The same of a text that is canonical already, without subject, facts and memory."""
         windows = self.cut(canonical, kind)
-        return Prepared(kind, "", (), windows, wide=self._wide(windows, kind))
+        wide = self._wide(windows, kind)
+        settled = self._settle(kind, wide, Recollection())
+        if settled is not None:
+            windows, wide = [], ()
+        return Prepared(kind, "", (), windows, settled=settled, wide=wide)
 
     def cut(self, canonical: str, kind: Kind) -> list[list[int]]:
         """The token ids of a canonical text's windows."""
@@ -199,13 +203,14 @@ class Engine:
 
     def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
         """The same, and the wide half's alone by the window that is its highest; 0 where there is none."""
-        prepared = [self.prepare_canonical(one, kind) for one, kind in zip(texts, kinds, strict=True)]
-        rows = self.logits(list(chain.from_iterable(one.windows for one in prepared)))
+        cut = [self.cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
+        rows = self.logits(list(chain.from_iterable(cut)))
         found, first = [], 0
-        for one in prepared:
-            whole = self._highest(rows[first : first + len(one.windows)], one.wide)[0]
-            found.append((whole, max(one.wide, default=0.0)))
-            first += len(one.windows)
+        for windows, kind in zip(cut, kinds, strict=True):
+            wide = self._wide(windows, kind)
+            whole = self._highest(rows[first : first + len(windows)], wide)[0]
+            found.append((whole, max(wide, default=0.0)))
+            first += len(windows)
         return found
 
     def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:

@@ -12,7 +12,7 @@ fused answer lies beyond the threshold whenever its own does.
 from typing import Final
 
 from filterd.api import Label
-from filterd.bundle import Certainty
+from filterd.bundle import Certainty, Side
 from filterd.memory import UNRELATED, Recollection
 from filterd.verdict import Thresholds, log_odds
 
@@ -26,18 +26,22 @@ def settle(margin: float, fit: Certainty, memory: Recollection, thresholds: Thre
     """
     if memory.label and memory.overlap > UNRELATED:
         return None
-    estimate = fit.offset + fit.scale * margin
     pull = memory.trust * memory.log_odds
-    label = beyond(estimate, fit.ham, fit.spam)
-    if label is Label.HAM and pull <= 0:
-        return min(estimate, log_odds(thresholds.unsure) - BESIDE)
-    if label is Label.SPAM and pull >= 0:
-        return max(estimate, log_odds(thresholds.spam) + BESIDE)
+    label = beyond(margin, fit)
+    if label is Label.HAM and fit.ham and pull <= 0:
+        return min(estimate(margin, fit.ham), log_odds(thresholds.unsure) - BESIDE)
+    if label is Label.SPAM and fit.spam and pull >= 0:
+        return max(estimate(margin, fit.spam), log_odds(thresholds.spam) + BESIDE)
     return None
 
 
-def beyond(estimate: float, ham: float | None, spam: float | None) -> Label | None:
-    """Which limit an estimate is beyond: `ham` and below, `spam` and above."""
-    if ham is not None and estimate <= ham:
+def beyond(margin: float, fit: Certainty) -> Label | None:
+    """Which limit a margin of the wide half is beyond: ham's and below, spam's and above."""
+    if fit.ham and margin <= fit.ham.limit:
         return Label.HAM
-    return Label.SPAM if spam is not None and estimate >= spam else None
+    return Label.SPAM if fit.spam and margin >= fit.spam.limit else None
+
+
+def estimate(margin: float, side: Side) -> float:
+    """Log-odds of spam of a message that is settled on a side."""
+    return side.offset + side.scale * margin

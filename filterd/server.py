@@ -72,12 +72,12 @@ def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
 def open_shadow(config: Config) -> Engine | None:
     """The shadow model's engine: as configured, else what is on trial, else None. Raises BundleError."""
     if config.model.shadow:
-        return Engine.open(Path(config.model.shadow), threads=1)
+        return Engine.open(Path(config.model.shadow), threads=1, fast_path=config.model.fast_path)
     challenger = config.bundles / bundle.CHALLENGER
     if not challenger.exists():
         return None
     try:
-        return Engine.open(challenger, threads=1)
+        return Engine.open(challenger, threads=1, fast_path=config.model.fast_path)
     except BundleError as error:  # the champion judges well without it
         log.error("nobody on trial", extra={"fields": {"reason": str(error)}})
         return None

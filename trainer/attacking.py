@@ -118,7 +118,7 @@ def attack(
     bundle: Path, subject: Subject, limit: int = MESSAGES, report: Report = lambda _: None
 ) -> Attacked:
     """Every attack on a split's messages of each kind. Raises BundleError, RuntimeMissing, BadInput."""
-    engine = Engine.open(bundle)
+    engine = Engine.open(bundle, fast_path=True)
     samples = [_Sample(subject, kind, limit) for kind in Kind]
     lines = []
     for sample in samples:

@@ -59,7 +59,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to export. max_tokens: of a window, 0 for the run's; metrics: a `metrics.json` for the card.
+    """What to export. max_tokens: of a window, 0 for the run's.
 
     fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
     wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead.
@@ -73,7 +73,6 @@ class Request:
     quantization: str = "int8"
     max_tokens: int = 0
     max_windows: int = 3
-    metrics: Path | None = None
     parent: str | None = None
     max_flipped: float = parity.MAX_FLIPPED
     fast_path: bool = True
@@ -116,7 +115,6 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
     """
     config, dataset, model = _read(request)
     validation = messages(dataset, "validation")
-    evaluation = _evaluation(request.metrics)
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
         shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
         tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
@@ -161,7 +159,7 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
             manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, half)
         manifest = _with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
         report("measuring")
-        _finish(manifest, folder, validation, evaluation)
+        _finish(manifest, folder, validation)
     return bundle.read(request.out)
 
 
@@ -191,18 +189,6 @@ def messages(dataset: Dataset, split: str) -> Messages:
         for t, kind in zip(frame["Text"], kinds, strict=True)
     ]
     return Messages(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
-
-
-def _evaluation(file: Path | None) -> dict[str, Any] | None:
-    if file is None:
-        return None
-    from trainer.results import Evaluation
-
-    try:
-        found = msgspec.json.decode(file.read_bytes(), type=Evaluation)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise BadInput(f"{file}: not a metrics.json of `trainer evaluate --out` ({error})") from error
-    return dict(msgspec.to_builtins(found))
 
 
 def _manifest(request: Request, config: Config, architecture: Architecture) -> Manifest:
@@ -481,7 +467,7 @@ def _with_fast_path(
             look,
             kind,
             known=held.where(held.of(kind)),
-            ham=held.where(held.of(kind) & ~held.is_spam),
+            is_spam=held.is_spam[held.of(kind)],
             unknown=test.where(test.of(kind)),
         )
         for kind in Kind
@@ -498,9 +484,7 @@ def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, hal
     return msgspec.structs.replace(manifest, probes=scored)
 
 
-def _finish(
-    manifest: Manifest, folder: Path, validation: Messages, evaluation: dict[str, Any] | None
-) -> None:
+def _finish(manifest: Manifest, folder: Path, validation: Messages) -> None:
     """Open the bundle as filterd will, time it, and write card and manifest."""
     (folder / bundle.CARD).write_text("", "utf-8")
     bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
@@ -511,11 +495,8 @@ def _finish(
     speed = card.measure(backend, manifest.max_tokens, load_seconds, _rates(engine, validation))
     size = {name: round((folder / name).stat().st_size / 1e6, 2) for name in bundle.REQUIRED[:3]}
     metrics = manifest.metrics | {"speed": msgspec.to_builtins(speed), "megabytes": size}
-    if evaluation:
-        metrics["evaluation"] = evaluation
     manifest = msgspec.structs.replace(manifest, metrics=metrics)
-    content = card.write(manifest, size, metrics["data"], evaluation)
-    (folder / bundle.CARD).write_text(content, "utf-8")
+    (folder / bundle.CARD).write_text(card.write(manifest), "utf-8")
     bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
 
 

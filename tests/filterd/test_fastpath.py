@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from filterd.api import Kind, Label, Message
-from filterd.bundle import WIDE, Certainty, FileEntry, WideEntry
+from filterd.bundle import WIDE, Certainty, FileEntry, Side, WideEntry
 from filterd.config import Config
 from filterd.engine import Engine
-from filterd.fastpath import beyond, settle
+from filterd.fastpath import beyond, estimate, settle
 from filterd.memory import Recollection
 from filterd.service import Service
 from filterd.text import GTUBE
@@ -22,35 +22,36 @@ from tests.filterd.fakes import WordBackend
 THRESHOLDS = Thresholds(unsure=0.3, spam=0.9)
 NOTHING = Recollection()
 HAM, SPAM = "see you at the station", "claim your prize today now"
-FIT = Certainty(scale=0.5, offset=0.0, ham=-4.0, spam=4.0)
+HAM_SIDE, SPAM_SIDE = Side(limit=-8.0, scale=0.5, offset=0.0), Side(limit=8.0, scale=0.25, offset=2.5)
+FIT = Certainty(ham=HAM_SIDE, spam=SPAM_SIDE)
 ENTRY = WideEntry(dict.fromkeys(Kind, 0.01))
 
 
-def engine(fast: bool, **changes: object) -> tuple[Engine, WordBackend]:
-    """One whose wide half knows two texts, beside a model that counts words."""
+def engine(ham: float | None = None, spam: float | None = None) -> tuple[Engine, WordBackend]:
+    """One whose wide half knows two texts, beside a model that counts words. ham, spam: limits, if any."""
     table = np.zeros(TABLE, np.int8)
     table[features(HAM)] = -100
     table[features(SPAM)] = 100
     made, backend = fakes.engine()
     made.wide = Wide(dict.fromkeys(Kind, table), ENTRY)
-    if fast:
-        made.fast_path = dict.fromkeys(Kind, msgspec.structs.replace(FIT, **changes))
+    low, high = (None if limit is None else Side(limit, 0.5, 0.0) for limit in (ham, spam))
+    made.fast_path = dict.fromkeys(Kind, Certainty(low, high)) if low or high else None
     return made, backend
 
 
 def test_certain_margins_are_settled_on_their_side() -> None:
     ham, spam = (settle(margin, FIT, NOTHING, THRESHOLDS) for margin in (-10.0, 10.0))
-    assert (ham, spam) == (-5.0, 5.0)
+    assert (ham, spam) == (-5.0, 5.0)  # each by the line of its side
     assert settle(0.0, FIT, NOTHING, THRESHOLDS) is None
+    assert settle(-7.9, FIT, NOTHING, THRESHOLDS) is None
 
 
 def test_an_estimate_never_crosses_a_threshold() -> None:
-    high = msgspec.structs.replace(FIT, offset=200.0, ham=300.0, spam=None)
-    found = settle(-10.0, high, NOTHING, THRESHOLDS)
-    assert found is not None
-    assert found < log_odds(THRESHOLDS.unsure)
-    never = msgspec.structs.replace(FIT, ham=None, spam=None)
-    assert settle(-10.0, never, NOTHING, THRESHOLDS) is None
+    wrong = Certainty(ham=Side(-8.0, 0.5, 200.0), spam=Side(8.0, 0.25, -200.0))
+    ham, spam = (settle(margin, wrong, NOTHING, THRESHOLDS) for margin in (-10.0, 10.0))
+    assert ham is not None and ham < log_odds(THRESHOLDS.unsure)
+    assert spam is not None and spam > log_odds(THRESHOLDS.spam)
+    assert settle(-10.0, Certainty(), NOTHING, THRESHOLDS) is None
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,15 @@ def test_what_the_memory_has_a_say_on(memory: Recollection, ham: bool, spam: boo
 
 
 def test_beyond() -> None:
-    assert [beyond(x, -1.0, 1.0) for x in (-1.0, 0.0, 1.0)] == [Label.HAM, None, Label.SPAM]
-    assert beyond(5.0, None, None) is None
+    assert [beyond(x, FIT) for x in (-8.0, 0.0, 8.0)] == [Label.HAM, None, Label.SPAM]
+    assert beyond(9.0, Certainty(ham=HAM_SIDE)) is None
+    assert estimate(10.0, SPAM_SIDE) == 5.0
 
 
 def test_the_engine_asks_no_model_for_what_is_settled() -> None:
-    fast, backend = engine(fast=True, ham=-2.0, spam=2.0)
+    fast, backend = engine(ham=-4.0, spam=4.0)
     messages = [Message(text.encode(), Kind.SMS) for text in (HAM, "an urgent prize", SPAM, "a cat")]
-    plain = engine(fast=False)[0].judge(messages)
+    plain = engine()[0].judge(messages)
     found = fast.judge(messages)
     assert [v.label for v in found] == [v.label for v in plain]
     assert [v.label for v in found] == [Label.HAM, Label.SPAM, Label.SPAM, Label.HAM]
@@ -88,7 +90,7 @@ def test_the_engine_asks_no_model_for_what_is_settled() -> None:
 
 
 def test_the_highest_window_has_to_be_certain() -> None:
-    fast, _ = engine(fast=True, ham=-0.5, spam=None)
+    fast, _ = engine(ham=-1.0)
     assert fast.prepare(Message(HAM.encode(), Kind.SMS)).settled is not None
     longer = f"{HAM} {'and on ' * 12} {SPAM}"
     assert len(fast.cut(longer, Kind.SMS)) > 1
@@ -96,7 +98,7 @@ def test_the_highest_window_has_to_be_certain() -> None:
 
 
 async def test_the_service_queues_nothing_that_is_settled(tmp_path: Path) -> None:
-    fast, backend = engine(fast=True, ham=-2.0, spam=2.0)
+    fast, backend = engine(ham=-4.0, spam=4.0)
     service = Service(Config(state=str(tmp_path)), fast, None)
     found = await service.check(Message(HAM.encode(), Kind.SMS))
     mail = b"Subject: x\nFrom: x@example.org\n\n" + 9 * SPAM.encode()
@@ -109,7 +111,7 @@ async def test_the_service_queues_nothing_that_is_settled(tmp_path: Path) -> Non
 
 
 def test_gtube_and_several_readings_go_to_the_model() -> None:
-    fast, _ = engine(fast=True, ham=1000.0)
+    fast, _ = engine(ham=2000.0)
     assert fast.judge([Message(f"{HAM} {GTUBE}".encode(), Kind.SMS)])[0].label is Label.SPAM
     twice = b"Subject: a\nSubject: b\nFrom: x@example.org\n\nhello"
     assert fast.prepare(Message(twice, Kind.MAIL)).settled is None
@@ -128,6 +130,6 @@ def test_a_manifest_says_what_was_measured() -> None:
     lines = fakes.manifest(fast_path=measured, **wide).fast_path_lines()
     assert "settles 50.0% of 4,000" in lines[0]
     assert "99.950%" in lines[0]
-    never = dict.fromkeys(Kind, msgspec.structs.replace(FIT, ham=None, spam=None))
+    never = dict.fromkeys(Kind, Certainty())
     assert "settles none" in fakes.manifest(fast_path=never, **wide).fast_path_lines()[1]
     assert fakes.manifest().fast_path_lines() == ["no fast path"]

@@ -45,7 +45,7 @@ def data(tmp_path: Path) -> Path:
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     engine = fakes.engine()[0]
     engine.bundle = msgspec.structs.replace(engine.bundle, path=bundles.DEFAULT)
-    monkeypatch.setattr(engines.Engine, "open", lambda path: engine)
+    monkeypatch.setattr(engines.Engine, "open", lambda path, **_: engine)
     return tmp_path
 
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import msgspec
@@ -117,7 +116,6 @@ def test_a_changed_table_is_refused(made: Bundle, tmp_path: Path) -> None:
         pytest.param({"run": Path("nowhere")}, NotFound, "nowhere", id="no run"),
         pytest.param({"data": Path("nowhere")}, NotFound, "trainer data prepare", id="no data"),
         pytest.param({"quantization": "int3"}, ConfigError, "int8 or fp32", id="unknown quantization"),
-        pytest.param({"metrics": Path("nowhere.json")}, BadInput, "metrics.json", id="no metrics"),
     ],
 )
 def test_a_wrong_request_is_one_line(
@@ -182,14 +180,3 @@ def test_locations_are_those_of_the_tensors(place: Path) -> None:
     at = export.locations(file)["head.bias"]
     values = np.frombuffer(file.read_bytes()[at.offset : at.offset + at.length], np.float32)
     assert (values == tiny.classifier().head.bias.detach().numpy()).all()
-
-
-def test_metrics_of_an_evaluation_reach_the_card(place: Path, tmp_path: Path) -> None:
-    from trainer import results
-
-    data = results.Data("data", "test", 40, 20, 0, "f" * 64)
-    file = tmp_path / "metrics.json"
-    file.write_bytes(msgspec.json.encode(results.Evaluation(data, [], {})))
-    made = export.export(Request(place / "run", place / "data", tmp_path / "out", metrics=file))
-    assert "f" * 64 in (made.path / bundle.CARD).read_text()
-    assert json.loads((made.path / bundle.MANIFEST).read_text())["metrics"]["evaluation"]

@@ -1,4 +1,4 @@
-"""Limits that are honest, and figures that are measured."""
+"""Limits that are honest, lines that are the model's, and figures that are measured."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from filterd.api import Kind, Label, Message
-from filterd.bundle import Certainty
+from filterd.bundle import Certainty, Side
 from filterd.fastpath import settle
 from filterd.memory import Recollection
-from filterd.verdict import Thresholds, log_odds, margin
+from filterd.verdict import MAX_LOG_ODDS, log_odds, margin
 from tests.filterd import fakes
 from tests.trainer.samples import ADVERT, FRAUD, labelled
 from trainer import fastpath
-from trainer.fastpath import Seen, allowed, limits, line, measure
+from trainer.fastpath import MISSED, Seen, allowed, cleanest, limits, measure
 
 SPAM = tuple(line.split("{}")[0][:8].lower() for line in ADVERT + FRAUD)
 
@@ -28,53 +28,64 @@ def look(texts: Sequence[str], _kinds: object = None) -> list[tuple[float, float
     ]
 
 
-def test_limits_are_found_and_measured() -> None:
+def test_limits_and_lines_are_found_and_measured() -> None:
     texts, classes = labelled(4_800)
-    ham = [text for text, of in zip(texts[:600], classes[:600], strict=True) if of == 0]
+    is_spam = np.array(classes[:600]) > 0
     manifest = fakes.manifest()
-    sms = fastpath.fit(manifest, look, Kind.SMS, texts[:600], ham, texts[600:])
+    sms = fastpath.fit(manifest, look, Kind.SMS, texts[:600], is_spam, texts[600:])
     assert sms.messages == 4_200
     assert sms.agrees == 1.0
     assert sms.at_least > 0.999
     assert 0.2 < sms.settled < 0.5  # what the wide half knows, and no more
+    slope, offset = manifest.calibration[Kind.SMS].slope, manifest.calibration[Kind.SMS].offset
     for whole, wide in look(texts):
         found = settle(wide, sms, Recollection(), manifest.thresholds[Kind.SMS])
-        assert found is None or (found > 0) == (whole > 0)
+        assert found is None or found == pytest.approx(slope * whole + offset)
 
 
 def test_a_kind_without_messages_has_no_limits() -> None:
-    mail = fastpath.fit(fakes.manifest(), look, Kind.MAIL, [], [], [])
+    mail = fastpath.fit(fakes.manifest(), look, Kind.MAIL, [], np.array([], bool), [])
     assert (mail.ham, mail.spam, mail.settled) == (None, None, 0.0)
 
 
-def test_the_line_fits_and_margins_without_spread_give_none() -> None:
-    thresholds = Thresholds(unsure=0.3, spam=0.9)
-    wide = np.array([-1.0, 0.0, 1.0])
-    assert line(Seen(2 * wide + 0.5, wide), thresholds) == pytest.approx((2.0, 0.5))
-    assert line(Seen(np.array([1.0, 2.0]), np.zeros(2)), thresholds) == pytest.approx((0.0, 1.5))
+def test_what_the_model_calls_ham_is_settled_only_where_hardly_a_spam_is_among_it() -> None:
+    texts, classes = labelled(4_800)
+    mislabelled = np.array(classes[:600]) > 0
+    mislabelled[:] |= np.array(["lunch" in text for text in texts[:600]])
+    sms = fastpath.fit(fakes.manifest(), look, Kind.SMS, texts[:600], mislabelled, texts[600:])
+    assert sms.ham is None
+    assert sms.spam is not None
 
 
-def test_what_is_far_on_its_side_bends_no_line() -> None:
-    thresholds = Thresholds(unsure=0.3, spam=0.9)
-    high = log_odds(0.9) + fastpath.BEYOND
-    wide = np.array([-1.0, 1.0])
-    assert line(Seen(np.array([0.0, 1e6]), wide), thresholds) == pytest.approx((high / 2, high / 2))
+def test_cleanest_is_the_highest_margin_below_which_spam_is_rare() -> None:
+    wide = np.arange(4_000.0)
+    spam = np.zeros(4_000, bool)
+    spam[[2_500, 2_600, 3_000]] = True
+    # One in 2,501 and two in 2,601 are fine by MISSED (one in 1,000), as are three in 3,001.
+    assert MISSED == 0.001
+    assert cleanest(wide, spam) == 3_999
+    spam[[0, 1]] = True
+    assert cleanest(wide, spam) == 2_499  # two in 2,000 to 2,500; three from there, four from 2,600
+    assert cleanest(wide[:5], np.ones(5, bool)) == -np.inf
+
+
+def test_a_line_goes_through_what_is_settled_alone() -> None:
+    wide = np.array([-1.0, 0.0, 1.0, 50.0])
+    seen = Seen(np.array([-1.5, 0.5, 2.5, -80.0]), wide)
+    assert seen.line(wide < 2) == pytest.approx((2.0, 0.5))
+    assert Seen(np.array([1.0, 2.0]), np.zeros(2)).line(np.ones(2, bool)) == pytest.approx((0.0, 1.5))
+    endless = Seen(np.array([1e6, 1e6]), np.array([1.0, 2.0]))
+    assert endless.line(np.ones(2, bool)) == pytest.approx((0.0, MAX_LOG_ODDS))
 
 
 def test_limits_spare_no_more_than_can_be_shown() -> None:
-    estimates = np.linspace(-10, 10, 20_001)
-    labels = [Label.HAM if e < -1 else Label.SPAM if e > 1 else Label.UNSURE for e in estimates]
-    ham, spam = limits(estimates, labels, 0.25)
-    assert ham is not None
-    assert spam is not None
-    wrong = sum(
-        (e <= ham and label is not Label.HAM) or (e >= spam and label is not Label.SPAM)
-        for e, label in zip(estimates, labels, strict=True)
-    )
-    assert wrong == 0
+    wide = np.linspace(-10, 10, 20_001)
+    labels = [Label.HAM if x < -1 else Label.SPAM if x > 1 else Label.UNSURE for x in wide]
+    ham, spam = limits(wide, labels, 0.25)
     assert ham == pytest.approx(-1.25, abs=0.02)
     assert spam == pytest.approx(1.25, abs=0.02)
-    assert limits(np.zeros(50), [Label.UNSURE] * 50, 0.25) == (None, None)
+    low, high = limits(np.zeros(50), [Label.UNSURE] * 50, 0.25)
+    assert low < 0 < high  # beyond all that was seen
 
 
 def test_allowed_is_the_bound_of_clopper_and_pearson() -> None:
@@ -82,14 +93,15 @@ def test_allowed_is_the_bound_of_clopper_and_pearson() -> None:
 
 
 def test_what_cannot_be_shown_is_not_used() -> None:
-    fit = Certainty(scale=1.0, offset=0.0, ham=-1.0, spam=1.0)
-    estimates, labels = np.full(5_000, -2.0), [Label.HAM] * 5_000
-    good = measure(estimates, labels, fit)
-    assert (good.ham, good.settled, good.agrees) == (-1.0, 1.0, 1.0)
+    side = Side(-1.0, 1.0, 0.0)
+    fit = Certainty(ham=side, spam=Side(1.0, 1.0, 0.0))
+    wide, labels = np.full(5_000, -2.0), [Label.HAM] * 5_000
+    good = measure(wide, labels, fit)
+    assert (good.ham, good.settled, good.agrees) == (side, 1.0, 1.0)
     assert 0.999 < good.at_least < 1.0
-    few = measure(estimates[:500], labels[:500], fit)
+    few = measure(wide[:500], labels[:500], fit)
     assert (few.ham, few.spam) == (None, None)
-    wrong = measure(estimates, [Label.SPAM] * 8 + labels[8:], fit)
+    wrong = measure(wide, [Label.SPAM] * 8 + labels[8:], fit)
     assert wrong.agrees == pytest.approx(0.9984)
     assert (wrong.ham, wrong.spam) == (None, None)
 
