@@ -36,7 +36,7 @@ def run() -> Group:
             "the same, one window a mail": load.spamd(short.spamd),
             "spamd -L -m 2": load.spamd(spamd),
         }
-        table, _ = daemon.against(asks)
+        table = daemon.against(asks)
         memory = f"{peers.rss_mb(ours.pid):.0f} MB of memory, ready in {ours.ready_s:.1f} s"
     return Group(table, memory)
 
