@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
-from filterd.api import Kind
+from filterd.api import Kind, Label
 from filterd.backend import Backend
 from filterd.bundle import Manifest
 from filterd.tokenizer import END_OF_TEXT_ID
 from trainer.calibrate import MAX_FALSE_POSITIVE_RATE, rate_bound
+from trainer.evaluate import NAMES, Metrics, Spread
 from trainer.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
+from trainer.results import Data
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128))  # messages x tokens, as in docs/design.md
 REPETITIONS = 9  # the median of them counts
@@ -86,18 +88,42 @@ def cpu() -> str:
     return f"{name or platform.machine()} ({', '.join(has) or 'no AVX2'})"
 
 
-def write(
-    manifest: Manifest, megabytes: dict[str, float], data: dict[str, Any], evaluation: dict[str, Any] | None
-) -> str:
-    """MODEL_CARD.md. data: what trained and validated it; evaluation: `metrics.json` of trainer evaluate."""
+class Range(msgspec.Struct, frozen=True):
+    """Of the messages whose P(spam) lies from low to high: their number, mean P(spam) and share of spam."""
+
+    low: float
+    high: float
+    messages: int
+    mean: float
+    spam: float
+
+
+class OfKind(msgspec.Struct, frozen=True):
+    """One kind of held-out messages through the shipped bundle; seeds: the same figures of other seeds."""
+
+    metrics: Metrics
+    reliability: list[Range]
+    seeds: dict[str, Spread]
+
+
+class Evaluated(msgspec.Struct, frozen=True):
+    """What `trainer card` puts into the manifest: the held-out part, and by kind what came of it."""
+
+    data: Data
+    kinds: dict[Kind, OfKind]
+
+
+def write(manifest: Manifest) -> str:
+    """MODEL_CARD.md, from what the manifest's `metrics` hold."""
     metrics = manifest.metrics
+    evaluated = metrics.get("evaluation")
     parts = [
-        _what(manifest, megabytes),
-        _data(data),
+        _what(manifest, metrics["megabytes"]),
+        _data(metrics["data"]),
         _decisions(manifest, msgspec.convert(metrics["validation"], dict[Kind, Held])),
         _parity(msgspec.convert(metrics["parity"], Parity)),
         _speed(msgspec.convert(metrics["speed"], Speed)),
-        *([_evaluation(evaluation)] if evaluation else []),
+        *([_evaluation(msgspec.convert(evaluated, Evaluated))] if evaluated else []),
         LIMITS,
     ]
     return "\n".join(parts)
@@ -185,17 +211,41 @@ in {s.load_seconds} s. One message: {latency}. From text to verdict: {engine or 
 {_table(["messages x tokens", "messages/s"], by_shape)}"""
 
 
-def _evaluation(evaluation: dict[str, Any]) -> str:
-    data, rows = evaluation["data"], []
-    for run in evaluation["runs"]:
-        for part, metrics in run["parts"].items():
-            for name, estimate in metrics["estimates"].items():
-                rows.append(
-                    [run["model"], part, name, *(_number(estimate[k]) for k in ("value", "low", "high"))]
-                )
-    where = f"`{data['split']}` of `{data['folder']}`, {data['messages']} messages"
-    head = f"{where}, fingerprint `{data['fingerprint']}`"
-    return f"## Evaluation\n\n{head}\n\n" + _table(["model", "part", "figure", "value", "low", "high"], rows)
+def _evaluation(found: Evaluated) -> str:
+    data = found.data
+    of = f", of it: {data.only}" if data.only else ""
+    parts = [
+        f"## Evaluation\n\n`{data.split}` of `{data.folder}`{of}: {data.messages:,} messages that trained"
+        f" nothing, {data.spam:,} of them spam; fingerprint of the whole part `{data.fingerprint}`. Intervals"
+        " are of 95%, over groups of near-duplicates.\n"
+    ]
+    parts += [_of_kind(kind, one) for kind, one in found.kinds.items()]
+    return "\n".join(parts)
+
+
+def _of_kind(kind: Kind, found: OfKind) -> str:
+    metrics = found.metrics
+    rows = []
+    for name, e in metrics.estimates.items():
+        seeds = found.seeds.get(name)
+        over = [f"{_number(seeds.mean)} ± {_number(seeds.sd)}"] if seeds else []
+        rows.append([NAMES[name], *(_number(value) for value in (e.value, e.low, e.high)), *over])
+    runs = next((s.runs for s in found.seeds.values()), 0)
+    header = ["figure", "value", "low", "high", *([f"{runs} seeds, mean ± sd"] if runs else [])]
+    called = [
+        [truth, *(f"{n:,} ({n / max(1, sum(counts)):.2%})" for n in counts)]
+        for truth, counts in zip(("ham", "spam"), metrics.decisions or [], strict=False)
+    ]
+    ranges = [
+        [f"{r.low:g} to {r.high:g}", f"{r.messages:,}", f"{r.mean:.3f}", f"{r.spam:.3f}"]
+        for r in found.reliability
+    ]
+    name = "SMS" if kind is Kind.SMS else "Mail"
+    return f"""### {name}: {metrics.messages:,} messages, {metrics.spam:,} spam
+
+{_table(header, rows)}
+{_table(["truth", *(f"called {label.value}" for label in Label)], called)}
+{_table(["P(spam)", "messages", "mean P(spam)", "spam"], ranges)}"""
 
 
 def _number(value: float | None) -> str:

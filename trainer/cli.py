@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from filterd.api import Kind
 from filterd.errors import FilterdError
+
+SOURCE = "Only messages of this input; repeatable."
+WITHOUT = "Another dataset, whose training and validation texts are left out; repeatable."
 
 app = typer.Typer(
     help="Train, evaluate and export the models that filterd judges with.",
@@ -301,18 +305,35 @@ def active_command(
     active.run(messages, model or bundle.DEFAULT, count, listed=listed, as_json=as_json)
 
 
+@app.command("average")
+def average_command(
+    models: Annotated[list[Path], typer.Argument(help="Runs that differ by their seed alone.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new run.")],
+) -> None:
+    """Make one run of several: the mean of their weights."""
+    from trainer import averaging
+
+    config = averaging.average(models, out)
+    typer.echo(f"{out}: the mean of seeds {', '.join(map(str, config.averaged))}")
+
+
 @app.command("evaluate")
 def evaluate_command(
     models: Annotated[list[Path], typer.Argument(help="Runs or bundles; several: their mean and spread.")],
     dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
     split: Annotated[str, typer.Option(help="Which part of it.")] = "test",
+    source: Annotated[list[str] | None, typer.Option(help=SOURCE)] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only messages of this kind.")] = None,
+    without: Annotated[list[Path] | None, typer.Option(help=WITHOUT)] = None,
     out: Annotated[Path | None, typer.Option(help="Write metrics.json, plots and report.html there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
 ) -> None:
-    """Judge a split and show how good the model is, with intervals."""
+    """Judge a split, or some of it, and show how good the model is, with intervals."""
     from trainer import judging, pages
 
-    record, scored, histories = judging.evaluate_models(models, judging.Subject.load(dataset, split))
+    only = judging.Only(source or (), kind, without or ())
+    subject = judging.Subject.load(dataset, split, only)
+    record, scored, histories = judging.evaluate_models(models, subject)
     pages.show_evaluation(record, as_json)
     if out:
         pages.write_evaluation(out, record, scored, histories)
@@ -368,16 +389,34 @@ def export_command(
     quantization: Annotated[str, typer.Option(help="int8, or fp32 (for CUDA).")] = "int8",
     max_tokens: Annotated[int, typer.Option(help="Of a window; 0: as in training.")] = 0,
     max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
-    metrics: Annotated[Path | None, typer.Option(help="A metrics.json for the model card.")] = None,
     fast_path: Annotated[bool, typer.Option(help="Find what the wide half may settle alone.")] = True,
     wide: Annotated[bool, typer.Option(help="Fit a linear half that judges beside the GPT-2.")] = True,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from trainer import export
 
-    request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows, metrics)
+    request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows)
     request = replace(request, fast_path=fast_path, wide=wide)
     made = export.export(request, lambda line: typer.echo(line, err=True))
+    typer.echo(f"{made.path}: {made.id}")
+
+
+@app.command("card")
+def card_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle; its card and manifest are written anew.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    split: Annotated[str, typer.Option(help="Which part of it; nothing may have been fitted to it.")],
+    source: Annotated[list[str] | None, typer.Option(help=SOURCE)] = None,
+    without: Annotated[list[Path] | None, typer.Option(help=WITHOUT)] = None,
+    seed: Annotated[
+        list[Path] | None, typer.Option(help="Bundles of other seeds, for mean and spread; repeatable.")
+    ] = None,
+) -> None:
+    """Measure a bundle on held-out messages and put the figures, by kind, into its model card."""
+    from trainer import carding, judging
+
+    subject = judging.Subject.load(dataset, split, judging.Only(source or (), None, without or ()))
+    made = carding.put(bundle, subject, seed or (), lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 
 

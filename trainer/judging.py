@@ -8,7 +8,7 @@ came or as its canonical text (which is its own canonical text), and a mail as i
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,43 @@ MESSAGES_A_PASS = 64  # of a run's forward pass; sorted by length, so hardly pad
 
 
 @dataclass(frozen=True)
+class Only:
+    """Which messages of a split are judged; by default all of them.
+
+    sources: names of inputs (column Source). without: other datasets, whose training and validation texts
+    are left out: what earlier steps of a model's training have read.
+    """
+
+    sources: Sequence[str] = ()
+    kind: Kind | None = None
+    without: Sequence[Path] = ()
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Those rows. Raises BadInput where the dataset lacks a column that is asked for, NotFound."""
+        if self.sources:
+            known = set(frame["Source"]) if "Source" in frame else set()
+            for name in self.sources:
+                if name not in known:
+                    raise BadInput(f"no message of the source {name!r}; there are {', '.join(sorted(known))}")
+            frame = frame[frame["Source"].isin(self.sources)]
+        if self.kind:
+            frame = frame[frame["Kind"] == self.kind.value]
+        for folder in self.without:
+            other = Dataset.load(folder)
+            read = {one for part in ("train", "validation") for one in other.split(part)["Text"]}
+            frame = frame[~frame["Text"].isin(read)]
+        return frame
+
+    def __str__(self) -> str:
+        without = ", ".join(folder.name for folder in self.without)
+        words = (", ".join(self.sources), self.kind, without and f"without {without}")
+        return "; ".join(word for word in words if word)
+
+
+ALL = Only()
+
+
+@dataclass(frozen=True)
 class Subject:
     """What is judged: one split of a dataset, [n] rows, and which of its texts are in the training part."""
 
@@ -43,18 +80,27 @@ class Subject:
     split: str
     frame: pd.DataFrame
     leaked: npt.NDArray[np.bool_]
+    only: Only = ALL
 
     @classmethod
-    def load(cls, folder: Path, split: str) -> "Subject":
-        """Read a dataset's split. Raises NotFound, BadInput."""
+    def load(cls, folder: Path, split: str, only: Only = ALL) -> "Subject":
+        """Read a dataset's split, or some of it. Raises NotFound, BadInput."""
         dataset = Dataset.load(folder)
-        frame = dataset.split(split)
+        frame = only.of(dataset.split(split))
         if frame.empty:
             raise BadInput(
                 f"{folder}: split {split} is empty; prepare the data again or name another --split"
+                if only == ALL
+                else f"{folder}: nothing in split {split} is {only}; ask for more of it"
             )
         seen = set() if split == "train" else set(dataset.split("train")["Text"])
-        return cls(dataset, split, frame, frame["Text"].isin(seen).to_numpy())
+        return cls(dataset, split, frame, frame["Text"].isin(seen).to_numpy(), only)
+
+    def of(self, kind: Kind) -> "Subject":
+        """Its messages of a kind; may be none."""
+        chosen = (self.frame["Kind"] == kind.value).to_numpy()
+        only = replace(self.only, kind=kind)
+        return replace(self, frame=self.frame[chosen], leaked=self.leaked[chosen], only=only)
 
     def truth(self, labels: Sequence[str]) -> Indices:
         """Each message's class as a position among a model's labels, [n]. Raises BadInput."""
@@ -74,6 +120,7 @@ class Subject:
             spam=int((~self.frame["Label"].isin(self.dataset.ham_indices)).sum()),
             leaked=int(self.leaked.sum()),
             fingerprint=bundle.sha256(self.dataset.folder / f"{self.split}.csv"),
+            only=str(self.only),
         )
 
     def assess(self, scored: Scored) -> Result:
@@ -144,7 +191,7 @@ def _texts(frame: pd.DataFrame) -> compare.Texts:
 def _by_bundle(path: Path, name: str, subject: Subject) -> Scored:
     from filterd.engine import Engine
 
-    engine = Engine.open(path)
+    engine = Engine.open(path, fast_path=True)
     manifest = engine.bundle.manifest
     truth = subject.truth(manifest.labels)
     started = time.perf_counter()

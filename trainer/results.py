@@ -31,7 +31,7 @@ UNSEEN = "not in training"
 class Data(msgspec.Struct, frozen=True):
     """What was measured on. leaked: messages whose text occurs verbatim in the training part.
 
-    fingerprint: sha256 over the split's labels and texts, in order.
+    fingerprint: sha256 over the split's labels and texts, in order. only: in words, which of it; "" for all.
     """
 
     folder: str
@@ -40,6 +40,7 @@ class Data(msgspec.Struct, frozen=True):
     spam: int
     leaked: int
     fingerprint: str
+    only: str = ""
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -69,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     data_sha256: of the texts and labels of training and validation, in order; base_sha256: of the weights
     that training began with. max_tokens: where messages are cut. ham: the labels that count as ham.
+    averaged: the seeds of the runs whose mean it is (trainer/averaging.py); none for a run of its own.
     """
 
     recipe: Recipe
@@ -85,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     precision: str
     threads: int
     versions: dict[str, str]
+    averaged: tuple[int, ...] = ()
 
 
 def read_config(folder: Path) -> Config:
@@ -116,7 +118,7 @@ def train(
     objective: makes the loss from the plan before its first step; cross entropy without it.
     Raises the errors of what it reads and writes, and Interrupted.
     """
-    _claim(folder, resume)
+    claim(folder, resume)
     target = device.choose(on)
     if recipe.keep == "halfway" and not _trained(recipe.base, tuple(data.labels)):
         raise ConfigError(
@@ -174,7 +176,15 @@ def _described(run: Fit, plan: Plan) -> str:
     )
 
 
-def _claim(folder: Path, resume: bool) -> None:
+def write_config(folder: Path, config: Config) -> None:
+    """Write a run's config.json. Raises Unwritable."""
+    checkpoint.write_text(
+        folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1).decode() + "\n"
+    )
+
+
+def claim(folder: Path, resume: bool = False) -> None:
+    """Make a run's folder, or find the one to be resumed. Raises ConfigError, NotFound, Unwritable."""
     if resume and not (folder / CONFIG).exists():
         raise NotFound(f"{folder}: no run to resume; start it without --resume")
     if not resume and (folder / CONFIG).exists():
@@ -187,9 +197,7 @@ def _claim(folder: Path, resume: bool) -> None:
 
 def _record(folder: Path, config: Config, resume: bool) -> None:
     if not resume:
-        checkpoint.write_text(
-            folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1).decode() + "\n"
-        )
+        write_config(folder, config)
         return
     before = read_config(folder)
     for name in ("recipe", "seed", "data_sha256", "base_sha256", "labels", "max_tokens", "text_format"):

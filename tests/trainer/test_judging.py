@@ -86,7 +86,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "manifest.json").write_text("{}")
     engine = fakes.engine()[0]
     engine.bundle = msgspec.structs.replace(engine.bundle, path=bundles.DEFAULT)
-    monkeypatch.setattr(engines.Engine, "open", lambda path: engine)
+    monkeypatch.setattr(engines.Engine, "open", lambda path, **_: engine)
     return folder
 
 
