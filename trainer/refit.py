@@ -29,7 +29,7 @@ from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 
 from filterd import bundle, text, verdict, wide
 from filterd.api import Kind, Message
-from filterd.bundle import Bundle, FileEntry, Manifest, WideEntry
+from filterd.bundle import Bundle, Certainty, FileEntry, Manifest, WideEntry
 from filterd.engine import Engine
 from filterd.grams import Grams
 from filterd.verdict import Calibration
@@ -254,8 +254,7 @@ def together(one: Asked, other: Asked) -> Asked:
 def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bundle:
     """A bundle: the champion's files, another wide half. manifest: the champion's with what else changes.
 
-    What is added to all of a kind goes into its calibration. The bundle has no fast path, as that repeats the
-    champion's answers. Raises BundleError, Unwritable.
+    What is added to all of a kind goes into its calibration. Raises BundleError, Unwritable.
     """
     with bundle.writing(out) as folder:
         for name in bundle.REQUIRED:
@@ -274,7 +273,7 @@ def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bund
             parent=champion.id,
             wide=entry,
             files=files,
-            fast_path=None,
+            fast_path=_fast_path(champion.manifest, manifest, added),
             probes=(),
         )
         bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
@@ -282,6 +281,20 @@ def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bund
         manifest = msgspec.structs.replace(manifest, probes=probes, files=bundle.entries(folder))
         bundle.write_manifest(folder, manifest)
     return bundle.read(out)
+
+
+def _fast_path(champion: Manifest, made: Manifest, added: Added) -> dict[Kind, Certainty] | None:
+    """The champion's for a kind that is judged as before, to the digit; for others it may not hold."""
+    if not champion.fast_path:
+        return None
+    kept = {
+        kind: fit
+        for kind, fit in champion.fast_path.items()
+        if not (added.nats[kind] or added.weights[kind].any())
+        and made.calibration[kind] == champion.calibration[kind]
+        and made.thresholds[kind] == champion.thresholds[kind]
+    }
+    return {kind: kept.get(kind, Certainty()) for kind in Kind} if kept else None
 
 
 def _probed(made: Engine, champion: Manifest) -> tuple[bundle.Probe, ...]:

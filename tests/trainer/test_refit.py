@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from filterd import bundle
 from filterd.api import Kind
+from filterd.bundle import Certainty, FileEntry, Side, WideEntry
 from filterd.engine import Engine
+from filterd.verdict import Thresholds
 from filterd.wide import features
 from tests.filterd import fakes
 from tests.trainer import corrections
@@ -114,7 +117,9 @@ def test_a_bundle_with_another_half_and_the_same_gpt2(champion: Engine, tmp_path
     before = champion.bundle.manifest.calibration[SMS]
     added = refit.fit(champion.bundle.manifest, known)
     made = refit.write(champion.bundle, tmp_path / "made", added, champion.bundle.manifest)
-    assert made.manifest.parent == champion.bundle.id != made.id and made.manifest.fast_path is None
+    assert made.manifest.parent == champion.bundle.id != made.id
+    before_it, found = champion.bundle.manifest.fast_path, made.manifest.fast_path
+    assert before_it and found == {Kind.MAIL: before_it[Kind.MAIL], SMS: Certainty()}
     for name in (bundle.MODEL, bundle.WEIGHTS):
         assert (made.path / name).read_bytes() == (champion.bundle.path / name).read_bytes()
     new = Engine.open(made.path)
@@ -128,6 +133,19 @@ def test_a_bundle_with_another_half_and_the_same_gpt2(champion: Engine, tmp_path
         wanted.tolist(), abs=0.1
     )  # 8 bits
     assert (wanted > [max(one) for one in known.margins]).all()
+
+
+def test_the_fast_path_stays_where_nothing_was_corrected() -> None:
+    """And a kind whose threshold moved has none, though its weights are the champion's."""
+    sides = dict.fromkeys(Kind, Certainty(ham=Side(-1.0, 1.0, 0.0), spam=Side(1.0, 1.0, 0.0), messages=5_000))
+    wide = {"wide": WideEntry(dict.fromkeys(Kind, 0.01)), "files": {bundle.WIDE: FileEntry("", 0)}}
+    judging = fakes.manifest(fast_path=sides, files=MANIFEST.files | wide["files"], wide=wide["wide"])
+    added = refit.fit(judging, some(12), {SMS})
+    found = refit._fast_path(judging, judging, added)
+    assert found == {Kind.MAIL: sides[Kind.MAIL], SMS: Certainty()}
+    raised = judging.thresholds | {Kind.MAIL: Thresholds(unsure=0.3, spam=0.99)}
+    assert refit._fast_path(judging, msgspec.structs.replace(judging, thresholds=raised), added) is None
+    assert refit._fast_path(MANIFEST, MANIFEST, added) is None
 
 
 def test_a_bundle_without_a_wide_half_gets_one(champion: Engine, tmp_path: Path) -> None:
