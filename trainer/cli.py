@@ -391,12 +391,15 @@ def export_command(
     max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
     fast_path: Annotated[bool, typer.Option(help="Find what the wide half may settle alone.")] = True,
     wide: Annotated[bool, typer.Option(help="Fit a linear half that judges beside the GPT-2.")] = True,
+    wide_with: Annotated[
+        Path | None, typer.Option(help="A bundle; the linear half is the mean of its and the fitted one.")
+    ] = None,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from trainer import export
 
     request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows)
-    request = replace(request, fast_path=fast_path, wide=wide)
+    request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with)
     made = export.export(request, lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 

@@ -35,6 +35,7 @@ from filterd.errors import BadInput, ConfigError
 from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd.verdict import MAX_LOG_ODDS, Calibration, Thresholds
 from filterd.wide import Wide
+from filterd.wide import read as read_wide
 from trainer import calibrate, card, fastpath, graph, parity, probes, quantize, wide
 from trainer.augment import surrounded
 from trainer.corpus import Dataset
@@ -62,7 +63,8 @@ class Request:
     """What to export. max_tokens: of a window, 0 for the run's.
 
     fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
-    wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead.
+    wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead;
+    wide_with: a bundle with whose wide half the fitted one is averaged.
     max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
     """
 
@@ -78,6 +80,7 @@ class Request:
     fast_path: bool = True
     wide: bool = True
     wide_of: Path | None = None
+    wide_with: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
     decide: sets calibration and thresholds; without it they are fitted on the validation part.
     """
     config, dataset, model = _read(request)
+    earlier = _earlier(request)
     validation = messages(dataset, "validation")
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
         shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
@@ -134,7 +138,7 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         deep = _of_windows(judging, validation)
         if request.wide:
             report("fitting the wide half")
-        manifest = _with_wide(request, judging, dataset, deep, folder)
+        manifest = _with_wide(request, judging, dataset, deep, folder, earlier)
         half = Wide.load(folder, manifest.wide) if manifest.wide else None
         margins = _together(deep, half, validation.kinds)
         manifest = (decide or _decide)(manifest, margins, validation)
@@ -309,7 +313,14 @@ def _together(deep: Windows, half: Wide | None, kinds: Sequence[Kind]) -> Floats
     )
 
 
-def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Windows, folder: Path) -> Manifest:
+def _with_wide(
+    request: Request,
+    judging: Engine,
+    dataset: Dataset,
+    deep: Windows,
+    folder: Path,
+    earlier: NDArray[np.int8] | None,
+) -> Manifest:
     """The manifest with a wide half: another bundle's, or one that is fitted; deep: of validation."""
     manifest = judging.bundle.manifest
     if request.wide_of:
@@ -320,11 +331,25 @@ def _with_wide(request: Request, judging: Engine, dataset: Dataset, deep: Window
         train = _learnt(judging, dataset)
         held = messages(dataset, "validation")
         checked = wide.Texts(deep.texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
-        entry = wide.write(train, checked, deep.margins, folder)
+        entry = wide.write(train, checked, deep.margins, folder, earlier)
     else:
         return manifest
     files = manifest.files | {bundle.WIDE: FileEntry(sha256="", bytes=0)} if entry else manifest.files
     return msgspec.structs.replace(manifest, wide=entry, files=files)
+
+
+def _earlier(request: Request) -> NDArray[np.int8] | None:
+    """The table to average with. Raises BundleError, and BadInput where there is not one table."""
+    if not request.wide_with:
+        return None
+    other = bundle.read(request.wide_with)
+    entry = other.manifest.wide
+    if not entry or entry.apart:
+        raise BadInput(
+            f"{request.wide_with}: has no linear half for mail and SMS together; name a bundle of"
+            " `trainer export`, or leave --wide-with out"
+        )
+    return read_wide(other.path, entry)[Kind.MAIL]
 
 
 def _learnt(judging: Engine, dataset: Dataset) -> wide.Texts:

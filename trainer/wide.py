@@ -28,6 +28,7 @@ MAX_FITTED: Final = 6_000  # messages of one source, kind and label; a minute fo
 INVERSE_REGULARISATION: Final = 100.0  # scikit-learn's C, for rows of length 1
 SURROUNDED_EVERY: Final = 4  # of so many messages one is there again with ham around it
 MAX_RATIO: Final = 2.0  # of the wide half's nats to the GPT-2's; beyond, wordings would decide alone
+LARGEST: Final = 0.9995  # of the weights; the few beyond are cut, or one would take all others' steps
 SEED: Final = 123
 
 Floats = NDArray[np.float64]
@@ -43,9 +44,20 @@ class Texts:
     groups: Sequence[str]
 
 
-def write(train: Texts, held: Texts, deep: Sequence[Sequence[float]], folder: Path) -> WideEntry:
-    """Fit, weigh against the GPT-2's margins of the held-out windows (`deep`), write `wide.int8`."""
+def write(
+    train: Texts,
+    held: Texts,
+    deep: Sequence[Sequence[float]],
+    folder: Path,
+    earlier: NDArray[np.int8] | None = None,
+) -> WideEntry:
+    """Fit, weigh against the GPT-2's margins of the held-out windows (`deep`), write `wide.int8`.
+
+    earlier: another bundle's table, [TABLE]; it and the fitted one are then averaged.
+    """
     table, unit = fit(train)
+    if earlier is not None:
+        table, unit = mean(table, earlier, unit)
     (folder / WIDE).write_bytes(table.tobytes())
     half = Wide(dict.fromkeys(Kind, table), WideEntry(dict.fromkeys(Kind, unit)))
     found = np.array(
@@ -75,9 +87,21 @@ def fit(train: Texts) -> tuple[NDArray[np.int8], float]:
     weight = np.array([share[train.groups[i]] / len(train.windows[i]) for i, _ in chosen])
     model = LogisticRegression(C=INVERSE_REGULARISATION, solver="liblinear", random_state=SEED)
     model.fit(matrix, train.is_spam[[i for i, _ in chosen]], sample_weight=weight / weight.mean())
-    weights = model.coef_[0]
+    return _in_bytes(model.coef_[0])
+
+
+def mean(one: NDArray[np.int8], other: NDArray[np.int8], unit: float) -> tuple[NDArray[np.int8], float]:
+    """Of two tables that fill their bytes alike, as `fit` leaves them, and the nats of one unit of it.
+
+    unit: the nats of one of theirs. Both are noisy: fitted to samples that overlap they correlate by half.
+    """
+    table, step = _in_bytes((one.astype(np.float64) + other) / 2)
+    return table, unit * step
+
+
+def _in_bytes(weights: Floats) -> tuple[NDArray[np.int8], float]:
     used = np.abs(weights[weights != 0])
-    unit = float(np.quantile(used, 0.9995)) / 127 if len(used) else 1.0
+    unit = float(np.quantile(used, LARGEST)) / 127 if len(used) else 1.0
     return np.clip(np.round(weights / unit), -127, 127).astype(np.int8), unit
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -180,3 +181,16 @@ def test_locations_are_those_of_the_tensors(place: Path) -> None:
     at = export.locations(file)["head.bias"]
     values = np.frombuffer(file.read_bytes()[at.offset : at.offset + at.length], np.float32)
     assert (values == tiny.classifier().head.bias.detach().numpy()).all()
+
+
+def test_a_mean_of_linear_halves_needs_one_for_both_kinds(place: Path, tmp_path: Path) -> None:
+    request = Request(place / "run", place / "data", tmp_path / "made", wide_with=bundle.DEFAULT)
+    assert export._earlier(request) is not None
+    assert export._earlier(dataclasses.replace(request, wide_with=None)) is None
+    bundle.install(bundle.read(bundle.DEFAULT), tmp_path / "store")
+    other = next((tmp_path / "store").iterdir())
+    manifest = bundle.read(other).manifest
+    bundle.write_manifest(other, msgspec.structs.replace(manifest, wide=None, fast_path=None))
+    with pytest.raises(BadInput, match="no linear half for mail and SMS together"):
+        export.export(dataclasses.replace(request, wide_with=other))
+    assert not (tmp_path / "made").exists()

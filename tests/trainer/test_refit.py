@@ -138,8 +138,8 @@ def test_a_bundle_with_another_half_and_the_same_gpt2(champion: Engine, tmp_path
 def test_the_fast_path_stays_where_nothing_was_corrected() -> None:
     """And a kind whose threshold moved has none, though its weights are the champion's."""
     sides = dict.fromkeys(Kind, Certainty(ham=Side(-1.0, 1.0, 0.0), spam=Side(1.0, 1.0, 0.0), messages=5_000))
-    wide = {"wide": WideEntry(dict.fromkeys(Kind, 0.01)), "files": {bundle.WIDE: FileEntry("", 0)}}
-    judging = fakes.manifest(fast_path=sides, files=MANIFEST.files | wide["files"], wide=wide["wide"])
+    files = MANIFEST.files | {bundle.WIDE: FileEntry("", 0)}
+    judging = fakes.manifest(fast_path=sides, files=files, wide=WideEntry(dict.fromkeys(Kind, 0.01)))
     added = refit.fit(judging, some(12), {SMS})
     found = refit._fast_path(judging, judging, added)
     assert found == {Kind.MAIL: sides[Kind.MAIL], SMS: Certainty()}

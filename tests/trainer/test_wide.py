@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from filterd.api import Kind
-from filterd.wide import Wide
+from filterd.wide import Wide, read
 from tests.trainer import tiny
 from trainer import wide
 
@@ -33,6 +33,18 @@ def test_the_same_data_gives_the_same_weights() -> None:
     one, other = (wide.fit(labelled(120, 1)) for _ in range(2))
     assert (one[0] == other[0]).all()
     assert one[1] == other[1]
+
+
+def test_the_mean_lies_between_and_fills_its_bytes(tmp_path: Path) -> None:
+    (one, unit), (other, _) = wide.fit(labelled(120, 1)), wide.fit(labelled(120, 2))
+    table, new = wide.mean(one, other, unit)
+    assert np.abs(table).max() == 127
+    wanted = unit * (one.astype(float) + other) / 2
+    assert np.quantile(np.abs(new * table.astype(float) - wanted), 0.99) <= 0.51 * new
+    held = labelled(80, 3)
+    deep = [[1.0 if spam else -1.0] for spam in held.is_spam]
+    entry = wide.write(labelled(120, 1), held, deep, tmp_path, other)
+    assert (read(tmp_path, entry)[Kind.SMS] == table).all()
 
 
 @pytest.mark.parametrize(
