@@ -58,14 +58,13 @@ def test_what_the_model_calls_ham_is_settled_only_where_hardly_a_spam_is_among_i
 
 
 def test_cleanest_is_the_highest_margin_below_which_spam_is_rare() -> None:
-    wide = np.arange(4_000.0)
-    spam = np.zeros(4_000, bool)
-    spam[[2_500, 2_600, 3_000]] = True
-    # One in 2,501 and two in 2,601 are fine by MISSED (one in 1,000), as are three in 3,001.
-    assert MISSED == 0.001
-    assert cleanest(wide, spam) == 3_999
+    wide = np.arange(2_000.0)
+    spam = np.zeros(2_000, bool)
+    spam[[1_250, 1_300, 1_500]] = True
+    assert MISSED == 0.002  # two in 1,301 and three in 1,501 are fewer
+    assert cleanest(wide, spam) == 1_999
     spam[[0, 1]] = True
-    assert cleanest(wide, spam) == 2_499  # two in 2,000 to 2,500; three from there, four from 2,600
+    assert cleanest(wide, spam) == 1_249  # two in 1,000 to 1,250; three in 1,251, four in 1,301, five in 1,501
     assert cleanest(wide[:5], np.ones(5, bool)) == -np.inf
 
 
