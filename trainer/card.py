@@ -205,8 +205,8 @@ def _speed(s: Speed) -> str:
     engine = ", ".join(f"{rate:,.0f} {kind}/s" for kind, rate in s.by_kind.items())
     return f"""## Size and speed
 
-Measured at export on {s.cpu}, {s.cores} cores, while other things may have been running. Open and checked \
-in {s.load_seconds} s. One message: {latency}. From text to verdict: {engine or "not measured"}.
+Measured on {s.cpu}, {s.cores} cores, while other things may have been running. Open and checked \
+in {s.load_seconds} s. One message: {latency}. From text to verdict, all by GPT-2: {engine or "not measured"}.
 
 {_table(["messages x tokens", "messages/s"], by_shape)}"""
 

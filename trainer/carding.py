@@ -19,7 +19,7 @@ from filterd import bundle
 from filterd.api import Kind
 from filterd.bundle import Bundle
 from filterd.errors import BadInput
-from trainer import card
+from trainer import card, export
 from trainer.card import Evaluated, OfKind, Range
 from trainer.evaluate import spread
 from trainer.judging import Subject, judge
@@ -31,7 +31,7 @@ Report = Callable[[str], object]
 
 
 def put(path: Path, subject: Subject, seeds: Sequence[Path] = (), report: Report = lambda _: None) -> Bundle:
-    """Judge the subject with the bundle at `path` and write the figures into it.
+    """Judge the subject with the bundle at `path`, time it, and write the figures into it.
 
     seeds: bundles that differ from it by chance alone; mean and spread over them go beside its own figures.
     Raises BadInput where a kind lacks ham or spam and none is left, NotFound, BundleError.
@@ -50,7 +50,10 @@ def put(path: Path, subject: Subject, seeds: Sequence[Path] = (), report: Report
         raise BadInput(f"{subject.dataset.folder}: neither kind has both ham and spam in {subject.split}")
     facts = subject.facts()
     facts = msgspec.structs.replace(facts, folder=Path(facts.folder).name)
-    metrics = opened.manifest.metrics | {"evaluation": msgspec.to_builtins(Evaluated(facts, kinds))}
+    report("measuring the speed")
+    speed = export.timed(opened.path, export.messages(subject.dataset, "validation"))
+    found = {"evaluation": Evaluated(facts, kinds), "speed": speed}
+    metrics = opened.manifest.metrics | {name: msgspec.to_builtins(one) for name, one in found.items()}
     manifest = msgspec.structs.replace(opened.manifest, metrics=metrics)
     with bundle.writing(path) as folder:
         for name in opened.manifest.files:

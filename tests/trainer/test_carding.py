@@ -53,6 +53,7 @@ def test_figures_reach_manifest_and_card(dataset: Path, copy: Path) -> None:
     for name in bundle.REQUIRED[:3]:
         assert made.manifest.files[name] == before.manifest.files[name]
     found = msgspec.convert(made.manifest.metrics["evaluation"], card.Evaluated)
+    assert list(made.manifest.metrics["speed"]["by_kind"]) == ["sms"]  # all that validation holds
     assert found.data.only == "uci, own" and list(found.kinds) == [Kind.SMS]
     assert found.kinds[Kind.SMS].seeds["accuracy"].runs == 2
     assert sum(r.messages for r in found.kinds[Kind.SMS].reliability) == MESSAGES
