@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from filterd import __version__, headers
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.batching import Batcher
+from filterd.batching import Batcher, Logits
 from filterd.config import Config
 from filterd.drift import Drift
 from filterd.engine import Engine, Prepared
@@ -91,6 +91,12 @@ class _Loaded:
             max_tokens=config.queue.max_tokens,
             observe=observe,
         )
+
+    async def rows(self, prepared: Prepared) -> Logits:
+        """Its logits, [windows, classes], in its turn; none where it is settled. Raises Overloaded."""
+        if prepared.settled is not None:
+            return self.engine.logits(())
+        return await self.queue.submit(prepared.windows)
 
 
 class Service:
@@ -255,10 +261,7 @@ class Service:
         loaded, revision = self._loaded, self._memory_revision
         loaded.queue.refuse_if_full()
         prepared = await self._read(loaded.engine, message)
-        if prepared.settled is None:
-            rows = await loaded.queue.submit(prepared.windows)
-        else:
-            rows = loaded.engine.logits(())
+        rows = await loaded.rows(prepared)
         found = loaded.engine.conclude(prepared, rows, time.perf_counter() - started)
         if loaded is self._loaded and revision == self._memory_revision:
             self._to_cache(key, found)
@@ -346,7 +349,7 @@ class Service:
             prepared = await asyncio.get_running_loop().run_in_executor(
                 self._parsers, shadow.engine.prepare, message
             )
-            other = shadow.engine.conclude(prepared, await shadow.queue.submit(prepared.windows))
+            other = shadow.engine.conclude(prepared, await shadow.rows(prepared))
         except (FilterdError, RuntimeError):  # RuntimeError: the pools are closed, the service ends
             return
         if shadow is not self._shadow:  # another one by now

@@ -1,5 +1,6 @@
 """What the fast path settles, what it leaves to the model, and that the two never contradict each other."""
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 
 from filterd.api import Kind, Label, Message
 from filterd.bundle import WIDE, Certainty, FileEntry, Side, WideEntry
-from filterd.config import Config
+from filterd.config import Config, Model
 from filterd.engine import Engine
 from filterd.fastpath import beyond, estimate, settle
 from filterd.memory import Recollection
@@ -106,6 +107,20 @@ async def test_the_service_queues_nothing_that_is_settled(tmp_path: Path) -> Non
     assert (found.label, spam.label) == (Label.HAM, Label.SPAM)
     assert backend.batches == []
     await service.check(Message(b"a cat", Kind.SMS))
+    assert len(backend.batches) == 1
+    assert await service.close(5.0)
+
+
+async def test_a_shadow_settles_too(tmp_path: Path) -> None:
+    (fast, _), (shadow, backend) = engine(ham=-4.0, spam=4.0), engine(ham=-4.0, spam=4.0)
+    config = Config(state=str(tmp_path), model=Model(shadow_share=1.0))
+    service = Service(config, fast, None, shadow)
+    for seen, text in enumerate((HAM, SPAM, "a cat"), 1):
+        await service.check(Message(text.encode(), Kind.SMS))
+        async with asyncio.timeout(5.0):
+            while not service.shadow or service.shadow.seen < seen:
+                await asyncio.sleep(0.01)
+    assert service.shadow and service.shadow.differs == 0
     assert len(backend.batches) == 1
     assert await service.close(5.0)
 

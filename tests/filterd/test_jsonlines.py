@@ -76,7 +76,7 @@ def test_a_bad_line_is_answered_and_counted(
     status, found = answers([HAM, line, SPAM], tmp_path)
     assert status == 65
     assert [one.get("label") for one in found] == ["ham", None, "spam"]
-    assert says in found[1]["error"]
+    assert says in found[1]["error"].lower()
     assert (found[1]["id"], found[1]["file"]) == (name, f"{tmp_path / 'in'}:2")
     assert capsys.readouterr().err == "filterd: 1 of 3 lines were not judged\n"
 
