@@ -34,6 +34,7 @@ from filterd.engine import Engine
 from filterd.grams import Grams
 from filterd.verdict import Calibration
 from filterd.wide import KINDS, TABLE, features
+from trainer.wide import LARGEST
 
 # Chosen on Enron mail and a model that knew SMS alone, never on the stream that docs/retraining.md reports;
 # half or twice changed little there (docs/decisions.md).
@@ -45,7 +46,6 @@ STEPS: Final = 150  # of L-BFGS; some 40 are needed
 FOLDS: Final = 5
 SEED: Final = 123
 INT8_MAX: Final = 127
-LARGEST: Final = 0.9995  # of the weights; the few beyond are cut, or one would take all others' steps
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
