@@ -158,10 +158,13 @@ def compare_models(models: Sequence[Path], subject: Subject) -> tuple[Comparison
     return Comparison(subject.facts(), settings, [subject.assess(one) for one in scored], pairs), scored
 
 
-def judge(path: Path, name: str, subject: Subject) -> Scored:
-    """What the run or bundle at `path` says of each message. Raises as `evaluate_models`."""
+def judge(path: Path, name: str, subject: Subject, fast_path: bool = True) -> Scored:
+    """What the run or bundle at `path` says of each message. Raises as `evaluate_models`.
+
+    fast_path: whether a bundle's own is used, as it is where filterd judges.
+    """
     if (path / bundle.MANIFEST).is_file():
-        return _by_bundle(path, name, subject)
+        return _by_bundle(path, name, subject, fast_path)
     if (path / CONFIG).is_file():
         return _by_run(path, name, subject)
     raise NotFound(f"{path}: neither a run ({CONFIG}) nor a bundle ({bundle.MANIFEST}); name one of the two")
@@ -188,10 +191,10 @@ def _texts(frame: pd.DataFrame) -> compare.Texts:
     return compare.Texts(frame["Text"].astype(str).tolist(), frame["Label"].to_numpy(dtype=np.int64))
 
 
-def _by_bundle(path: Path, name: str, subject: Subject) -> Scored:
+def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scored:
     from filterd.engine import Engine
 
-    engine = Engine.open(path, fast_path=True)
+    engine = Engine.open(path, fast_path=fast_path)
     manifest = engine.bundle.manifest
     truth = subject.truth(manifest.labels)
     started = time.perf_counter()

@@ -386,9 +386,12 @@ class _Retraining:
         return self._finish(record, reason, made)
 
     def _scored(self, made: Bundle, dataset: Dataset, subject: judging.Subject) -> tuple[Scored, Scored]:
-        """Champion and challenger on what was held out, each with the memory if users have it."""
-        before = judging.judge(self.champion.bundle.path, "champion", subject)
-        after = judging.judge(made.path, "challenger", subject)
+        """Champion and challenger on what was held out, each with the memory if users have it.
+
+        Both without a fast path: it ranks less finely, and a challenger has it for some kinds only.
+        """
+        before = judging.judge(self.champion.bundle.path, "champion", subject, fast_path=False)
+        after = judging.judge(made.path, "challenger", subject, fast_path=False)
         if self.crossed:
             after = self._refitted(dataset).crossed(after, made.manifest)
         frame, said = subject.frame, self._said(subject.frame)

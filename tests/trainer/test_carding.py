@@ -9,13 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from filterd import bundle
-from filterd.api import Kind
+from filterd.api import Kind, Message
+from filterd.engine import Engine
 from filterd.errors import BadInput
 from tests.trainer.samples import labelled
 from trainer import card, carding
 from trainer.cli import app
 from trainer.corpus import Dataset
-from trainer.judging import Only, Subject
+from trainer.judging import Only, Subject, judge
 
 MESSAGES = 40
 
@@ -90,6 +91,21 @@ def test_an_unknown_source_is_named(dataset: Path) -> None:
 def test_nothing_left_is_said(dataset: Path) -> None:
     with pytest.raises(BadInput, match="nothing in split test is uci; mail"):
         Subject.load(dataset, "test", Only(sources=["uci"], kind=Kind.MAIL))
+
+
+def test_a_bundle_is_judged_with_its_fast_path_and_without(dataset: Path) -> None:
+    subject = Subject.load(dataset, "test", Only(sources=["uci", "own"]))
+    engine = Engine.open(bundle.DEFAULT)
+    frame = subject.frame[["Text", "Kind"]].itertuples(index=False)
+    alone = [
+        engine.judge([Message(one.encode(), Kind.SMS)])[0].probability
+        for one, kind in frame
+        if kind == Kind.SMS.value
+    ]
+    sms = subject.of(Kind.SMS)
+    found = judge(bundle.DEFAULT, "", sms, fast_path=False).probability
+    assert found == pytest.approx(alone, abs=1e-4)
+    assert (judge(bundle.DEFAULT, "", sms).probability != found).any()  # what is settled is estimated
 
 
 def test_ranges_hold_every_message_once() -> None:
