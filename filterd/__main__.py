@@ -1,5 +1,5 @@
 """`python -m filterd`."""
 
-from filterd.entry import main
+from filterd.commands.entry import main
 
 main()

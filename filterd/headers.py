@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from filterd import __version__
 from filterd.api import Label, Verdict
-from filterd.points import POINTS_AT_SPAM, shown_points
+from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
 FOLD_AT = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78 and forbids 998
 MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays under 998

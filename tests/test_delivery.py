@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import delivery
-from tests.delivery import MAILDROP, PROCMAIL
-from tests.filterd.test_server import Daemon
+from tests.filterd.daemon.test_server import Daemon
+from tests.peers import delivery
+from tests.peers.delivery import MAILDROP, PROCMAIL
 
 PROGRAMS = pytest.mark.parametrize("program", [PROCMAIL, MAILDROP])
 BIG = b"From: ann@example.org\nSubject: big\nMessage-ID: <big@x>\n\n" + b"a line of a big mail\n" * 300_000

@@ -13,7 +13,7 @@ import yaml
 
 from filterd import config, listen
 from filterd.errors import ConfigError
-from filterd.metrics import Metrics
+from filterd.service.metrics import Metrics
 from tests.conftest import ROOT, need_program
 from tests.test_docs import commands, metrics
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from filterd.text import GTUBE
+from filterd.reading.text import GTUBE
 from tests.conftest import ROOT, need_program
-from tests.modem import Modem
+from tests.peers.modem import Modem
 
 SCRIPTS = ROOT / "deploy" / "sms"
 EVENT, CHECK, GAMMU = (SCRIPTS / f"filterd-{name}" for name in ("smsd-event", "smsd-check", "gammu-receive"))

@@ -25,7 +25,7 @@ walk(typer.main.get_command(importlib.import_module(sys.argv[1] + ".cli").app), 
 
 def metrics() -> list[str]:
     """The names of all metrics, as they are on the page that Prometheus reads."""
-    from filterd.metrics import Metrics
+    from filterd.service.metrics import Metrics
 
     suffix = {"counter": "_total", "info": "_info"}
     return [f"{m.name}{suffix.get(m.type, '')}" for m in Metrics().registry.collect()]

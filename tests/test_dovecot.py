@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import dovecot
-from tests.dovecot import DEPLOY, Dovecot
-from tests.filterd.test_server import Daemon
+from tests.filterd.daemon.test_server import Daemon
+from tests.peers import dovecot
+from tests.peers.dovecot import DEPLOY, Dovecot
 from tests.test_docs import commands
 
 SPAM = (

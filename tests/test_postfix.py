@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postfix import Postfix, running
+from tests.peers.postfix import Postfix, running
 
 MAIL = b"From: ann@example.net\nTo: ben@example.org\nSubject:  two blanks\n\nA line.\n..\nThe end.\n"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from filterd import bundle
 from filterd.api import Kind, Message
-from filterd.engine import Engine
-from filterd.text import GTUBE
+from filterd.reading.text import GTUBE
+from filterd.scoring import bundle
+from filterd.scoring.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*/*"))
@@ -20,7 +20,7 @@ MAX_BUNDLE_BYTES = 32 << 20  # the project's rule for what may go into the repos
 
 def filterd(*arguments: str, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "FILTERD_SOCKET": "", "NO_COLOR": "1", **environment}
-    command = [sys.executable, "-m", "filterd.cli", *arguments]
+    command = [sys.executable, "-m", "filterd.commands.cli", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, env=env, cwd=ROOT, check=False)
 
 

@@ -4,7 +4,7 @@ A message teaches much where the model is uncertain and where many others are li
 Settles and Craven 2008, An analysis of active learning strategies for sequence labeling tasks, 4): value =
 uncertainty x typicality. Uncertainty falls by half with each nat of log-odds that P(spam) lies outside the
 unsure band. Typicality is the mean cosine of its words with the NEIGHBOURS messages nearest to it. Of
-near-duplicates the most valuable one stands for all (`trainer.grouping`).
+near-duplicates the most valuable one stands for all (`filterd_trainer.data.grouping`).
 
 Answers go through `filterd learn` and `filterd forget`, as a user's own corrections do: to the daemon where
 one runs, else to the store. What a person sees is the canonical text, which holds no control characters.
@@ -28,12 +28,13 @@ from rich.table import Table
 from rich.text import Text as Styled
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from filterd import text, verdict
 from filterd.api import Kind, Message
-from filterd.engine import Engine
 from filterd.errors import BadInput, FilterdError, NotFound
-from trainer import grouping, sources
-from trainer.sources import Losses, Source
+from filterd.reading import text
+from filterd.scoring import verdict
+from filterd.scoring.engine import Engine
+from filterd_trainer.data import grouping, sources
+from filterd_trainer.data.sources import Losses, Source
 
 MAX_CANDIDATES = 5_000  # a matrix of 25 million cosines, most of them 0
 NEIGHBOURS = 10  # of a message that tell how typical it is; campaigns and habits of a mailbox are larger

@@ -40,7 +40,7 @@ def data_fetch(
     """Get the UCI SMS Spam Collection, check its hash and unpack it."""
     from rich.console import Console
 
-    from trainer import fetch, prepare
+    from filterd_trainer.data import fetch, prepare
 
     with prepare.progress(Console(stderr=True)) as report:
         file = fetch.fetch(out, report, source, url or fetch.URL)
@@ -57,9 +57,9 @@ def data_own(
     ] = False,
 ) -> None:
     """Write messages of our own, from hand-written templates."""
-    from trainer import own
+    from filterd_trainer.data import templates
 
-    typer.echo(f"{out}: {own.write(out, own.generate(count, seed, holdout=holdout)):,} messages")
+    typer.echo(f"{out}: {templates.write(out, templates.generate(count, seed, holdout=holdout)):,} messages")
 
 
 @data.command("prepare")
@@ -87,7 +87,7 @@ def data_prepare(
     """Split labelled messages into train, validation and test, and say what leaks."""
     from rich.console import Console
 
-    from trainer import prepare
+    from filterd_trainer.data import prepare
 
     request = prepare.Request(
         *(inputs or ["data"], out, recipe, form, label_column, text_column, kind),
@@ -104,7 +104,7 @@ def weights_fetch(
     out: Annotated[Path | None, typer.Option(help="Folder; by default below ~/.cache/filterd.")] = None,
 ) -> None:
     """Download OpenAI's GPT-2 from the hub and record the hashes."""
-    from trainer import weights
+    from filterd_trainer.gpt2 import weights
 
     folder = out or weights.default_folder(size)
     hashes = weights.fetch(size, folder)
@@ -119,7 +119,7 @@ def weights_verify(
     source: Annotated[Path | None, typer.Option("--from", help="A folder with weights instead.")] = None,
 ) -> None:
     """Check the hashes, let the model write on, and ask it the lecture's question."""
-    from trainer import weights
+    from filterd_trainer.gpt2 import weights
 
     folder = weights.find(str(source or size))
     typer.echo(weights.describe(folder))
@@ -154,8 +154,8 @@ def train_command(
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
 ) -> None:
     """Fine-tune a classifier; what is not given here is as the recipe says."""
-    from trainer import recipe, runs
-    from trainer.corpus import Dataset
+    from filterd_trainer.data.corpus import Dataset
+    from filterd_trainer.training import recipe, runs
 
     if resume:
         begun = runs.read_config(out)
@@ -200,7 +200,7 @@ def pretrain_command(
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
 ) -> None:
     """Teach a small GPT-2 the language of some text, from scratch."""
-    from trainer import pretrain
+    from filterd_trainer.pretraining import pretrain
 
     if resume:
         settings, files = pretrain.read_settings(out)
@@ -229,8 +229,8 @@ def distill_texts(
     seed: Annotated[int, typer.Option(help="The same seed gives the same texts.")] = 123,
 ) -> None:
     """Gather the texts that a student will read, cut to many lengths."""
-    from trainer import texts
-    from trainer.corpus import Dataset
+    from filterd_trainer.data.corpus import Dataset
+    from filterd_trainer.pretraining import texts
 
     count = texts.mix(out, Dataset.load(dataset), prose, (messages, passages), seed)
     typer.echo(f"{out}: {count:,} texts")
@@ -244,10 +244,10 @@ def distill_features(
     share: Annotated[str, typer.Option(help="2/3: the second third, for processes side by side.")] = "1/1",
 ) -> None:
     """Let a teacher read the texts, and keep what it made of every beginning of each."""
-    from filterd import bundle
-    from filterd.tokenizer import Tokenizer
-    from trainer import teacher as teaching
-    from trainer import texts
+    from filterd.scoring import bundle
+    from filterd.scoring.tokenizer import Tokenizer
+    from filterd_trainer.pretraining import teacher as teaching
+    from filterd_trainer.pretraining import texts
 
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     teaching.compute(
@@ -272,8 +272,8 @@ def distill_student(
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out as it was begun.")] = False,
 ) -> None:
     """Teach a small GPT-2 what the teacher made of the texts."""
-    from trainer import pretrain
-    from trainer import student as students
+    from filterd_trainer.pretraining import pretrain
+    from filterd_trainer.pretraining import student as students
 
     settings = (
         pretrain.read(out)
@@ -299,8 +299,8 @@ def active_command(
     as_json: Annotated[bool, typer.Option("--json", help="The same, an object a line.")] = False,
 ) -> None:
     """Ask for the labels that would teach most, one key each; answers are corrections."""
-    from filterd import bundle
-    from trainer import active
+    from filterd.scoring import bundle
+    from filterd_trainer import active
 
     active.run(messages, model or bundle.DEFAULT, count, listed=listed, as_json=as_json)
 
@@ -311,7 +311,7 @@ def average_command(
     out: Annotated[Path, typer.Option(help="Folder of the new run.")],
 ) -> None:
     """Make one run of several: the mean of their weights."""
-    from trainer import averaging
+    from filterd_trainer.training import average as averaging
 
     config = averaging.average(models, out)
     typer.echo(f"{out}: the mean of seeds {', '.join(map(str, config.averaged))}")
@@ -329,11 +329,11 @@ def evaluate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
 ) -> None:
     """Judge a split, or some of it, and show how good the model is, with intervals."""
-    from trainer import judging, pages
+    from filterd_trainer.evaluation import judge, pages
 
-    only = judging.Only(source or (), kind, without or ())
-    subject = judging.Subject.load(dataset, split, only)
-    record, scored, histories = judging.evaluate_models(models, subject)
+    only = judge.Only(source or (), kind, without or ())
+    subject = judge.Subject.load(dataset, split, only)
+    record, scored, histories = judge.evaluate_models(models, subject)
     pages.show_evaluation(record, as_json)
     if out:
         pages.write_evaluation(out, record, scored, histories)
@@ -349,9 +349,9 @@ def compare_command(
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
 ) -> None:
     """Put the model beside naive Bayes, a linear SVM and character n-grams, on the same split."""
-    from trainer import judging, pages
+    from filterd_trainer.evaluation import judge, pages
 
-    record, scored = judging.compare_models(models or [], judging.Subject.load(dataset, split))
+    record, scored = judge.compare_models(models or [], judge.Subject.load(dataset, split))
     pages.show_comparison(record, as_json)
     if out:
         pages.write_comparison(out, record, scored)
@@ -368,15 +368,16 @@ def attack_command(
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
 ) -> None:
     """Disguise held-out spam in every way spammers do and show how much recall is left."""
-    from trainer import attacking, attackpages, judging
+    from filterd_trainer.evaluation import attack as attacking
+    from filterd_trainer.evaluation import attack_page, judge
 
     def told(line: str) -> None:
         typer.echo(line, err=True)
 
-    record = attacking.attack(model, judging.Subject.load(dataset, split), messages, told)
-    attackpages.show(record, as_json)
+    record = attacking.attack(model, judge.Subject.load(dataset, split), messages, told)
+    attack_page.show(record, as_json)
     if out:
-        attackpages.write(out, record)
+        attack_page.write(out, record)
         typer.echo(f"{out / 'attack.html'}", err=as_json)
 
 
@@ -396,7 +397,7 @@ def export_command(
     ] = None,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
-    from trainer import export
+    from filterd_trainer.export import export
 
     request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows)
     request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with)
@@ -416,10 +417,11 @@ def card_command(
     ] = None,
 ) -> None:
     """Measure a bundle on held-out messages and put the figures, by kind, into its model card."""
-    from trainer import carding, judging
+    from filterd_trainer.evaluation import judge
+    from filterd_trainer.export import measure
 
-    subject = judging.Subject.load(dataset, split, judging.Only(source or (), None, without or ()))
-    made = carding.put(bundle, subject, seed or (), lambda line: typer.echo(line, err=True))
+    subject = judge.Subject.load(dataset, split, judge.Only(source or (), None, without or ()))
+    made = measure.put(bundle, subject, seed or (), lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 
 
@@ -446,10 +448,10 @@ def retrain_command(
     as_json: Annotated[bool, typer.Option("--json", help="The outcome as one JSON object.")] = False,
 ) -> None:
     """Make a model of the corrections; promote it only if it is better. Exit status 0 either way."""
-    from trainer import background
+    from filterd_trainer.retraining import lock
 
-    background.step_back()  # before PyTorch starts its threads
-    from trainer import retraining
+    lock.step_back()  # before PyTorch starts its threads
+    from filterd_trainer.retraining import options as retraining
 
     options = retraining.Options(feedback, bundle, rehearsal, strategy, promotion, runs, seed)
     raise typer.Exit(retraining.run(options, config, as_json))
@@ -479,9 +481,9 @@ def simulate_command(
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
 ) -> None:
     """Replay a corpus as a site's mail: what memory and retraining do for it, and what hostile users can."""
-    from filterd import bundle
-    from trainer import simulate
-    from trainer.stream import Settings
+    from filterd.scoring import bundle
+    from filterd_trainer.simulation import simulate
+    from filterd_trainer.simulation.stream import Settings
 
     settings = Settings(messages, clean, day, every, corrects, wrong, hostile, seed)
     request = simulate.Request(inputs, model or bundle.DEFAULT, out, settings, dataset, only or ())

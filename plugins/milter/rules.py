@@ -18,7 +18,7 @@ import msgspec
 
 from filterd.api import Label, Verdict
 from filterd.errors import FilterdError
-from plugins.milter.wire import Client
+from filterd_plugins.milter.wire import Client
 
 UNIX: Final = "unix"  # in a list of networks: clients without an address, as Sendmail's own submission
 MAX_REPLY: Final = 400  # characters; a reply line has 512 bytes (RFC 5321 4.5.3.1.5)

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Final
 
 from filterd.api import Classifier, Message, Verdict
 from filterd.errors import FilterdError
-from plugins.milter import rules
-from plugins.milter.rules import Do
-from plugins.milter.session import Session, State
-from plugins.milter.wire import PROGRESS, ProtocolError
+from filterd_plugins.milter import rules
+from filterd_plugins.milter.rules import Do
+from filterd_plugins.milter.session import Session, State
+from filterd_plugins.milter.wire import PROGRESS, ProtocolError
 
 PROGRESS_EVERY_S: Final = 10.0  # mail servers wait 5 minutes by default, but may be told to wait for 30 s
 NEGOTIATE_TIMEOUT_S: Final = 60.0  # until the first packet is there; mail servers send it at once

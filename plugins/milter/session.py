@@ -29,9 +29,9 @@ from typing import Final
 
 from filterd.api import Classifier, Kind, Label, Message, Verdict
 from filterd.errors import DeadlineExceeded, FilterdError
-from plugins.milter import rules, wire
-from plugins.milter.rules import Decision, Do, Envelope, Settings
-from plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
+from filterd_plugins.milter import rules, wire
+from filterd_plugins.milter.rules import Decision, Do, Envelope, Settings
+from filterd_plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
 
 MAX_RECIPIENTS: Final = 10_000  # of one mail; Postfix takes 1,000 from a client
 # Headers of one mail that claim to be ours. Each is a deletion, for which the mail server reads all headers;

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from filterd.api import Kind, Label, Message, Verdict
-from plugins.sms import wire
-from plugins.sms.settings import Action, Kannel, Section, Twilio
+from filterd_plugins.sms import wire
+from filterd_plugins.sms.settings import Action, Kannel, Section, Twilio
 
 MAX_NAME = 200  # characters of a gateway's own id of a message; it comes back in answers and logs
 FORM = "application/x-www-form-urlencoded"

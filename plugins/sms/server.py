@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from filterd.api import Classifier, Kind, Label, Message, Verdict
 from filterd.errors import BadInput, ConfigError
-from plugins.sms import gateways
-from plugins.sms import settings as section
-from plugins.sms.gateways import Answer, Gateway, KannelGateway, Refused, Request, TwilioGateway
-from plugins.sms.session import Session
+from filterd_plugins.sms import gateways
+from filterd_plugins.sms import settings as section
+from filterd_plugins.sms.gateways import Answer, Gateway, KannelGateway, Refused, Request, TwilioGateway
+from filterd_plugins.sms.session import Session
 
 REQUEST_TIMEOUT_S = 15.0  # for a whole request from its first byte on, and for the next one to begin
 WRITE_TIMEOUT_S = 15.0  # for the client to take its answer; Twilio itself waits 15 s for one

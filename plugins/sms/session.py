@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import h11
 
-from plugins.sms.gateways import Answer, Refused, Request
+from filterd_plugins.sms.gateways import Answer, Refused, Request
 
 MAX_HEAD_BYTES = 16 << 10  # request line and headers; a long SMS in Kannel's query has 5 KB, escaped
 MAX_BODY_BYTES = 64 << 10  # Twilio's longest message and all its fields have 20 KB

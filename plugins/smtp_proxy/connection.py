@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
-from plugins.smtp_proxy.delivery import BARE, Delivery
-from plugins.smtp_proxy.nexthop import NextHop, NextHopError, Route
-from plugins.smtp_proxy.session import OK, Limits, Session, State, Step
-from plugins.smtp_proxy.settings import Network, Settings
-from plugins.smtp_proxy.wire import (
+from filterd_plugins.smtp_proxy.delivery import BARE, Delivery
+from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError, Route
+from filterd_plugins.smtp_proxy.session import OK, Limits, Session, State, Step
+from filterd_plugins.smtp_proxy.settings import Network, Settings
+from filterd_plugins.smtp_proxy.wire import (
     BareNewline,
     Command,
     DataParser,

@@ -14,11 +14,11 @@ from typing import Any
 
 from filterd.api import Classifier, Kind, Message, Verdict
 from filterd.errors import FilterdError
-from plugins.smtp_proxy import policy
-from plugins.smtp_proxy.nexthop import NextHop, NextHopError
-from plugins.smtp_proxy.session import Session
-from plugins.smtp_proxy.settings import Settings
-from plugins.smtp_proxy.wire import Command, DataParser, Envelope, Problem, Reply
+from filterd_plugins.smtp_proxy import policy
+from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError
+from filterd_plugins.smtp_proxy.session import Session
+from filterd_plugins.smtp_proxy.settings import Settings
+from filterd_plugins.smtp_proxy.wire import Command, DataParser, Envelope, Problem, Reply
 
 BARE = Reply.of("550 5.5.2 Message has a CR or LF by itself; lines end in CR LF")
 NO_QUARANTINE = Reply.of("451 4.3.0 Quarantine is not available")

@@ -13,8 +13,8 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 
 from filterd.errors import ConfigError, FilterdError
-from plugins.smtp_proxy.settings import Address, Language, Settings, parse_address, readable
-from plugins.smtp_proxy.wire import BadReply, Command, Reply, ReplyParser, stuff
+from filterd_plugins.smtp_proxy.settings import Address, Language, Settings, parse_address, readable
+from filterd_plugins.smtp_proxy.wire import BadReply, Command, Reply, ReplyParser, stuff
 
 READ_BYTES = 64 << 10
 

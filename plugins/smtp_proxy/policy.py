@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from filterd.api import Kind, Label, Verdict
-from plugins.smtp_proxy.settings import Action, Settings
-from plugins.smtp_proxy.wire import Envelope, Reply, has_bare_newline
+from filterd_plugins.smtp_proxy.settings import Action, Settings
+from filterd_plugins.smtp_proxy.wire import Envelope, Reply, has_bare_newline
 
 MAX_NAMED = 100  # recipients named there; more would only make a header that servers refuse
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from filterd.api import Classifier
 from filterd.errors import ConfigError
-from plugins.smtp_proxy import settings as configured
-from plugins.smtp_proxy.connection import Connection, Shared
-from plugins.smtp_proxy.delivery import Delivery
-from plugins.smtp_proxy.nexthop import Route
-from plugins.smtp_proxy.settings import readable
+from filterd_plugins.smtp_proxy import settings as configured
+from filterd_plugins.smtp_proxy.connection import Connection, Shared
+from filterd_plugins.smtp_proxy.delivery import Delivery
+from filterd_plugins.smtp_proxy.nexthop import Route
+from filterd_plugins.smtp_proxy.settings import readable
 
 
 class SmtpProxy:

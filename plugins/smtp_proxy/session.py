@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from plugins.smtp_proxy.settings import Language
-from plugins.smtp_proxy.wire import Command, Envelope, Reply, WireError, parse_envelope
+from filterd_plugins.smtp_proxy.settings import Language
+from filterd_plugins.smtp_proxy.wire import Command, Envelope, Reply, WireError, parse_envelope
 
 MAX_ERRORS = 20  # of a client that is no mail server; Postfix's smtpd_hard_error_limit
 # Bytes of a next hop's SIZE that are kept for our headers, so that a mail which was let in is not refused

@@ -4,4 +4,4 @@
 A module may take more options when it is run by itself: `python -m tests.bench.training --full`.
 """
 
-import trainer as trainer  # before torch: it says how torch's threads are to wait
+import filterd_trainer  # noqa: F401 # before torch: it says how torch's threads are to wait

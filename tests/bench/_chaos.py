@@ -23,7 +23,7 @@ from rich.table import Table
 from tests.bench import _mails as mails
 from tests.bench import _smtp as smtp
 from tests.bench._forked import Forked
-from tests.postfix import Postfix
+from tests.peers.postfix import Postfix
 
 MAILS = int(os.environ.get("BENCH_CHAOS", "10000"))
 ROUND = int(os.environ.get("BENCH_ROUND", "500"))

@@ -17,8 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filterd import log, server
+from filterd import log
 from filterd.config import load
+from filterd.daemon import server
 from tests.conftest import ROOT
 from tests.filterd import fakes
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from tests.postfix import Postfix
+from tests.peers.postfix import Postfix
 
 SENDERS = 8
 Job = TypeVar("Job")

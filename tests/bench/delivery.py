@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tests import delivery
-from tests.delivery import MAILDROP, PROCMAIL, Mailbox, Outcome
-from tests.filterd.test_server import Daemon
+from tests.filterd.daemon.test_server import Daemon
+from tests.peers import delivery
+from tests.peers.delivery import MAILDROP, PROCMAIL, Mailbox, Outcome
 
 MAILS = int(os.environ.get("BENCH_MAILS", "1000"))
 KILLED_AT, BACK_AT = (

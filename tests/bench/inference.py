@@ -2,10 +2,10 @@
 
 The lecture's way is PyTorch in fp32, batches of 8, each message padded to the longest of its training part
 (120 tokens), all positions of all blocks; attention is PyTorch's fused kernel, faster than the lecture's own.
-Ours is `filterd.backend` over the graph in 8 bits: unpadded, similar lengths together. Both take UCI messages
-in their natural mix, in turns, so that whatever else the machine does slows both. Weights are random: speed
-does not depend on them. The second table holds the figures of docs/bundle.md, for any `.onnx` file named:
-`python -m tests.bench.inference /path/to/bundle`.
+Ours is `filterd.scoring.backend` over the graph in 8 bits: unpadded, similar lengths together. Both take UCI
+messages in their natural mix, in turns, so that whatever else the machine does slows both. Weights are
+random: speed does not depend on them. The second table holds the figures of docs/bundle.md, for any `.onnx`
+file named: `python -m tests.bench.inference /path/to/bundle`.
 """
 
 import csv
@@ -22,13 +22,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from filterd import bundle
 from filterd.api import Kind
-from filterd.backend import Backend, open_backend
-from filterd.engine import Engine
-from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
-from trainer import card, graph, quantize
-from trainer.model import GPT2, PRESETS, SpamClassifier, to_safetensors
+from filterd.scoring import bundle
+from filterd.scoring.backend import Backend, open_backend
+from filterd.scoring.engine import Engine
+from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
+from filterd_trainer.export import card, graph, quantize
+from filterd_trainer.gpt2.model import GPT2, PRESETS, SpamClassifier, to_safetensors
 
 UCI = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sms_uci" / "SMSSpamCollection"
 LONGEST = 120  # tokens of the lecture's longest training message

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 from rich.console import Group
 
-from filterd import bundle
-from filterd.bundle import Architecture, Bundle
-from filterd.tokenizer import Tokenizer
+from filterd.scoring import bundle
+from filterd.scoring.bundle import Architecture, Bundle
+from filterd.scoring.tokenizer import Tokenizer
 from tests.bench import _load as load
 from tests.bench import _peers as peers
 from tests.bench import daemon, inference

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.table import Table
 
 from filterd.api import Kind, Label
-from filterd.feedback import Correction, Store, catch_up, correct
-from filterd.memory import Memory, features, fuse, normalise
+from filterd.corrections.store import Correction, Store, catch_up, correct
+from filterd.scoring.memory import Memory, features, fuse, normalise
 
 MESSAGES = 1000
 THREADS = 8

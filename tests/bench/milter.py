@@ -20,7 +20,7 @@ from tests.bench import _mails as mails
 from tests.bench import _peers as peers
 from tests.bench import _smtp as smtp
 from tests.bench._forked import forked
-from tests.postfix import Postfix, free_port, running
+from tests.peers.postfix import Postfix, free_port, running
 
 MAILS = int(os.environ.get("BENCH_MAILS", "600"))
 TURNS = int(os.environ.get("BENCH_TURNS", "3"))

@@ -10,7 +10,7 @@ from rich.table import Table
 from tests.bench import _chaos as chaos
 from tests.bench import _peers as peers
 from tests.bench._forked import forked
-from tests.postfix import free_port, running
+from tests.peers.postfix import free_port, running
 
 NAMES = TEMPFAIL, ACCEPT = "milter, tempfail", "milter, accept"
 

@@ -9,7 +9,7 @@ import os
 
 from rich.table import Table
 
-from filterd.client import Daemon
+from filterd.commands.client import Daemon
 from tests.bench import _load as load
 from tests.bench import _mails as mails
 from tests.bench import _peers as peers

@@ -19,10 +19,10 @@ from aiosmtpd.handlers import Proxy as Relay
 from aiosmtpd.handlers import Sink
 from rich.table import Table
 
-from plugins.smtp_proxy.server import SmtpProxy
+from filterd_plugins.smtp_proxy.server import SmtpProxy
 from tests.bench import _mails, _smtp
+from tests.peers.postfix import free_port
 from tests.plugins.smtp_proxy.peers import Tagging
-from tests.postfix import free_port
 
 MAILS = int(os.environ.get("BENCH_MAILS", "100"))
 LIMIT = 32 << 20  # bytes of a mail, of all three

@@ -11,8 +11,8 @@ from rich.table import Table
 from tests.bench import _chaos as chaos
 from tests.bench import _peers as peers
 from tests.bench._forked import forked
+from tests.peers.postfix import running
 from tests.plugins.smtp_proxy.test_postfix import Chain
-from tests.postfix import running
 
 FILES = {"before the queue": "proxy-before-queue.cf", "after the queue": "proxy-after-queue.cf"}
 

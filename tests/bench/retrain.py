@@ -1,9 +1,9 @@
 """What a retraining costs: time and memory of its own, and the daemon's p99 beside it; a rollback under load.
 
-500 corrections from the templates of `trainer/own.py` (mail and SMS, half of them spam), the default
-bundle, the command as the unit runs it, with its own low priority. Targets: 2 minutes and 1.5 GB on two
-cores, p99 raised by 20% at most, a rollback within a second. BENCH_CORRECTIONS (500), BENCH_SECONDS of the
-daemon alone (30).
+500 corrections from the templates of `trainer/data/templates.py` (mail and SMS, half of them spam), the
+default bundle, the command as the unit runs it, with its own low priority. Targets: 2 minutes and 1.5 GB on
+two cores, p99 raised by 20% at most, a rollback within a second. BENCH_CORRECTIONS (500), BENCH_SECONDS of
+the daemon alone (30).
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from filterd import bundle, memory
 from filterd.api import Kind, Label
-from filterd.correction import Correction
-from filterd.feedback import Store
+from filterd.corrections.correction import Correction
+from filterd.corrections.store import Store
+from filterd.scoring import bundle, memory
+from filterd_trainer.data import templates
 from tests.bench import _load as load
 from tests.bench import _peers as peers
-from trainer import own
 
 CORRECTIONS = int(os.environ.get("BENCH_CORRECTIONS", "500"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "30"))
@@ -39,7 +39,7 @@ ROLLBACKS = 5
 def corrections() -> list[Correction]:
     """As many as the bench takes, none of them twice."""
     made = []
-    for one in own.generate(CORRECTIONS, seed=6):
+    for one in templates.generate(CORRECTIONS, seed=6):
         text, kind = f"{one.subject}\n\n{one.text}" if one.subject else one.text, Kind(one.kind)
         normalised = memory.normalise(text.encode(), kind)
         made.append(
@@ -60,7 +60,7 @@ def messages() -> Iterator[bytes]:
     """Mails for the daemon, in turn."""
     made = [
         f"From: a@example.org\nSubject: {one.subject}\n\n{one.text}\n".encode()
-        for one in own.generate(400, seed=7)
+        for one in templates.generate(400, seed=7)
         if one.kind == "mail"
     ]
     return cycle(made)
@@ -112,7 +112,7 @@ def _retrain(config: Path) -> tuple[float, float, float, str]:
     command = [
         sys.executable,
         "-m",
-        "trainer.cli",
+        "filterd_trainer.cli",
         "retrain",
         "--config",
         str(config),

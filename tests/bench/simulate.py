@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from filterd import bundle
+from filterd.scoring import bundle
+from filterd_trainer.simulation import pages, simulate
+from filterd_trainer.simulation.stream import Settings
 from tests.conftest import ROOT
-from trainer import simulate, simulatepages
-from trainer.stream import Settings
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "email_spamassassin" / "email_spamassassin.tar.xz"
 INPUT = os.environ.get("BENCH_INPUT", f"spamassassin={ARCHIVE}")
@@ -32,11 +32,11 @@ def run() -> RenderableType:
     settings = Settings(messages=MESSAGES)
     request = simulate.Request([INPUT], BUNDLE, OUT, settings, Path(DATA) if DATA else None)
     record = simulate.simulate(request, Console(stderr=True))
-    simulatepages.write(OUT, record)
+    pages.write(OUT, record)
     parts: list[RenderableType] = []
-    for title, (header, rows) in simulatepages.tables(record).items():
+    for title, (header, rows) in pages.tables(record).items():
         table = Table(*header, title=title)
         for row in rows:
             table.add_row(*row)
         parts.append(table)
-    return Group(*parts, *simulatepages.summary(record), str(OUT / "simulate.html"))
+    return Group(*parts, *pages.summary(record), str(OUT / "simulate.html"))

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import cross_entropy
 
-from filterd import bundle
-from filterd.tokenizer import END_OF_TEXT_ID, Tokenizer
-from trainer import batches, features
-from trainer.batches import Batch, Rows
-from trainer.model import GPT2, PRESETS, SpamClassifier, freeze, frozen_blocks
+from filterd.scoring import bundle
+from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
+from filterd_trainer.gpt2.model import GPT2, PRESETS, SpamClassifier, freeze, frozen_blocks
+from filterd_trainer.training import batches, features
+from filterd_trainer.training.batches import Batch, Rows
 
 UCI = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sms_uci" / "SMSSpamCollection"
 MESSAGES = 1045  # the lecture's training part: 70% of 747 + 747

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from filterd import bundle
 from filterd.api import Kind
-from filterd.backend import Scores
-from filterd.bundle import Architecture, Bundle, FileEntry, Manifest
-from filterd.engine import Engine
-from filterd.text import TEXT_FORMAT
-from filterd.tokenizer import Tokenizer
-from filterd.verdict import Calibration, Thresholds
+from filterd.reading.text import TEXT_FORMAT
+from filterd.scoring import bundle
+from filterd.scoring.backend import Scores
+from filterd.scoring.bundle import Architecture, Bundle, FileEntry, Manifest
+from filterd.scoring.engine import Engine
+from filterd.scoring.tokenizer import Tokenizer
+from filterd.scoring.verdict import Calibration, Thresholds
 
 SPAM_WORDS = (" prize", " urgent", " winner")
 

@@ -3,9 +3,10 @@
 A bundle that the configuration names is opened for real, so that a broken one is refused as it would be.
 """
 
-from filterd import cli, server
+from filterd.commands import cli
 from filterd.config import Config
-from filterd.engine import Engine
+from filterd.daemon import server
+from filterd.scoring.engine import Engine
 from tests.filterd import fakes
 
 open_real = server.open_engine

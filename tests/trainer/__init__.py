@@ -1,1 +1,1 @@
-import trainer as trainer  # before torch: it says how its threads are to wait
+import filterd_trainer  # noqa: F401 # before torch: it says how its threads are to wait

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.scored import Indices, Scored, from_logits
+from filterd_trainer.evaluation.scores import Indices, Scored, from_logits
 
 HAM = ("see you at {} for lunch", "the meeting moved to {} in room four", "thanks, I got your note of {}")
 ADVERT = ("cheap watches, {} percent off today only", "our summer sale starts at {}, all shoes reduced")

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from filterd.api import Kind
-from filterd.engine import Engine
 from filterd.errors import BadInput, FilterdError, NotFound
-from filterd.verdict import Thresholds
-from trainer import active
-from trainer.active import Candidate
+from filterd.scoring.engine import Engine
+from filterd.scoring.verdict import Thresholds
+from filterd_trainer import active
+from filterd_trainer.active import Candidate
 
 HAM = "Subject: lunch on {0}\n\nShall we meet at noon on {0}? I can bring the plans for the {1} along.\n"
 SPAM = (
@@ -116,7 +116,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def trainer(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "trainer.cli", "active", *arguments]
+    return [sys.executable, "-m", "filterd_trainer.cli", "active", *arguments]
 
 
 def test_the_list_names_files_and_no_text(maildir: Path, tmp_path: Path) -> None:

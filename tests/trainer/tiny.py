@@ -9,18 +9,18 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from filterd import bundle
 from filterd.api import Kind
-from filterd.bundle import Architecture
-from filterd.text import TEXT_FORMAT
-from filterd.tokenizer import Tokenizer
-from trainer import corpus
-from trainer.batches import Rows
-from trainer.corpus import Dataset
-from trainer.model import GPT2, SpamClassifier, to_safetensors
-from trainer.recipe import Recipe
-from trainer.runs import Config
-from trainer.train import CONFIG, MODEL
+from filterd.reading.text import TEXT_FORMAT
+from filterd.scoring import bundle
+from filterd.scoring.bundle import Architecture
+from filterd.scoring.tokenizer import Tokenizer
+from filterd_trainer.data import corpus
+from filterd_trainer.data.corpus import Dataset
+from filterd_trainer.gpt2.model import GPT2, SpamClassifier, to_safetensors
+from filterd_trainer.training.batches import Rows
+from filterd_trainer.training.recipe import Recipe
+from filterd_trainer.training.runs import Config
+from filterd_trainer.training.train import CONFIG, MODEL
 
 TINY = Architecture(vocabulary=50257, context=64, width=32, layers=2, heads=4)
 STEPS, BATCH = 60, 16

@@ -32,7 +32,7 @@ from filterd.errors import (
     Overloaded,
 )
 from filterd.protocols.http import openapi, rspamd, wire
-from filterd.service import Service
+from filterd.service.service import Service
 
 MAX_RECENT = 1000  # rows of one /v1/messages answer
 GONE_POLL_S = 0.1  # how often a client is looked for while it waits; most verdicts are there before

@@ -10,7 +10,7 @@ from typing import Any
 from filterd import __version__
 from filterd.api import Label, Verdict
 from filterd.errors import FilterdError
-from filterd.points import POINTS_AT_SPAM
+from filterd.scoring.points import POINTS_AT_SPAM
 
 MAX_ID = 200  # characters of a Message-ID in an answer
 MAX_HEAD = 65_536  # bytes in which a Message-ID is looked for

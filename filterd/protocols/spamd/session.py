@@ -15,8 +15,8 @@ from enum import Enum, auto
 from filterd import __version__
 from filterd.api import Classifier, Label, Verdict
 from filterd.errors import FilterdError
-from filterd.points import POINTS_AT_SPAM, shown_points
 from filterd.protocols.spamd.wire import Command, ProtocolError, Request
+from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
 PONG = b"SPAMD/1.5 0 PONG\r\n"
 OK = b"SPAMD/1.1 0 EX_OK\r\n"

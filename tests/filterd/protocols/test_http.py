@@ -17,11 +17,11 @@ from starlette.routing import Route
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config, Model
+from filterd.corrections.learner import Learner
 from filterd.errors import BadInput, DeadlineExceeded, FilterdError, ModelUnavailable, Overloaded, StoreError
-from filterd.learning import Learner
 from filterd.protocols.http import app, openapi, rspamd, wire
 from filterd.protocols.http.app import Access
-from filterd.service import Service
+from filterd.service.service import Service
 from tests.filterd.fakes import engine
 
 HAM = b"From: ann@example.org\nSubject: lunch\nMessage-ID: <1@example.org>\n\nshall we meet at noon?\n"

@@ -16,11 +16,11 @@ import pytest
 
 from filterd import listen
 from filterd.config import Config
-from filterd.learning import Learner
+from filterd.corrections.learner import Learner
 from filterd.protocols.http import app
 from filterd.protocols.http.app import Access
 from filterd.protocols.http.server import HttpServer
-from filterd.service import Service
+from filterd.service.service import Service
 from tests.conftest import need_program
 from tests.filterd.fakes import engine
 

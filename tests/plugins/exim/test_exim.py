@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, need_program
-from tests.filterd.test_server import GTUBE_MAIL, HAM, Daemon
-from tests.postfix import free_port
+from tests.filterd.daemon.test_server import GTUBE_MAIL, HAM, Daemon
+from tests.peers.postfix import free_port
 
 EXIM = Path("/var/tmp/filterd-exim/usr/sbin/exim4")
 SNIPPET = ROOT / "deploy" / "exim" / "filterd.conf"

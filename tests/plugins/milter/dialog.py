@@ -21,7 +21,7 @@ import yaml
 
 from filterd import errors
 from filterd.api import Label, Message, Verdict
-from plugins.milter.rules import Settings
+from filterd_plugins.milter.rules import Settings
 from tests.filterd.protocols.fakes import verdict
 
 DIALOGS = sorted((Path(__file__).parent / "dialogs").glob("*.txt"))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.filterd.test_server import ROOT, Daemon
+from tests.filterd.daemon.test_server import ROOT, Daemon
 
 MODE = "0666"  # Postfix's smtpd is user postfix; a real one is put into the group filterd
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.peers.postfix import Postfix, free_port, running
 from tests.plugins.milter import filter as filters
 from tests.plugins.milter.filter import Filter
-from tests.postfix import Postfix, free_port, running
 
 HAM = b"""From: Ann <ann@example.net>
 Date: Tue, 24 Nov 2026 20:00:00 +0000

@@ -11,8 +11,8 @@ import yaml
 from filterd import config
 from filterd.api import Label, Verdict
 from filterd.errors import ConfigError
-from plugins.milter.rules import Do, Envelope, Rule, Settings, decide
-from plugins.milter.wire import Client
+from filterd_plugins.milter.rules import Do, Envelope, Rule, Settings, decide
+from filterd_plugins.milter.wire import Client
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import verdict
 

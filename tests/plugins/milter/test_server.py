@@ -11,9 +11,9 @@ import pytest
 from filterd import listen
 from filterd.api import Plugin
 from filterd.errors import Overloaded
-from plugins.milter import server as module
-from plugins.milter.rules import Settings
-from plugins.milter.server import MAX_WAITING_BYTES, Milter
+from filterd_plugins.milter import server as module
+from filterd_plugins.milter.rules import Settings
+from filterd_plugins.milter.server import MAX_WAITING_BYTES, Milter
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.milter.dialog import packet
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.api import Verdict
-from plugins.milter.rules import Settings
-from plugins.milter.session import (
+from filterd_plugins.milter.rules import Settings
+from filterd_plugins.milter.session import (
     MAX_FORGED,
     MAX_MACROS,
     MAX_RECIPIENTS,
@@ -19,7 +19,7 @@ from plugins.milter.session import (
     State,
     folded,
 )
-from plugins.milter.wire import Command, ProtocolError
+from filterd_plugins.milter.wire import Command, ProtocolError
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.milter import dialog
 from tests.plugins.milter.dialog import DIALOGS, VERDICTS, packet

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.milter import wire
-from plugins.milter.wire import (
+from filterd_plugins.milter import wire
+from filterd_plugins.milter.wire import (
     MAX_BODY_DATA,
     MAX_DATA,
     MAX_HEADER_DATA,

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from filterd.errors import Overloaded
-from plugins.sms.gateways import Refused
-from plugins.sms.server import Sms
-from plugins.sms.session import Session
-from plugins.sms.settings import Settings
+from filterd_plugins.sms.gateways import Refused
+from filterd_plugins.sms.server import Sms
+from filterd_plugins.sms.session import Session
+from filterd_plugins.sms.settings import Settings
 from tests.filterd.protocols.fakes import FakeClassifier
 
 TOKEN, SECRET = "12345", "s#cret"

@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from filterd.text import GTUBE
+from filterd.reading.text import GTUBE
 from tests.conftest import need_program
-from tests.filterd.test_server import Daemon
+from tests.filterd.daemon.test_server import Daemon
 
 CONFIGURATION = """
 group = core

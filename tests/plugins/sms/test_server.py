@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from plugins.sms import server
-from plugins.sms.server import Sms
+from filterd_plugins.sms import server
+from filterd_plugins.sms.server import Sms
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.sms.conversation import settings
 

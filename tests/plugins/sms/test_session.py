@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.sms.gateways import Answer, Refused
-from plugins.sms.session import MAX_BODY_BYTES, MAX_HEAD_BYTES, Session
+from filterd_plugins.sms.gateways import Answer, Refused
+from filterd_plugins.sms.session import MAX_BODY_BYTES, MAX_HEAD_BYTES, Session
 from tests.plugins.sms.conversation import Dialog, converse, plugin
 
 HEAD = b"POST /twilio HTTP/1.1\r\nHost: a\r\n"

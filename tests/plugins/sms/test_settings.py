@@ -8,8 +8,8 @@ import pytest
 from filterd import config
 from filterd.config import Config
 from filterd.errors import ConfigError
-from plugins.sms.server import Sms
-from plugins.sms.settings import Settings
+from filterd_plugins.sms.server import Sms
+from filterd_plugins.sms.settings import Settings
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.sms.conversation import settings
 

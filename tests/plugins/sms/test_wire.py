@@ -10,7 +10,7 @@ from twilio.request_validator import RequestValidator
 
 from filterd.api import Kind, Label, Verdict
 from filterd.errors import BadInput
-from plugins.sms import wire
+from filterd_plugins.sms import wire
 
 SECRET = "12345"
 URL = "https://sms.example.org/twilio"

@@ -12,7 +12,7 @@ import msgspec
 
 from filterd import headers
 from filterd.api import Classifier, Verdict
-from plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
+from filterd_plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
 from tests.filterd.protocols.fakes import FakeClassifier
 
 TIMEOUT_S = 20.0

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import dovecot
-from tests.dovecot import FULL, USER, Dovecot
-from tests.filterd.test_server import GTUBE_MAIL, HAM, Daemon
+from tests.filterd.daemon.test_server import GTUBE_MAIL, HAM, Daemon
+from tests.peers import dovecot
+from tests.peers.dovecot import FULL, USER, Dovecot
+from tests.peers.postfix import Postfix, running
 from tests.plugins.smtp_proxy.test_postfix import headers
-from tests.postfix import Postfix, running
 
 FORGED = b"X-Spam-Flag: YES\nX-Spam-Status: No, score=-99\n" + HAM
 TIMEOUT_S = 30.0

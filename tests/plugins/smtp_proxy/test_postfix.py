@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from plugins.smtp_proxy.session import SIZE_HEADROOM
+from filterd_plugins.smtp_proxy.session import SIZE_HEADROOM
 from tests.conftest import ROOT
-from tests.filterd.test_server import GTUBE_MAIL, HAM, Daemon
-from tests.postfix import Postfix, free_port, running
+from tests.filterd.daemon.test_server import GTUBE_MAIL, HAM, Daemon
+from tests.peers.postfix import Postfix, free_port, running
 
 DEPLOY = ROOT / "deploy" / "postfix"
 FORGED = b"X-Spam-Flag: NO\nX-Spam-Status: No, score=-99\n" + HAM

@@ -9,9 +9,9 @@ import pytest
 from filterd import config
 from filterd.api import Label
 from filterd.errors import ConfigError
-from plugins.smtp_proxy import policy
-from plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
-from plugins.smtp_proxy.settings import Address, Settings, parse_address
+from filterd_plugins.smtp_proxy import policy
+from filterd_plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
+from filterd_plugins.smtp_proxy.settings import Address, Settings, parse_address
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import FakeClassifier, verdict
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.smtp_proxy import wire
-from plugins.smtp_proxy.wire import (
+from filterd_plugins.smtp_proxy import wire
+from filterd_plugins.smtp_proxy.wire import (
     BadReply,
     BadSyntax,
     BareNewline,

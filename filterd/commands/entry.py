@@ -1,0 +1,128 @@
+"""Where the `filterd` command begins, and where it ends whatever happened.
+
+Strategy: procmail, maildrop and Dovecot start one process a mail, so what it imports is what it costs. The
+commands that they run (`check`, `learn`, `forget` with plain flags) are read here and done at once if a
+daemon runs; so is `bundle rollback`, while whose command line starts mail is judged wrongly. Whatever else is
+typed, `--help` included, goes to the command line in `cli.py`, which does the same with the same functions
+and takes three times as long to import.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filterd.commands import client, pipe
+from filterd.errors import FilterdError
+
+if TYPE_CHECKING:
+    from filterd.config import Config
+
+USAGE_ERROR = 2  # what typer exits with for options that it does not know
+# Flags without a value, and the field of the command's options that each sets.
+_KIND = {"--mail": "mail", "--sms": "sms", "--text": "sms"}
+_CHECK = {name: name[2:].replace("-", "_") for name in ("--lines", "--json", "--tag", "--strict")}
+_CHECK |= _KIND | {"--exit-code": "exit_code", "--bogofilter": "bogofilter"}
+_FLAGS = {"check": _CHECK, "learn": _KIND | {"--spam": "spam", "--ham": "ham"}, "forget": _KIND}
+
+
+def main() -> None:
+    """Entry point: errors become one line and their exit status; a mail in a pipe comes out regardless."""
+    pipe.settle_stderr()
+    try:
+        status = _at_once(sys.argv[1:])
+        if status is None:
+            from filterd.commands.cli import app
+
+            app(standalone_mode=True)
+        sys.exit(status)
+    except FilterdError as error:
+        pipe.complain(str(error))
+        sys.exit(_rescue(error.exit_status))
+    except BrokenPipeError:  # the reader has seen enough, as in `filterd check … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == USAGE_ERROR:
+            sys.exit(_rescue(os.EX_USAGE))
+        raise
+    except Exception:
+        if not _is_pipe():
+            raise
+        sys.excepthook(*sys.exc_info())
+        sys.exit(_rescue(FilterdError.exit_status))
+
+
+def _is_pipe() -> bool:
+    """Whether this is a filter in somebody's mail delivery; `sweep --tag` is none."""
+    return "--tag" in sys.argv and sys.argv[1:2] != ["sweep"]
+
+
+def _rescue(status: int) -> int:
+    """Where `check --tag` never got to its work: pass the mail on; 0, 75 when strict, 74 if not whole."""
+    if not _is_pipe() or (sys.stdin and sys.stdin.isatty()):
+        return status
+    pipe.settle_stderr()
+    try:
+        pipe.pass_on(b"", *pipe.streams())
+    except (OSError, MemoryError) as error:
+        return pipe.give_up(error)
+    return os.EX_TEMPFAIL if "--strict" in sys.argv else 0
+
+
+def _at_once(arguments: Sequence[str]) -> int | None:
+    """The exit status of what a daemon was asked; None where it takes the whole command line."""
+    if _is_rollback(arguments):
+        return _roll_back(arguments[3] if arguments[2:] else "")
+    command, *rest = arguments or [""]
+    read = _flags(rest, _FLAGS.get(command, {}))
+    if command not in _FLAGS or read is None or os.environ.get("FILTERD_BUNDLE"):
+        return None
+    path = client.socket_path()
+    if not path:
+        return None
+    paths, given = read
+    if command == "check":
+        from filterd.commands import check
+
+        daemon = client.Daemon(path)
+        return check.command(paths, check.Options(**given), lambda: daemon.check, lambda: daemon.style)
+    from filterd.commands import learn as correcting
+
+    correct = correcting.learn if command == "learn" else correcting.forget
+    return correct(paths, correcting.Options(**given), _config)
+
+
+def _is_rollback(arguments: Sequence[str]) -> bool:
+    """`bundle rollback`, or that with `--config FILE`."""
+    options = arguments[2:]
+    plain = not options or (len(options) == 2 and options[0] == "--config")
+    return list(arguments[:2]) == ["bundle", "rollback"] and plain
+
+
+def _roll_back(config: str) -> int:
+    from filterd.config import in_force
+    from filterd.daemon import presence
+
+    settings = in_force(Path(config) if config else None)[1]
+    print(presence.roll_back(settings.bundles, Path(settings.state)))
+    return 0
+
+
+def _flags(arguments: Sequence[str], known: dict[str, str]) -> tuple[list[str], dict[str, bool]] | None:
+    """File names and the flags' fields; None where there is anything else among the arguments."""
+    paths = [one for one in arguments if one == "-" or not one.startswith("-")]
+    flags = [one for one in arguments if one not in paths]
+    if not all(one in known for one in flags):
+        return None
+    return paths, dict.fromkeys((known[one] for one in flags), True)
+
+
+def _config() -> "Config":
+    """For a daemon that ended while it was being asked; `--config` itself takes the whole command line."""
+    from filterd import config
+
+    return config.in_force()[1]

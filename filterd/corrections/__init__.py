@@ -1,0 +1,1 @@
+"""What people said about messages: kept durably, and learned from at once."""

@@ -1,0 +1,1 @@
+"""Mailboxes that exist already: Maildir, mbox, and what a sweep has done in them."""

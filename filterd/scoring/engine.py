@@ -1,0 +1,303 @@
+"""Message in, verdict out: text, tokens, batches, scores, decision.
+
+Strategy: three stages that share nothing but their arguments, so that a daemon can run them in different
+threads and batch the middle one over many callers. `prepare` reads the message (pure Python, bounded by
+`text.py`), `logits` runs the model over windows sorted by length, `conclude` turns numbers into a verdict.
+`judge` is all three for a caller who has his messages at hand.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterd.api import Kind, Message, Verdict
+from filterd.errors import BundleError
+from filterd.reading import text
+from filterd.scoring import bundle, verdict
+from filterd.scoring.backend import Backend, open_backend
+from filterd.scoring.bundle import Bundle, Certainty
+from filterd.scoring.drift import script
+from filterd.scoring.fastpath import settle
+from filterd.scoring.linear import Wide
+from filterd.scoring.memory import Memory, Recollection, features, fuse, normalise
+from filterd.scoring.tokenizer import Tokenizer
+
+# Tokens of one call of the model, padding included. Larger ones gain nothing on two cores and make
+# everyone in them wait for the longest; a single window that is larger still goes through alone.
+TOKENS_PER_BATCH = 2048
+MEMORY_SHOWN = 0.01  # change of P(spam) from which the memory is named among a verdict's tests
+SUBJECT_CHARACTERS = 72  # of what people recognise a message by; a terminal line with the columns before it
+
+
+class Prepared(NamedTuple):
+    """A message ready for the model.
+
+    windows: token ids, at least one list, each up to max_tokens long; none where the message is settled.
+    wide: nats that the model's wide half adds to each window; empty where the model has none.
+    settled: log-odds that the fast path is certain of; None where the model has to be asked.
+    memory: what corrections have to say about it; tokens, script: for `drift.py`.
+    """
+
+    kind: Kind
+    subject: str
+    facts: tuple[str, ...]
+    windows: list[list[int]]
+    memory: Recollection = Recollection()
+    tokens: int = 0
+    script: str = "LATIN"
+    settled: float | None = None
+    wide: Sequence[float] = ()
+
+
+class Remembering(Protocol):
+    """A memory that may be another object after each correction, and the lock to hold while reading it."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory as of the last correction."""
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while the memory is read or changed."""
+
+    @property
+    def prefix(self) -> str:
+        """Of our own headers, which a learned copy may carry."""
+
+
+class Engine:
+    """Judges messages with one bundle, and with what the memory has learned where there is one.
+
+    Its methods may be called from several threads. learner: whose memory is asked, None for nobody's.
+    """
+
+    def __init__(
+        self, opened: Bundle, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None
+    ) -> None:
+        self.bundle = opened
+        self.wide = wide
+        self.learner: Remembering | None = None
+        self.fast_path: dict[Kind, Certainty] | None = None
+        self._tokenizer = tokenizer
+        self._backend = backend
+
+    @classmethod
+    def open(
+        cls, path: Path = bundle.DEFAULT, *, threads: int | None = None, fast_path: bool = False
+    ) -> "Engine":
+        """Read a bundle, load its model and check its probes.
+
+        threads: of one model call; None for one a core. fast_path: use the bundle's, if it has one.
+        Raises BundleError, RuntimeMissing.
+        """
+        read = bundle.read(path)
+        if read.manifest.text_format != text.TEXT_FORMAT:
+            raise BundleError(
+                f"{read.path}: made for text format {read.manifest.text_format}, this filterd has"
+                f" {text.TEXT_FORMAT}; export the model again"
+            )
+        tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
+        wide = Wide.load(read.path, read.manifest.wide) if read.manifest.wide else None
+        engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads), wide)
+        engine.check_probes()
+        if fast_path:
+            engine.fast_path = read.manifest.fast_path
+        return engine
+
+    def check_probes(self) -> None:
+        """Judge the bundle's probe messages. Raises BundleError where one scores not as it did at export."""
+        probes = self.bundle.manifest.probes
+        got = self.judge([Message(raw=p.text.encode(), kind=p.kind) for p in probes])
+        for probe, found in zip(probes, got, strict=True):
+            if abs(found.probability - probe.probability) > bundle.MAX_PROBE_DIFFERENCE:
+                raise BundleError(
+                    f"{self.bundle.path}: a probe message scores {found.probability:.4f} here and"
+                    f" {probe.probability:.4f} at export; the model or its runtime is damaged"
+                )
+
+    def judge(self, messages: Sequence[Message]) -> list[Verdict]:
+        """Verdicts in the order of the messages. Never raises because of what is in one."""
+        started = time.perf_counter()
+        prepared = [self.prepare(message) for message in messages]
+        rows = self.logits(list(chain.from_iterable(p.windows for p in prepared)))
+        share = (time.perf_counter() - started) / max(1, len(messages))
+        found, first = [], 0
+        for one in prepared:
+            found.append(self.conclude(one, rows[first : first + len(one.windows)], share))
+            first += len(one.windows)
+        return found
+
+    def prepare(self, message: Message) -> Prepared:
+        """Read a message and cut its text into windows; every reading of an ambiguous mail counts."""
+        readings = text.read(message)
+        facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
+        first = readings[0]
+        memory = self._recollect(message, first.kind)
+        windows = self._windows(readings)
+        wide = self._wide(windows, first.kind)
+        tokens = sum(map(len, windows))
+        provable = len(readings) == 1 and "gtube" not in facts
+        settled = self._settle(first.kind, wide, memory) if provable else None
+        if settled is not None:
+            windows, wide = [], ()
+        subject = _recognisable(first.subject or first.body)
+        return Prepared(
+            first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide
+        )
+
+    def _wide(self, windows: Sequence[list[int]], kind: Kind) -> Sequence[float]:
+        if not self.wide:
+            return ()
+        return [self.wide.margin(self.text_of(window), kind) for window in windows]
+
+    def prepare_canonical(self, canonical: str, kind: Kind) -> Prepared:
+        """The same of a text that is canonical already, without subject, facts and memory."""
+        windows = self.cut(canonical, kind)
+        wide = self._wide(windows, kind)
+        settled = self._settle(kind, wide, Recollection())
+        if settled is not None:
+            windows, wide = [], ()
+        return Prepared(kind, "", (), windows, settled=settled, wide=wide)
+
+    def cut(self, canonical: str, kind: Kind) -> list[list[int]]:
+        """The token ids of a canonical text's windows."""
+        manifest = self.bundle.manifest
+        ids = self._tokenizer.encode(canonical)
+        return text.windows(ids, manifest.max_tokens, manifest.max_windows, kind)
+
+    def text_of(self, window: list[int]) -> str:
+        """What a window's token ids stand for; half a character at an end becomes U+FFFD."""
+        return self._tokenizer.decode(window)
+
+    def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
+        return [window for one in readings for window in self.cut(one.canonical, one.kind)]
+
+    def _settle(self, kind: Kind, wide: Sequence[float], memory: Recollection) -> float | None:
+        if not self.fast_path:
+            return None
+        return settle(max(wide), self.fast_path[kind], memory, self.bundle.manifest.thresholds[kind])
+
+    def _recollect(self, message: Message, kind: Kind) -> Recollection:
+        learner = self.learner
+        if not learner or not len(learner.memory):
+            return Recollection()
+        found = features(normalise(message.raw, kind, learner.prefix), kind)
+        with learner.lock:
+            return learner.memory.recollect(found)
+
+    def logits(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """The model's outputs [len(windows), classes], in the order given; batched by length inside."""
+        rows = np.zeros((len(windows), len(self.bundle.manifest.labels)), dtype=np.float32)
+        for batch in batches([len(window) for window in windows]):
+            rows[batch] = self._backend.score([windows[i] for i in batch]).logits
+        return rows
+
+    def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
+        """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
+        return [whole for whole, _ in self.looks(texts, kinds)]
+
+    def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
+        """The same, and the wide half's alone by the window that is its highest; 0 where there is none."""
+        cut = [self.cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
+        rows = self.logits(list(chain.from_iterable(cut)))
+        found, first = [], 0
+        for windows, kind in zip(cut, kinds, strict=True):
+            wide = self._wide(windows, kind)
+            whole = self._highest(rows[first : first + len(windows)], wide)[0]
+            found.append((whole, max(wide, default=0.0)))
+            first += len(windows)
+        return found
+
+    def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
+        """The verdict from a message's logits [windows, classes]: its most spam-like window decides.
+
+        Of a settled message there are none, [0, classes].
+        """
+        manifest = self.bundle.manifest
+        if prepared.settled is not None:
+            row, judged = self._settled_row(prepared.settled), verdict.sigmoid(prepared.settled)
+        else:
+            margin, row = self._highest(rows, prepared.wide)
+            judged = verdict.probability(margin, manifest.calibration[prepared.kind])
+        probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
+        learned = abs(probability - judged) >= MEMORY_SHOWN
+        if "gtube" in prepared.facts:
+            probability = verdict.sigmoid(verdict.MAX_LOG_ODDS)
+        thresholds = manifest.thresholds[prepared.kind]
+        return Verdict(
+            label=verdict.label(probability, thresholds),
+            probability=probability,
+            points=verdict.points(probability, thresholds),
+            kind=prepared.kind,
+            model=self.bundle.id,
+            tests=(
+                "GPT2" if prepared.settled is None else "FASTPATH",
+                *(["MEMORY"] if learned else []),
+                *(_test_name(fact) for fact in prepared.facts),
+            ),
+            classes=self._classes(row, probability),
+            subject=prepared.subject,
+            seconds=seconds,
+        )
+
+    def points_per_margin(self, kind: Kind) -> float:
+        """How many points one nat of uncalibrated log-odds is worth; for explanations."""
+        return self.bundle.manifest.calibration[kind].slope
+
+    def _settled_row(self, settled: float) -> list[float]:
+        """Logits that stand for a fast path's log-odds; classes of one side share it evenly."""
+        ham = self.bundle.manifest.ham_indices
+        return [0.0 if i in ham else settled for i in range(len(self.bundle.manifest.labels))]
+
+    def _highest(self, rows: NDArray[np.float32], wide: Sequence[float]) -> tuple[float, list[float]]:
+        ham = self.bundle.manifest.ham_indices
+        beside = wide or [0.0] * len(rows)
+        return max(
+            (verdict.margin(row, ham) + nats, row)
+            for row, nats in zip(rows.astype(float).tolist(), beside, strict=True)
+        )
+
+    def _classes(self, row: list[float], probability: float) -> dict[str, float]:
+        """P of each class, such that those of the spam classes sum to the calibrated probability."""
+        manifest = self.bundle.manifest
+        raw = verdict.softmax(row)
+        ham_share = sum(raw[i] for i in manifest.ham_indices)
+        scale = {
+            True: (1 - probability) / max(ham_share, 1e-30),
+            False: probability / max(1 - ham_share, 1e-30),
+        }
+        return {
+            name: min(1.0, p * scale[i in manifest.ham_indices])
+            for i, (name, p) in enumerate(zip(manifest.labels, raw, strict=True))
+        }
+
+
+def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
+    """Indices of windows in batches of at most `budget` tokens, padding counted; similar lengths together."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * max(1, lengths[i]) > budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _recognisable(line: str) -> str:
+    """One short printable line: a subject is the sender's and must not steer a terminal."""
+    plain = line[: 4 * SUBJECT_CHARACTERS]
+    if not plain.isprintable():
+        plain = "".join(c if c.isprintable() else " " for c in plain)
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= SUBJECT_CHARACTERS else plain[: SUBJECT_CHARACTERS - 1] + "…"
+
+
+def _test_name(fact: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in fact.upper())

@@ -1,0 +1,433 @@
+"""The one `Classifier` behind every listener of `filterd serve`.
+
+What it owns: which engine judges now, the queue in front of it, the cache of verdicts, the corrections store
+and the memory, and the counting. What it must not know: any protocol.
+
+A message goes: cache, reading (parser threads), queue and model (model threads), conclusion. An engine is
+swapped between messages: who has started with the old one ends with it. Whatever keeps a message from being
+judged becomes the configured answer: a verdict that says "unavailable", or the error.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import NamedTuple
+
+from filterd import __version__, headers
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.config import Config
+from filterd.corrections.learner import Learner
+from filterd.errors import (
+    BadInput,
+    DeadlineExceeded,
+    FilterdError,
+    LearningClosed,
+    ModelUnavailable,
+    Overloaded,
+)
+from filterd.scoring.drift import Drift
+from filterd.scoring.engine import Engine, Prepared
+from filterd.service.batching import Batcher, Logits
+from filterd.service.metrics import Metrics
+from filterd.service.trial import Trial
+
+# Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
+# while its bytes fill the memory.
+READING_PER_PARSER = 256
+QUANTILES = {"median": 0.5, "p99": 0.99}  # of the time a verdict took, for `filterd status`
+# Bytes of an SMS that is read where it comes in: that takes 0.04 ms, handing it to a thread and back 0.3 ms.
+READ_AT_ONCE = 1000
+# Messages of batch requests under way, all of them together: they fill the model's turns, and whoever comes
+# with a single message meanwhile still finds room.
+BATCHED_AT_ONCE = 256
+
+
+class Recent(NamedTuple):
+    """What is remembered of a judged message, for people who look: no text unless configured."""
+
+    id: str
+    time: float
+    source: str
+    kind: Kind
+    label: Label
+    probability: float
+    points: float
+    seconds: float
+    subject: str = ""  # kept only where http.recent_subjects allows it
+
+
+class Shadow(NamedTuple):
+    """Counts of the shadow model since it was loaded. gap: the mean difference of P(spam), absolute."""
+
+    model: str
+    seen: int
+    differs: int
+    gap: float
+
+
+class _Loaded:
+    """An engine with the queue in front of it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        executor: Executor,
+        config: Config,
+        workers: int,
+        observe: Callable[[int], None] = lambda messages: None,
+    ) -> None:
+        self.engine = engine
+        self.queue = Batcher(
+            engine.logits,
+            executor,
+            workers=workers,
+            max_messages=config.queue.max_messages,
+            max_tokens=config.queue.max_tokens,
+            observe=observe,
+        )
+
+    async def rows(self, prepared: Prepared) -> Logits:
+        """Its logits, [windows, classes], in its turn; none where it is settled. Raises Overloaded."""
+        if prepared.settled is not None:
+            return self.engine.logits(())
+        return await self.queue.submit(prepared.windows)
+
+
+class Service:
+    """Safe for many tasks of one event loop. `close` when done."""
+
+    def __init__(
+        self, config: Config, engine: Engine, learner: Learner | None, shadow: Engine | None = None
+    ) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
+        self.learner = learner
+        self.recent: deque[Recent] = deque(maxlen=config.http.recent)
+        self.started = time.time()
+        self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
+        self._models = ThreadPoolExecutor(config.model.turns + 1, "model")  # one more for the shadow
+        self._reading = 0
+        self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
+        self.judged = dict.fromkeys(Label, 0)
+        self._refused = 0
+        self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
+        self._cache_revision = 0  # of the memory that the cached verdicts were given with
+        self._background: set[asyncio.Task[None]] = set()
+        self.trial: Trial | None = None  # of the shadow, where it may take over
+        self._take(config, engine, shadow)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that judges new messages now."""
+        return self._loaded.engine
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the queue."""
+        return self._loaded.queue.messages_waiting
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.started
+
+    @property
+    def corrections(self) -> int:
+        """How many corrections the memory holds."""
+        return len(self.learner.memory) if self.learner else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a new message would be judged now rather than refused."""
+        return not self._loaded.queue.full
+
+    def status(self) -> dict[str, object]:
+        """What `filterd status` and GET /v1/status show; no message text."""
+        manifest, queue = self.engine.bundle.manifest, self._loaded.queue
+        shadow = self.shadow
+        return {
+            "version": __version__,
+            "uptime_s": round(self.uptime_s, 1),
+            "model": self.engine.bundle.id,
+            "labels": manifest.labels,
+            "judged": self.judged,
+            "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
+            "ms": self._latency(),
+            "refused": self._refused,
+            "abandoned": queue.abandoned,
+            "corrections": self.corrections,
+            "drift": self.drift.measure(),
+            "shadow": shadow._asdict() if shadow else None,
+        }
+
+    def _latency(self) -> dict[str, float]:
+        """Quantiles over the recent verdicts, in milliseconds; empty before the first."""
+        seconds = sorted(one.seconds for one in self.recent)
+        last = len(seconds) - 1
+        return (
+            {name: round(1000 * seconds[int(q * last)], 2) for name, q in QUANTILES.items()}
+            if seconds
+            else {}
+        )
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """What is known of the shadow model, None without one."""
+        if not self._shadow:
+            return None
+        seen, differs, gaps = self._shadow_counts
+        return Shadow(self._shadow.engine.bundle.id, seen, differs, round(gaps / max(1, seen), 6))
+
+    def reload(self, config: Config, engine: Engine, shadow: Engine | None = None) -> None:
+        """Judge with another engine from the next message on; messages under way end with the old one."""
+        self.config = config
+        if self.learner:
+            self.learner.config = config
+        self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
+        self._take(config, engine, shadow)
+
+    def _take(self, config: Config, engine: Engine, shadow: Engine | None) -> None:
+        for one in filter(None, (engine, shadow)):
+            one.learner = self.learner if config.feedback.memory else None
+        self._loaded = _Loaded(
+            engine, self._models, config, config.model.turns, self.metrics.batch_size.observe
+        )
+        self._shadow = _Loaded(shadow, self._models, config, workers=1) if shadow else None
+        self._shadow_counts = (0, 0, 0.0)
+        self.drift = Drift(engine.bundle.manifest.reference)
+        self.metrics.bundle.info({"id": engine.bundle.id, "name": engine.bundle.manifest.name})
+        self._cache.clear()
+
+    async def close(self, drain_s: float) -> bool:
+        """Finish what is under way, for at most `drain_s`; False where something was left."""
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._loaded.queue.drained()
+                while self._background:
+                    await asyncio.wait(self._background)
+        except TimeoutError:
+            return False
+        finally:
+            self._parsers.shutdown(wait=False, cancel_futures=True)
+            self._models.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    async def check(self, message: Message) -> Verdict:
+        """Judge one message; see `filterd.api.Classifier`."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.config.queue.deadline_s):
+                found = await self._check(message, started)
+        except TimeoutError:
+            late = DeadlineExceeded(
+                f"not judged within {self.config.queue.deadline_s:g} s; see queue.deadline_s"
+            )
+            return self._unjudged(late, message)
+        except Overloaded as error:
+            return self._unjudged(error, message)
+        self.metrics.judged(found, message.source)
+        self.judged[found.label] += 1
+        self._remember(message, found)
+        return found
+
+    async def check_all(self, messages: Sequence[Message]) -> list[Verdict]:
+        """Judge many; in their order. Raises as `check` does, after all have ended.
+
+        They wait for one another, so that a batch larger than the queue is no overload.
+        """
+        found = await asyncio.gather(*map(self._check_batched, messages), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return [one for one in found if isinstance(one, Verdict)]
+
+    async def _check_batched(self, message: Message) -> Verdict:
+        async with self._batched:
+            return await self.check(message)
+
+    async def _check(self, message: Message, started: float) -> Verdict:
+        key = _cache_key(message) if self.config.cache.messages else b""
+        cached = self._from_cache(key)
+        if cached:
+            self.metrics.cache_hits.inc()
+            return _timed(cached, started)
+        loaded, revision = self._loaded, self._memory_revision
+        loaded.queue.refuse_if_full()
+        prepared = await self._read(loaded.engine, message)
+        rows = await loaded.rows(prepared)
+        found = loaded.engine.conclude(prepared, rows, time.perf_counter() - started)
+        if loaded is self._loaded and revision == self._memory_revision:
+            self._to_cache(key, found)
+        self.drift.add(found, prepared.tokens, prepared.script)
+        self._ask_shadow(message, found)
+        return found
+
+    async def _read(self, engine: Engine, message: Message) -> Prepared:
+        """The message ready for the model, read by a parser thread; a short SMS at once."""
+        if message.kind is Kind.SMS and len(message.raw) <= READ_AT_ONCE and not self._learning:
+            return engine.prepare(message)
+        with self._place_to_read():
+            return await asyncio.get_running_loop().run_in_executor(self._parsers, engine.prepare, message)
+
+    @property
+    def _learning(self) -> bool:
+        """Whether somebody changes the memory just now, which reading a message would wait for."""
+        return self.learner is not None and self.learner.lock.locked()
+
+    @contextmanager
+    def _place_to_read(self) -> Iterator[None]:
+        if self._reading >= READING_PER_PARSER * self.config.queue.parsers:
+            raise Overloaded(f"{self._reading:,} messages are being read already; try again later")
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
+
+    def _unjudged(self, error: FilterdError, message: Message) -> Verdict:
+        reason = "deadline" if isinstance(error, DeadlineExceeded) else "overload"
+        self.metrics.refused.labels(reason, message.source or "other").inc()
+        self._refused += 1
+        if self.config.queue.on_error == "tempfail":
+            raise error
+        return Verdict(Label.HAM, 0.0, 0.0, message.kind or Kind.MAIL, available=False)
+
+    def _remember(self, message: Message, found: Verdict) -> None:
+        self.recent.append(
+            Recent(
+                *(message.id, time.time(), message.source, found.kind, found.label),
+                *(found.probability, found.points, found.seconds),
+                found.subject if self.config.http.recent_subjects else "",
+            )
+        )
+
+    # The cache: the same campaign a thousand times costs once.
+
+    @property
+    def _memory_revision(self) -> int:
+        return self.learner.memory.revision if self.learner else 0
+
+    def _from_cache(self, key: bytes) -> Verdict | None:
+        if self._cache_revision != self._memory_revision:  # whoever changed the memory, retention included
+            self._cache.clear()
+            self._cache_revision = self._memory_revision
+        entry = self._cache.get(key)
+        if not entry:
+            return None
+        if time.monotonic() - entry[0] > self.config.cache.ttl_s:
+            del self._cache[key]
+            return None
+        self._cache.move_to_end(key)
+        return entry[1]
+
+    def _to_cache(self, key: bytes, found: Verdict) -> None:
+        if not self.config.cache.messages:
+            return
+        self._cache[key] = (time.monotonic(), found)
+        while len(self._cache) > self.config.cache.messages:
+            self._cache.popitem(last=False)
+
+    # The shadow: judges a sample, acts on nothing.
+
+    def _ask_shadow(self, message: Message, found: Verdict) -> None:
+        shadow = self._shadow
+        if not shadow or shadow.queue.messages_waiting or random.random() >= self.config.model.shadow_share:  # noqa: S311 (a sample, no secret)
+            return
+        task = asyncio.get_running_loop().create_task(self._shadowed(shadow, message, found))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _shadowed(self, shadow: _Loaded, message: Message, found: Verdict) -> None:
+        try:
+            prepared = await asyncio.get_running_loop().run_in_executor(
+                self._parsers, shadow.engine.prepare, message
+            )
+            other = shadow.engine.conclude(prepared, await shadow.rows(prepared))
+        except (FilterdError, RuntimeError):  # RuntimeError: the pools are closed, the service ends
+            return
+        if shadow is not self._shadow:  # another one by now
+            return
+        differs = other.label is not found.label
+        gap = abs(other.probability - found.probability)
+        seen, different, gaps = self._shadow_counts
+        self._shadow_counts = (seen + 1, different + differs, gaps + gap)
+        if self.trial:
+            self.trial.add(found.label, other.label)
+        self.metrics.shadow_seen.inc()
+        self.metrics.shadow_gap.observe(gap)
+        if differs:
+            self.metrics.shadow_differs.labels(other.label).inc()
+
+    # Corrections.
+
+    async def learn(self, message: Message, label: Label) -> bool:
+        """Take a correction; durable and in effect once this returns."""
+        if label is Label.UNSURE:
+            raise BadInput("a correction is ham or spam, not unsure")
+        learner = self._learner()
+        opinions = await asyncio.to_thread(self._opinions, message) if self.trial else None
+        taken = await asyncio.to_thread(learner.learn, self.engine, message, label)
+        if taken and opinions and self.trial:
+            self.trial.corrected(label, *opinions)
+        if taken:
+            self.metrics.corrections.labels(label, message.source or "other").inc()
+        return taken
+
+    def _opinions(self, message: Message) -> tuple[Label, Label] | None:
+        """What the model in charge and the one on trial say of a message that is about to be corrected."""
+        shadow = self._shadow
+        if not shadow:
+            return None
+        with suppress(ModelUnavailable):  # a correction is kept whatever the models do
+            ours, theirs = (engine.judge([message])[0].label for engine in (self.engine, shadow.engine))
+            return ours, theirs
+        return None
+
+    async def forget(self, message: Message) -> bool:
+        """Take a correction back, with full effect."""
+        return await asyncio.to_thread(self._learner().forget, message)
+
+    def _learner(self) -> Learner:
+        if not self.learner:
+            raise LearningClosed("corrections are not taken here; see feedback in the configuration")
+        return self.learner
+
+    # What plugins need of headers.
+
+    def headers(self, verdict: Verdict) -> list[tuple[str, str]]:
+        """Names and values that announce a verdict."""
+        return headers.fields(verdict, self.style)
+
+    def is_ours(self, header_name: str) -> bool:
+        """Whether an incoming header of this name is forged."""
+        return self.style.is_ours(header_name)
+
+    def tag(self, raw: bytes, verdict: Verdict) -> bytes:
+        """The mail with our headers."""
+        return headers.tag(raw, verdict, self.style)
+
+    def measure(self) -> bytes:
+        """The metrics page, with the gauges brought up to date."""
+        queue = self._loaded.queue
+        self.metrics.waiting.set(queue.messages_waiting)
+        self.metrics.waiting_tokens.set(queue.tokens_waiting)
+        self.metrics.abandoned.set(queue.abandoned)
+        for kind, distances in self.drift.measure().items():
+            for of, distance in distances.items():
+                self.metrics.drift.labels(kind, of).set(distance)
+        return self.metrics.exposition()
+
+
+def _cache_key(message: Message) -> bytes:
+    return hashlib.blake2b(message.raw, digest_size=16, person=(message.kind or "").encode()).digest()
+
+
+def _timed(found: Verdict, started: float) -> Verdict:
+    return replace(found, seconds=time.perf_counter() - started)

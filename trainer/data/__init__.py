@@ -1,0 +1,1 @@
+"""Labelled messages to a dataset folder."""

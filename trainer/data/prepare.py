@@ -1,0 +1,171 @@
+"""What `trainer data` does, from inputs to a dataset folder, and what a person sees of it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from filterd.api import Kind
+from filterd.errors import ConfigError, NotFound
+from filterd_trainer.data import corpus, fetch, sources
+from filterd_trainer.data.corpus import Dataset
+from filterd_trainer.data.grouping import Report, quiet
+from filterd_trainer.data.sources import Losses, Source
+
+RECIPES = ("grouped", "lecture")
+KINDS: Mapping[str, Kind | None] = {"auto": None, "mail": Kind.MAIL, "sms": Kind.SMS}
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `trainer data prepare`, as they were given."""
+
+    inputs: Sequence[str]
+    out: Path
+    recipe: str = "grouped"
+    format: str = "auto"
+    label_column: str = ""
+    text_column: str = ""
+    kind: str = "auto"
+    labels: Sequence[str] = ()
+    ham: Sequence[str] = ()
+    hold_out: Sequence[Path] = ()
+    test_source: str = ""
+
+
+def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
+    """A dataset folder of labelled messages, and what was lost on the way.
+
+    Raises ConfigError, NotFound, BadInput, Unwritable.
+    """
+    _one_of("--recipe", request.recipe, RECIPES)
+    _one_of("--format", request.format, sources.FORMATS)
+    _one_of("--kind", request.kind, KINDS)
+    return _lecture(request) if request.recipe == "lecture" else _grouped(request, report)
+
+
+def _lecture(request: Request) -> tuple[Dataset, Losses]:
+    if len(request.inputs) != 1:
+        raise ConfigError("the lecture's recipe takes one --input, the UCI SMS file")
+    parts = corpus.lecture(_uci(Path(request.inputs[0])))
+    about = {"read": corpus.LECTURE_ROWS}
+    return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), "lecture", about), Losses()
+
+
+def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
+    losses = Losses()
+    messages = chain.from_iterable(sources.read(each, losses) for each in as_sources(request))
+    frame = corpus.canonical(messages, losses, KINDS[request.kind], report)
+    labels, ham = corpus.class_names(frame["Label"], request.ham)
+    once = corpus.distinct(frame, losses)
+    if request.hold_out:
+        once = corpus.without(once, corpus.held_out(request.hold_out), losses)
+    if request.test_source and request.test_source not in set(once["Source"]):
+        raise ConfigError(f"--test-source {request.test_source}: no --input has that name")
+    parts = corpus.grouped(once, labels, report, request.test_source)
+    groups = sum(parts[name]["Group"].nunique() for name in ("train", "validation", "test_natural"))
+    about = {"read": len(frame), "lost": dict(+losses.counts), "kept": len(once), "groups": groups}
+    return corpus.write(request.out, parts, labels, ham, "grouped", about), losses
+
+
+def as_sources(request: Request) -> list[Source]:
+    """The inputs of a request, as readers take them. Raises ConfigError, NotFound."""
+    columns = (request.label_column, request.text_column)
+    table = _renames(request.labels)
+    found = [(name, _uci(path)) for name, path in map(sources.located, request.inputs)]
+    return [
+        Source(path, name or sources.called(path), request.format, *columns, table) for name, path in found
+    ]
+
+
+def _uci(path: Path) -> Path:
+    """The UCI file where `path` is the folder that `trainer data fetch` made, else `path` itself."""
+    if not path.exists():
+        raise NotFound(f"{path}: no such file or folder; `trainer data fetch` gets the UCI SMS messages")
+    return next((path / name for name in fetch.NAMES if (path / name).is_file()), path)
+
+
+def _renames(given: Sequence[str]) -> dict[str, str]:
+    table = {}
+    for option in given:
+        old, _, new = option.rpartition("=")
+        if not old or not new:
+            raise ConfigError(f"--label {option}: write OLD=NEW, as in --label junk=spam")
+        table[old] = new
+    return table
+
+
+def _one_of(option: str, given: str, known: Iterable[str]) -> None:
+    if given not in known:
+        raise ConfigError(f"{option} {given}: not one of {', '.join(known)}")
+
+
+# -- what a person sees ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Report]:
+    """A bar for each stage of the work; nothing where the output is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield report
+
+
+def show(console: Console, dataset: Dataset, losses: Losses) -> None:
+    """What was lost and where, what was written, and what leaks."""
+    for reason, places in losses.places.items():
+        more = losses.counts[reason] - len(places)
+        console.print(
+            f"{reason}: {', '.join(places)}{f' and {more:,} more' if more > 0 else ''}",
+            soft_wrap=True,
+            markup=False,
+        )
+    about = dataset.about
+    counted = ", ".join(f"{count:,} {reason}" for reason, count in about.get("lost", {}).items())
+    console.print(
+        f"{about['read']:,} messages read{f'; {counted}' if counted else ''}", soft_wrap=True, markup=False
+    )
+    if "groups" in about:
+        console.print(f"{about['kept']:,} kept, in {about['groups']:,} groups of near-duplicates")
+    console.print(_table(dataset))
+    for line in leaks(dataset):
+        console.print(line, soft_wrap=True)
+    if dataset.recipe == "lecture":
+        console.print(
+            f"The lecture's slide says {corpus.LECTURE_SLIDE}; its code gives what is above.", soft_wrap=True
+        )
+
+
+def leaks(dataset: Dataset) -> list[str]:
+    """A line for each test part: how much of it training has seen."""
+    return [
+        f"{name}.csv: {found['verbatim']:,} of {found['rows']:,} texts occur verbatim in train.csv,"
+        f" {found['near']:,} are near-duplicates of one there"
+        for name, found in dataset.about["leaked"].items()
+    ]
+
+
+def _table(dataset: Dataset) -> Table:
+    table = Table(title=str(dataset.folder), title_justify="left")
+    for name in ("file", "rows", *dataset.labels, "spam share", "sha256"):
+        table.add_column(name, justify="left" if name in {"file", "sha256"} else "right", no_wrap=True)
+    files: dict[str, dict[str, Any]] = dataset.about["files"]
+    for name, file in files.items():
+        counts = [f"{file['labels'][label]:,}" for label in dataset.labels]
+        table.add_row(
+            f"{name}.csv", f"{file['rows']:,}", *counts, f"{file['spam_share']:.1%}", file["sha256"][:16]
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Spam disguised as senders do it, and training texts changed as the world changes them."""

@@ -1,0 +1,295 @@
+"""A run, a bundle or the baselines on one split of a dataset: what `evaluate` and `compare` do.
+
+A run is judged by its PyTorch weights as its recipe feeds them, uncalibrated; a bundle through filterd's own
+engine, exactly as it is shipped, with its calibrated probability and its labels. A dataset holds an SMS as it
+came or as its canonical text (which is its own canonical text), and a mail as its canonical text.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from filterd.api import Kind, Message, Verdict
+from filterd.errors import BadInput, NotFound
+from filterd.reading import text
+from filterd.scoring import bundle
+from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
+from filterd_trainer.data.corpus import Dataset
+from filterd_trainer.evaluation import baselines, results
+from filterd_trainer.evaluation.calibrate import margins
+from filterd_trainer.evaluation.results import Comparison, Data, Evaluation, History, Result
+from filterd_trainer.evaluation.scores import Floats, Indices, Scored, from_logits
+
+if TYPE_CHECKING:
+    from filterd.scoring.engine import Engine, Prepared
+    from filterd_trainer.gpt2.model import SpamClassifier
+    from filterd_trainer.training.runs import Config
+
+CONFIG, LOG, MODEL = (
+    "config.json",
+    "log.jsonl",
+    "model.safetensors",
+)  # of a run; see filterd_trainer.training.train
+MESSAGES_A_PASS = 64  # of a run's forward pass; sorted by length, so hardly padded
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which messages of a split are judged; by default all of them.
+
+    sources: names of inputs (column Source). without: other datasets, whose training and validation texts
+    are left out: what earlier steps of a model's training have read.
+    """
+
+    sources: Sequence[str] = ()
+    kind: Kind | None = None
+    without: Sequence[Path] = ()
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Those rows. Raises BadInput where the dataset lacks a column that is asked for, NotFound."""
+        if self.sources:
+            known = set(frame["Source"]) if "Source" in frame else set()
+            for name in self.sources:
+                if name not in known:
+                    raise BadInput(f"no message of the source {name!r}; there are {', '.join(sorted(known))}")
+            frame = frame[frame["Source"].isin(self.sources)]
+        if self.kind:
+            frame = frame[frame["Kind"] == self.kind.value]
+        for folder in self.without:
+            other = Dataset.load(folder)
+            read = {one for part in ("train", "validation") for one in other.split(part)["Text"]}
+            frame = frame[~frame["Text"].isin(read)]
+        return frame
+
+    def __str__(self) -> str:
+        without = ", ".join(folder.name for folder in self.without)
+        words = (", ".join(self.sources), self.kind, without and f"without {without}")
+        return "; ".join(word for word in words if word)
+
+
+ALL = Only()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged: one split of a dataset, [n] rows, and which of its texts are in the training part."""
+
+    dataset: Dataset
+    split: str
+    frame: pd.DataFrame
+    leaked: npt.NDArray[np.bool_]
+    only: Only = ALL
+
+    @classmethod
+    def load(cls, folder: Path, split: str, only: Only = ALL) -> "Subject":
+        """Read a dataset's split, or some of it. Raises NotFound, BadInput."""
+        dataset = Dataset.load(folder)
+        frame = only.of(dataset.split(split))
+        if frame.empty:
+            raise BadInput(
+                f"{folder}: split {split} is empty; prepare the data again or name another --split"
+                if only == ALL
+                else f"{folder}: nothing in split {split} is {only}; ask for more of it"
+            )
+        seen = set() if split == "train" else set(dataset.split("train")["Text"])
+        return cls(dataset, split, frame, frame["Text"].isin(seen).to_numpy(), only)
+
+    def of(self, kind: Kind) -> "Subject":
+        """Its messages of a kind; may be none."""
+        chosen = (self.frame["Kind"] == kind.value).to_numpy()
+        only = replace(self.only, kind=kind)
+        return replace(self, frame=self.frame[chosen], leaked=self.leaked[chosen], only=only)
+
+    def truth(self, labels: Sequence[str]) -> Indices:
+        """Each message's class as a position among a model's labels, [n]. Raises BadInput."""
+        missing = [name for name in self.dataset.labels if name not in labels]
+        if missing:
+            raise BadInput(f"the dataset's label {missing[0]!r} is none of the model's: {', '.join(labels)}")
+        places = np.array([list(labels).index(name) for name in self.dataset.labels], dtype=np.int64)
+        found: Indices = places[self.frame["Label"].to_numpy()]
+        return found
+
+    def facts(self) -> Data:
+        """The record of it."""
+        return Data(
+            folder=str(self.dataset.folder),
+            split=self.split,
+            messages=len(self.frame),
+            spam=int((~self.frame["Label"].isin(self.dataset.ham_indices)).sum()),
+            leaked=int(self.leaked.sum()),
+            fingerprint=bundle.sha256(self.dataset.folder / f"{self.split}.csv"),
+            only=str(self.only),
+        )
+
+    def assess(self, scored: Scored) -> Result:
+        """All figures of a model on it."""
+        groups = self.frame["Group"].to_numpy() if "Group" in self.frame else None
+        return results.assess(scored, self.split, self.leaked, groups)
+
+
+def evaluate_models(
+    models: Sequence[Path], subject: Subject
+) -> tuple[Evaluation, list[Scored], list[History | None]]:
+    """Judge a split with one or several models. Raises NotFound, BadInput, BundleError, RuntimeMissing."""
+    scored = [judge(path, name, subject) for path, name in zip(models, names(models), strict=True)]
+    record = results.evaluation(subject.facts(), [subject.assess(one) for one in scored])
+    return record, scored, [read_log(path) for path in models]
+
+
+def compare_models(models: Sequence[Path], subject: Subject) -> tuple[Comparison, list[Scored]]:
+    """The baselines and then the models; each model beside each before it. Raises as `evaluate_models`."""
+    data = subject.dataset
+    train, validation = (_texts(data.split(name)) for name in ("train", "validation"))
+    test = _texts(subject.frame)
+    scored: list[Scored] = []
+    settings: dict[str, str] = {}
+    for baseline in baselines.BASELINES:
+        scored.append(baselines.run(baseline, train, validation, test, data.labels, data.ham_indices))
+        settings[baseline.name] = baseline.setting
+    for path, name in zip(models, names(models), strict=True):
+        scored.append(judge(path, name, subject))
+        settings[name] = str(path)
+    first = len(baselines.BASELINES)
+    pairs = [
+        baselines.disagreement(scored[i], other) for i in range(first, len(scored)) for other in scored[:i]
+    ]
+    return Comparison(subject.facts(), settings, [subject.assess(one) for one in scored], pairs), scored
+
+
+def judge(path: Path, name: str, subject: Subject, fast_path: bool = True) -> Scored:
+    """What the run or bundle at `path` says of each message. Raises as `evaluate_models`.
+
+    fast_path: whether a bundle's own is used, as it is where filterd judges.
+    """
+    if (path / bundle.MANIFEST).is_file():
+        return _by_bundle(path, name, subject, fast_path)
+    if (path / CONFIG).is_file():
+        return _by_run(path, name, subject)
+    raise NotFound(f"{path}: neither a run ({CONFIG}) nor a bundle ({bundle.MANIFEST}); name one of the two")
+
+
+def names(models: Sequence[Path]) -> list[str]:
+    """A short name a model: its folder's, or the whole path where two folders have the same."""
+    short = [path.resolve().name for path in models]
+    return [str(path) if short.count(name) > 1 else name for path, name in zip(models, short, strict=True)]
+
+
+def read_log(run: Path) -> History | None:
+    """The training curves of a run; None for a bundle or a run without them. Raises BadInput."""
+    file = run / LOG
+    if not file.is_file():
+        return None
+    try:
+        return results.history([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file}: not a training log of ours ({error}); train the run again") from error
+
+
+def _texts(frame: pd.DataFrame) -> baselines.Texts:
+    return baselines.Texts(frame["Text"].astype(str).tolist(), frame["Label"].to_numpy(dtype=np.int64))
+
+
+def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scored:
+    from filterd.scoring.engine import Engine
+
+    engine = Engine.open(path, fast_path=fast_path)
+    manifest = engine.bundle.manifest
+    truth = subject.truth(manifest.labels)
+    started = time.perf_counter()
+    verdicts = verdicts_of(engine, subject.frame)
+    seconds = time.perf_counter() - started
+    kinds = {verdict.kind for verdict in verdicts}
+    return Scored(
+        name=name,
+        classes=np.array([[v.classes[label] for label in manifest.labels] for v in verdicts]),
+        probability=np.array([v.probability for v in verdicts]),
+        truth=truth,
+        labels=manifest.labels,
+        ham=manifest.ham_indices,
+        verdicts=[v.label for v in verdicts],
+        thresholds=manifest.thresholds[kinds.pop()] if len(kinds) == 1 else None,
+        messages_per_second=len(verdicts) / seconds,
+    )
+
+
+def verdicts_of(engine: "Engine", frame: pd.DataFrame) -> list[Verdict]:
+    """What a bundle says of a dataset's rows (Text, Kind), in their order."""
+    prepared = _prepared(engine, frame)
+    rows = engine.logits([window for one in prepared for window in one.windows])
+    starts = np.cumsum([len(one.windows) for one in prepared])[:-1]
+    return [engine.conclude(*pair) for pair in zip(prepared, np.split(rows, starts), strict=True)]
+
+
+def _prepared(engine: "Engine", frame: pd.DataFrame) -> list["Prepared"]:
+    """A dataset's rows as the engine reads them: an SMS as it comes in, a mail's canonical text as it is."""
+    found = []
+    for content, kind in zip(frame["Text"].astype(str), frame["Kind"], strict=True):
+        if kind == Kind.SMS:
+            found.append(engine.prepare(Message(content.encode(errors="replace"), Kind.SMS)))
+        else:
+            found.append(engine.prepare_canonical(content, Kind.MAIL))
+    return found
+
+
+def _by_run(path: Path, name: str, subject: Subject) -> Scored:
+    from filterd_trainer.gpt2 import model
+    from filterd_trainer.training import runs
+
+    config = runs.read_config(path)
+    classifier, labels = model.from_safetensors(path / MODEL)
+    truth = subject.truth(labels)
+    ham = tuple(i for i, label in enumerate(labels) if label in config.ham)
+    started = time.perf_counter()
+    cut = [_windows(ids, config) for ids in _ids(subject.frame, config)]
+    rows = _logits(classifier, [window for windows in cut for window in windows])
+    logits = _most_spam_like(rows, [len(windows) for windows in cut], ham)
+    pace = len(logits) / (time.perf_counter() - started)
+    return from_logits(name, logits, truth, labels, ham, messages_per_second=pace)
+
+
+def _ids(frame: pd.DataFrame, config: "Config") -> list[list[int]]:
+    """Token ids of each message as the run's recipe reads it."""
+    tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
+    found = []
+    for content, kind in zip(frame["Text"].astype(str), frame["Kind"], strict=True):
+        as_it_stands = config.recipe.way == "lecture" or kind == Kind.MAIL
+        found.append(tokenizer.encode(content if as_it_stands else text.of_sms(content).canonical))
+    return found
+
+
+def _windows(ids: list[int], config: "Config") -> list[list[int]]:
+    """What the model is shown of a message. The lecture's way pads, as in training."""
+    if config.recipe.way == "lecture":
+        return [ids[: config.max_tokens] + [END_OF_TEXT_ID] * (config.max_tokens - len(ids))]
+    return text.windows(ids or [END_OF_TEXT_ID], config.max_tokens, config.recipe.windows)
+
+
+def _logits(classifier: "SpamClassifier", ids: list[list[int]]) -> Floats:
+    """[windows, classes], in the order given."""
+    import torch
+
+    from filterd_trainer.training.batches import Rows, sorted_batches
+
+    rows = Rows.of(ids)
+    found = np.zeros((len(ids), classifier.head.out_features))
+    with torch.inference_mode():
+        for batch in sorted_batches(rows.lengths(), MESSAGES_A_PASS):
+            found[batch] = classifier(*rows.batch(batch, END_OF_TEXT_ID)).double().numpy()
+    return found
+
+
+def _most_spam_like(rows: Floats, counts: list[int], ham: tuple[int, ...]) -> Floats:
+    """Of each message's windows the one that the engine would go by, [messages, classes]."""
+    starts = np.cumsum([0, *counts])[:-1]
+    margin = margins(rows, ham)
+    chosen = [
+        first + int(margin[first : first + n].argmax()) for first, n in zip(starts, counts, strict=True)
+    ]
+    return rows[chosen]

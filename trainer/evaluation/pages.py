@@ -1,0 +1,224 @@
+"""Evaluation and comparison as files: PNGs and one HTML page that holds them all."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from filterd.api import Label
+from filterd_trainer.evaluation import plots, report
+from filterd_trainer.evaluation.intervals import RESAMPLES
+from filterd_trainer.evaluation.metrics import BINS
+from filterd_trainer.evaluation.results import (
+    Comparison,
+    Data,
+    Evaluation,
+    History,
+    Result,
+    Table,
+    classes_table,
+    comparison_table,
+    decisions_table,
+    disagreements_table,
+    figures_table,
+    notes,
+    runs_table,
+)
+from filterd_trainer.evaluation.scores import Scored
+
+CAPTIONS = {
+    "loss": "Cross entropy in nats, as logged while training.",
+    "accuracy": "Share of messages called rightly, as logged while training.",
+    "confusion": "Each message by its most probable class.",
+    "decisions": "The labels that filterd gives, with its two thresholds.",
+    "roc": "The inset shows the region that matters for a mail filter: hardly any ham lost.",
+    "reliability": "Dots on the diagonal are probabilities that can be taken at their word.",
+    "threshold": "The coloured band is the bundle's unsure band, the line its spam threshold.",
+    "scores": "Ham above, spam below; probabilities on a log-odds axis.",
+}
+
+
+def drawings(scored: Scored, result: Result, history: History | None) -> dict[str, bytes]:
+    """Every plot of one model, PNG by name."""
+    whole = next(iter(result.parts.values()))
+    found = {}
+    for measure in ("loss", "accuracy") if history else ():
+        assert history is not None
+        epochs, values = history.curve(measure)
+        found[measure] = plots.learning_curve(
+            measure.title(), epochs, values, history.examples_an_epoch, history.best
+        )
+    several = next(iter(result.classes.values()), None)
+    names = several.names if several else ["ham", "spam"]
+    found["confusion"] = plots.confusion_matrix((several or whole).confusion, names, names)
+    if whole.decisions is not None:
+        called = [label.value for label in Label]
+        found["decisions"] = plots.confusion_matrix(
+            whole.decisions, ["ham", "spam"], called, "Decisions of filterd"
+        )
+    p, spam = scored.probability, scored.spam
+    found["roc"] = plots.roc_curve({scored.name: (p, spam)})
+    found["reliability"] = plots.reliability_diagram(p, spam)
+    found["threshold"] = plots.threshold_curve(p, spam, scored.thresholds)
+    found["scores"] = plots.score_histogram(p, spam, scored.thresholds)
+    return found
+
+
+def write_evaluation(
+    out: Path, record: Evaluation, scored: Sequence[Scored], histories: Sequence[History | None]
+) -> list[Path]:
+    """metrics.json, report.html and the PNGs of the first run. Returns their paths. Raises Unwritable."""
+    images = drawings(scored[0], record.runs[0], histories[0])
+    if len(scored) > 1:
+        images["roc"] = plots.roc_curve(_curves(scored))
+    files: dict[str, str | bytes] = {f"{name}.png": png for name, png in images.items()}
+    files["metrics.json"] = encoded(record)
+    files["report.html"] = evaluation_page(record, images)
+    return write_files(out, files)
+
+
+def write_comparison(out: Path, record: Comparison, scored: Sequence[Scored]) -> list[Path]:
+    """comparison.json, comparison.html and roc.png. Raises Unwritable."""
+    images = {"roc": plots.roc_curve(_curves(scored))}
+    page = comparison_page(record, images)
+    files: dict[str, str | bytes] = {"comparison.json": encoded(record), "comparison.html": page}
+    return write_files(out, files | {f"{name}.png": png for name, png in images.items()})
+
+
+def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
+    """Print an evaluation: tables for a terminal, or the record as JSON."""
+    if as_json:
+        print(encoded(record).decode(), end="")
+        return
+    first = record.runs[0]
+    several = f"{len(record.runs)} runs" if len(record.runs) > 1 else first.model
+    tables = {f"{several} on {_lead(record.data)}": figures_table(record)}
+    if len(record.runs) > 1:
+        tables["Run by run"] = runs_table(record.runs)
+    tables |= {f"Decisions, {n}": decisions_table(m) for n, m in first.parts.items() if m.decisions}
+    tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items()}
+    print_tables(tables, [*notes(next(iter(first.parts.values()))), _leak(record.data)])
+
+
+def show_comparison(record: Comparison, as_json: bool = False) -> None:
+    """Print a comparison: tables for a terminal, or the record as JSON."""
+    if as_json:
+        print(encoded(record).decode(), end="")
+        return
+    parts = record.models[0].parts
+    tables = {
+        f"{name}, {m.messages:,} messages": comparison_table(record.models, name) for name, m in parts.items()
+    }
+    if record.disagreements:
+        tables["Disagreements"] = disagreements_table(record.disagreements)
+    print_tables(tables, [_lead(record.data), *notes(next(iter(parts.values()))), _leak(record.data)])
+
+
+def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
+    """The report of an evaluation."""
+    first = record.runs[0]
+    whole = next(iter(first.parts.values()))
+    shown = [report.paragraph(note) for note in notes(whole)]
+    sections = [report.section("In short", _table(figures_table(record)), *shown)]
+    if len(record.runs) > 1:
+        sections.append(report.section("Run by run", _table(runs_table(record.runs))))
+    if whole.decisions is not None:
+        tables = [_table(decisions_table(m), name) for name, m in first.parts.items()]
+        sections.append(report.section("Decisions", *tables))
+    for name, metrics in first.classes.items():
+        sections.append(report.section(f"By class, {name}", _table(classes_table(metrics))))
+    training = [name for name in ("loss", "accuracy") if name in images]
+    if training:
+        sections.append(report.section("Training", _gallery(images, training)))
+    others = [name for name in images if name not in training]
+    sections += [report.section("Plots", _gallery(images, others)), _method(record.data)]
+    return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
+
+
+def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
+    """The report of a comparison."""
+    parts = record.models[0].parts
+    sections = [
+        report.section(f"{name} ({m.messages:,} messages)", _table(comparison_table(record.models, name)))
+        for name, m in parts.items()
+    ]
+    if record.disagreements:
+        sections.append(report.section("Disagreements", _table(disagreements_table(record.disagreements))))
+    lines = [[name, text] for name, text in record.settings.items()]
+    shown = [report.paragraph(note) for note in notes(next(iter(parts.values())))]
+    sections += [
+        report.section("ROC", _gallery(images, ["roc"]), *shown),
+        report.section("Settings", report.table(lines, ["model", "how"])),
+        _method(record.data),
+    ]
+    return report.page("Comparison", sections, _lead(record.data))
+
+
+def _leak(data: Data) -> str:
+    if not data.leaked:
+        return "No text of this split occurs verbatim in the training part."
+    return (
+        f"{data.leaked:,} of the {data.messages:,} texts occur verbatim in the training part; "
+        "“not in training” leaves them out."
+    )
+
+
+def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
+    """Tables below each other, numbers to the right, and lines of plain text."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False)
+    for title, (header, rows) in tables.items():
+        drawn = Drawn(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+        for i, name in enumerate(header):
+            drawn.add_column(Text(name), justify="right" if i else "left", overflow="fold", no_wrap=not i)
+        for row in rows:
+            drawn.add_row(*map(Text, row))
+        console.print(drawn)
+    for line in lines:
+        console.print(line)
+
+
+def _method(data: Data) -> str:
+    lines = (
+        "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
+        " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
+        f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. ECE, the expected"
+        f" calibration error, uses {BINS} bins of equal mass. A dash is a figure that these"
+        " messages do not define.",
+        _leak(data),
+        f"Fingerprint of the split: {data.fingerprint}",
+    )
+    return report.section("How it was measured", *(report.paragraph(line) for line in lines))
+
+
+def _lead(data: Data) -> str:
+    return f"{data.folder}, split “{data.split}”: {data.messages:,} messages, {data.spam:,} of them spam"
+
+
+def _table(table: Table, caption: str = "") -> str:
+    header, rows = table
+    return report.table(rows, header, caption)
+
+
+def _gallery(images: Mapping[str, bytes], names: Sequence[str]) -> str:
+    return report.figures(*(report.figure(images[n], f"{n}: {CAPTIONS[n]}", CAPTIONS[n]) for n in names))
+
+
+def _curves(scored: Sequence[Scored]) -> dict[str, plots.Scored]:
+    return {s.name: (s.probability, s.spam) for s in scored}
+
+
+def encoded(record: object) -> bytes:
+    """A record as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+def write_files(out: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    """Files of a report by name; returns their paths. Raises Unwritable."""
+    for name, content in files.items():
+        report.write(out / name, content)
+    return [out / name for name in files]

@@ -1,0 +1,326 @@
+"""The ONNX graph of a GPT-2 classifier, written node by node: ids and lengths in, logits and hidden out.
+
+Strategy: messages are padded on the right and attention looks only left, so padding never reaches the last
+real token and needs no mask. That token is all a verdict needs: the last block multiplies matrices for one
+token a message. Attention, LayerNorm and GELU are ONNX Runtime's own fused operators (domain com.microsoft);
+how a matrix is multiplied is decided by what `linears` holds for it (`Float` here, the integer forms in
+`quantize.py`).
+
+Shapes: B messages, T tokens, C channels, H heads of D channels. Names of weights are OpenAI's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from filterd.scoring.bundle import Architecture
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+
+OPSET = 17  # the first with LayerNormalization
+IR_VERSION = 9  # of onnx 1.14; every onnxruntime since 1.16 reads it
+CONTRIB = "com.microsoft"
+EPSILON = 1e-5  # of LayerNorm, GPT-2's own
+MASKED = -1e30  # score of a key after the last real token; its exponential is exactly 0
+
+TABLE = "wte.weight"  # token embedding, [V, C]
+TABLE_SCALE = "wte.scale"  # its row scales where it is int8, [V, 1]
+HEAD = "head"  # [n, C] and [n]
+
+
+class Linear(Protocol):
+    """One matrix of the model, as it is to be multiplied."""
+
+    @property
+    def bias(self) -> Array | None:
+        """float32 [out], to be added to the product; None where `write` has done so."""
+
+    def write(self, graph: "Graph", name: str, x: str) -> str:
+        """Add the nodes for x [rows, in] @ matrix and return the output's name; float32 in and out."""
+
+
+class External(NamedTuple):
+    """Where a tensor's bytes lie in a file of the model's own folder."""
+
+    file: str
+    offset: int
+    length: int
+
+    def tensor(self, name: str, value: Array) -> onnx.TensorProto:
+        """The model's reference to them; value gives type and shape."""
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        tensor = TensorProto(name=name, data_type=kind, dims=value.shape, data_location=TensorProto.EXTERNAL)
+        for key, number in (("location", self.file), ("offset", self.offset), ("length", self.length)):
+            tensor.external_data.add(key=key, value=str(number))
+        return tensor
+
+
+class Float(NamedTuple):
+    """A matrix [in, out] multiplied as it is, and its bias [out]."""
+
+    weight: Array
+    bias: Array
+
+    def write(self, graph: "Graph", name: str, x: str) -> str:
+        """See `Linear`."""
+        return graph.op("MatMul", x, graph.constant(f"{name}.weight", self.weight))
+
+
+class Graph:
+    """Nodes and constants under construction; names are made here."""
+
+    def __init__(self, external: Mapping[str, "External"]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.taps: dict[str, str] = {}  # linear's name -> name of its input, for calibration
+        self._external = external
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output and return the output's name."""
+        output = f"{kind}.{len(self.nodes)}"
+        node = helper.make_node(kind, inputs, [output], name=output, domain=domain, **attributes)
+        self.nodes.append(node)
+        return output
+
+    def constant(self, name: str, value: Array) -> str:
+        """Add a constant once and return its name; its bytes stay in another file where they are there."""
+        if name not in self._constants:
+            where = self._external.get(name)
+            self._constants[name] = (
+                where.tensor(name, value)
+                if where
+                else numpy_helper.from_array(np.asarray(value, order="C"), name)
+            )
+        return name
+
+    def linear(self, name: str, x: str, linears: Mapping[str, Linear], *, gelu: bool = False) -> str:
+        """x @ matrix + bias by the matrix of that name, noting where its input can be watched; its GELU."""
+        self.taps[name] = x
+        product, bias = linears[name].write(self, name, x), linears[name].bias
+        added = [] if bias is None else [self.constant(f"{name}.bias", bias)]
+        if gelu:
+            return self.op("FastGelu", product, *added, domain=CONTRIB)
+        return self.op("Add", product, *added) if added else product
+
+    def model(self, outputs: Mapping[str, Sequence[Any]]) -> onnx.ModelProto:
+        """The finished model; outputs: name to shape."""
+        inputs = [
+            helper.make_tensor_value_info("ids", TensorProto.INT64, ["B", "T"]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["B"]),
+        ]
+        values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()]
+        body = helper.make_graph(
+            self.nodes, "filterd", inputs, values, initializer=list(self._constants.values())
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+        return helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="filterd")
+
+
+def linear_names(architecture: Architecture) -> list[str]:
+    """The four matrices of each block, in the order of computation; not `last_attention`."""
+    parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    names = [f"h.{i}.{part}" for i in range(architecture.layers) for part in parts]
+    return [name for name in names if name != last_attention(architecture)]
+
+
+def last_attention(architecture: Architecture) -> str:
+    """Queries, keys and values of the last block: multiplied in floats, with a row a message."""
+    return f"h.{architecture.layers - 1}.attn.c_attn"
+
+
+def floats(weights: Weights, architecture: Architecture) -> dict[str, Linear]:
+    """Every matrix of the blocks as it is."""
+    return {
+        name: Float(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in linear_names(architecture)
+    }
+
+
+def build(
+    weights: Weights,
+    architecture: Architecture,
+    linears: Mapping[str, Linear] | None = None,
+    *,
+    external: Mapping[str, External] | None = None,
+    taps: bool = False,
+) -> onnx.ModelProto:
+    """The model: ids int64 [B, T] and lengths int64 [B] to logits [B, n] and hidden [B, C].
+
+    linears: how to multiply each matrix; all `Float` by default. weights[TABLE] is float32, or int8 with
+    row scales weights[TABLE_SCALE] [V, 1]. external: constants whose bytes are in another file. taps: add one
+    output for each linear's input, named as the linear, for calibration.
+    """
+    graph = Graph(external or {})
+    multiply = linears or floats(weights, architecture)
+    x, skip = _embed(graph, weights, architecture), ""
+    for i in range(architecture.layers):
+        x, skip = _block(graph, weights, architecture, multiply, i, x, skip)
+    _outputs(graph, weights, x, skip)
+    outputs: dict[str, Sequence[Any]] = {
+        "logits": ["B", len(weights[f"{HEAD}.bias"])],
+        "hidden": ["B", architecture.width],
+    }
+    if taps:
+        for name, tensor in graph.taps.items():
+            graph.nodes.append(helper.make_node("Identity", [tensor], [name]))
+            outputs[name] = ["rows", weights[f"{name}.weight"].shape[0]]
+    return graph.model(outputs)
+
+
+def _embed(graph: Graph, weights: Weights, architecture: Architecture) -> str:
+    """Token plus position embedding, a row a token, [B * T, C]."""
+    tokens = graph.op("Gather", graph.constant(TABLE, weights[TABLE]), "ids")
+    if weights[TABLE].dtype == np.int8:
+        scale = graph.op("Gather", graph.constant(TABLE_SCALE, weights[TABLE_SCALE]), "ids")
+        tokens = graph.op("Mul", graph.op("Cast", tokens, to=TensorProto.FLOAT), scale)
+    length = graph.op("Slice", graph.op("Shape", "ids"), *_integers(graph, 1, 2))
+    zero, axis = _integers(graph, 0, 0)
+    positions = graph.constant("wpe.weight", weights["wpe.weight"])
+    embedded = graph.op("Add", tokens, graph.op("Slice", positions, zero, length, axis))
+    return _as(graph, embedded, -1, architecture.width)
+
+
+def _integers(graph: Graph, *values: int) -> list[str]:
+    return [graph.constant(f"int.{v}", np.array([v], dtype=np.int64)) for v in values]
+
+
+def _as(graph: Graph, x: str, *shape: int) -> str:
+    """x in another shape; one -1 is what is left."""
+    named = graph.constant(f"shape.{'.'.join(map(str, shape))}", np.array(shape, dtype=np.int64))
+    return graph.op("Reshape", x, named)
+
+
+def _by_message(graph: Graph, rows: str, channels: int) -> str:
+    """[B * T, channels] -> [B, T, channels]."""
+    shape = graph.op("Concat", graph.op("Shape", "ids"), *_integers(graph, channels), axis=0)
+    return graph.op("Reshape", rows, shape)
+
+
+def _norm(graph: Graph, weights: Weights, name: str, x: str, skip: str) -> tuple[str, str]:
+    """LayerNorm of x (+ skip) and that sum; skip "" is none."""
+    gain = graph.constant(f"{name}.weight", weights[f"{name}.weight"])
+    bias = graph.constant(f"{name}.bias", weights[f"{name}.bias"])
+    if not skip:
+        return graph.op("LayerNormalization", x, gain, bias, epsilon=EPSILON), x
+    # Not SkipLayerNormalization: on a CPU it takes four times as long as these two (ONNX Runtime 1.32).
+    total = graph.op("Add", x, skip)
+    return graph.op("LayerNormalization", total, gain, bias, epsilon=EPSILON), total
+
+
+def _block(
+    graph: Graph,
+    weights: Weights,
+    architecture: Architecture,
+    linears: Mapping[str, Linear],
+    number: int,
+    x: str,
+    skip: str,
+) -> tuple[str, str]:
+    """One transformer block. Takes and returns the residual stream as two tensors still to be added.
+
+    A row a token goes in, and out of the last block a row a message.
+    """
+    name = f"h.{number}"
+    normed, x = _norm(graph, weights, f"{name}.ln_1", x, skip)
+    if f"{name}.attn.c_attn" == last_attention(architecture):
+        mixed, x = _attend_from_last(graph, weights, architecture, normed), _take_last(graph, x)
+    else:
+        qkv = graph.linear(f"{name}.attn.c_attn", normed, linears)
+        mixed = _attend(graph, architecture, qkv, on_gpu=isinstance(linears[f"{name}.attn.c_attn"], Float))
+    projected = graph.linear(f"{name}.attn.c_proj", mixed, linears)
+    normed, x = _norm(graph, weights, f"{name}.ln_2", x, projected)
+    active = graph.linear(f"{name}.mlp.c_fc", normed, linears, gelu=True)
+    return x, graph.linear(f"{name}.mlp.c_proj", active, linears)
+
+
+def _attend(graph: Graph, architecture: Architecture, qkv: str, *, on_gpu: bool) -> str:
+    """Heads mixed, before c_proj: [B * T, 3 C] -> [B * T, C].
+
+    GroupQueryAttention takes 0.7 times as long as MultiHeadAttention, but not without its outputs for a cache
+    before ONNX Runtime 1.27, and not in fp32 on CUDA.
+    """
+    together = _by_message(graph, qkv, 3 * architecture.width)
+    mix = _attend_on_gpu if on_gpu else _attend_on_cpu
+    return _as(graph, mix(graph, together, architecture.heads), -1, architecture.width)
+
+
+def _attend_on_gpu(graph: Graph, qkv: str, heads: int) -> str:
+    parts = [f"{qkv}.{part}" for part in "qkv"]
+    graph.nodes.append(helper.make_node("Split", [qkv], parts, axis=-1, name=f"{qkv}.split"))
+    return graph.op("MultiHeadAttention", *parts, domain=CONTRIB, num_heads=heads, unidirectional=1)
+
+
+def _attend_on_cpu(graph: Graph, qkv: str, heads: int) -> str:
+    one = graph.constant("one", np.array(1, dtype=np.int64))
+    tokens = graph.op("Cast", graph.op("Gather", graph.op("Shape", "ids"), one), to=TensorProto.INT32)
+    before = graph.op("Sub", tokens, graph.constant("one.int32", np.array(1, np.int32)))
+    each = graph.op("Expand", before, graph.op("Shape", "lengths"))
+    inputs = (qkv, "", "", "", "", each, tokens)
+    return graph.op("GroupQueryAttention", *inputs, domain=CONTRIB, num_heads=heads, kv_num_heads=heads)
+
+
+def _take_last(graph: Graph, rows: str) -> str:
+    """The last real token's row, [B * T, C] -> [B, C]."""
+    zero, one = (graph.constant(n, np.array(v, dtype=np.int64)) for n, v in (("zero", 0), ("one", 1)))
+    messages, tokens = (graph.op("Gather", graph.op("Shape", "ids"), of) for of in (zero, one))
+    first = graph.op("Mul", graph.op("Range", zero, messages, one), tokens)
+    return graph.op("Gather", rows, graph.op("Add", first, graph.op("Sub", "lengths", one)), axis=0)
+
+
+def _attend_from_last(graph: Graph, weights: Weights, architecture: Architecture, normed: str) -> str:
+    """Attention of a message's last real token over its tokens, [B * T, C] -> [B, C].
+
+    With one query q, (x K) q = x (K q), and the tokens' values mixed are the value of the tokens mixed: so
+    neither keys nor values are computed token by token. A key's bias adds the same to every score of q,
+    which the softmax takes away again.
+    """
+    heads, width = architecture.heads, architecture.width
+    (query, key, value), (query_bias, _, value_bias) = _last_matrices(graph, weights, architecture)
+    tokens = _by_message(graph, normed, width)
+    asking = graph.op("Add", graph.op("MatMul", _take_last(graph, normed), query), query_bias)  # [H, B, D]
+    root = (width // heads) ** -0.5
+    asked = graph.op("FusedMatMul", asking, key, domain=CONTRIB, transB=1, alpha=root)  # [H, B, C]
+    asked = graph.op("Transpose", asked, perm=[1, 0, 2])
+    scores = graph.op("FusedMatMul", asked, tokens, domain=CONTRIB, transB=1)  # [B, H, T]
+    odds = graph.op("Softmax", graph.op("Add", scores, _mask(graph)), axis=-1)
+    mixed = graph.op("Transpose", graph.op("MatMul", odds, tokens), perm=[1, 0, 2])  # [H, B, C]
+    values = graph.op("Add", graph.op("MatMul", mixed, value), value_bias)
+    return _as(graph, graph.op("Transpose", values, perm=[1, 0, 2]), -1, width)
+
+
+def _last_matrices(graph: Graph, weights: Weights, architecture: Architecture) -> tuple[list[str], list[str]]:
+    """Queries', keys' and values' matrices [H, C, D] and biases [H, 1, D]; all folded when it is loaded."""
+    name, heads = last_attention(architecture), architecture.heads
+    matrix, bias = (
+        graph.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")
+    )
+    matrix = _as(graph, matrix, architecture.width, 3, heads, -1)
+    matrix = graph.op("Transpose", matrix, perm=[1, 2, 0, 3])
+    numbers = [graph.constant(f"number.{i}", np.array(i, dtype=np.int64)) for i in range(3)]
+    matrices = [graph.op("Gather", matrix, i, axis=0) for i in numbers]
+    bias = _as(graph, bias, 3, heads, 1, -1)
+    return matrices, [graph.op("Gather", bias, i, axis=0) for i in numbers]
+
+
+def _mask(graph: Graph) -> str:
+    """0 for real tokens and MASKED for padding, [B, 1, T]."""
+    zero, one = (graph.constant(n, np.array(v, dtype=np.int64)) for n, v in (("zero", 0), ("one", 1)))
+    width = graph.op("Gather", graph.op("Shape", "ids"), one)
+    positions = graph.op("Range", zero, width, one)
+    is_real = graph.op("Less", positions, graph.op("Unsqueeze", "lengths", *_integers(graph, 1)))
+    keep, drop = (
+        graph.constant(n, np.array(v, dtype=np.float32)) for n, v in (("keep", 0), ("drop", MASKED))
+    )
+    return graph.op("Unsqueeze", graph.op("Where", is_real, keep, drop), *_integers(graph, 1))
+
+
+def _outputs(graph: Graph, weights: Weights, x: str, skip: str) -> None:
+    normed, _ = _norm(graph, weights, "ln_f", x, skip)
+    graph.nodes.append(helper.make_node("Identity", [normed], ["hidden"]))
+    matrix = graph.constant(f"{HEAD}.weight", weights[f"{HEAD}.weight"])
+    bias = graph.constant(f"{HEAD}.bias", weights[f"{HEAD}.bias"])
+    graph.nodes.append(helper.make_node("Gemm", [normed, matrix, bias], ["logits"], transB=1, name=HEAD))

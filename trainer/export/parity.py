@@ -1,0 +1,127 @@
+"""Does what is shipped answer as what was trained? The three checks that an export has to pass.
+
+All three compare calibrated probabilities, message by message, through the engine's own path.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from filterd.api import Kind
+from filterd.errors import BundleError
+from filterd.scoring import verdict
+from filterd.scoring.backend import Backend, Scores
+from filterd.scoring.tokenizer import END_OF_TEXT_ID
+from filterd.scoring.verdict import Calibration, Thresholds
+from filterd_trainer.gpt2.model import SpamClassifier
+from filterd_trainer.training.batches import Rows, sorted_batches
+
+MAX_DIFFERENCE = 1e-4  # |Δp| of the ONNX graph from PyTorch, and of a message alone from the same in a batch
+MAX_FLIPPED = 0.003  # share of verdicts that the shipped arithmetic may change
+MESSAGES_A_PASS = 16
+NEIGHBOURS = 48  # messages that are scored alone and in company, from the shortest to the longest
+
+Floats = npt.NDArray[np.float64]
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """What was found, for the manifest.
+
+    fp32: largest |Δp| of the graph in floats from PyTorch; alone: of a message alone from the same in a
+    batch; shipped: of the shipped arithmetic from floats. flipped: verdicts it changes, of so many messages.
+    """
+
+    fp32: float
+    alone: float
+    shipped: float
+    flipped: int
+    messages: int
+
+
+class TorchBackend:
+    """A classifier in PyTorch behind the engine's protocol."""
+
+    def __init__(self, model: SpamClassifier) -> None:
+        self._model = model.eval()
+
+    def score(self, ids: Sequence[Sequence[int]]) -> Scores:
+        """See `filterd.scoring.backend.Backend`."""
+        rows = Rows.of([list(row) or [END_OF_TEXT_ID] for row in ids])
+        logits = np.empty((len(ids), self._model.head.out_features), np.float32)
+        hidden = np.empty((len(ids), self._model.head.in_features), np.float32)
+        with torch.inference_mode():
+            for batch in sorted_batches(rows.lengths(), MESSAGES_A_PASS):
+                padded, lengths = rows.batch(batch, END_OF_TEXT_ID)
+                pooled = self._model.pooled(padded.long(), lengths)
+                hidden[batch], logits[batch] = pooled.numpy(), self._model.head(pooled).numpy()
+        return Scores(logits, hidden)
+
+
+def check_graph(onnx: Floats, pytorch: Floats) -> float:
+    """Largest difference of two arrays of probabilities. Raises BundleError where it is too large."""
+    difference = float(np.abs(onnx - pytorch).max(initial=0))
+    if difference > MAX_DIFFERENCE:
+        raise BundleError(
+            f"export: the ONNX graph differs from PyTorch by {difference:.2g} in probability,"
+            f" {MAX_DIFFERENCE} is allowed; this is a fault of trainer/export/graph.py, report it"
+        )
+    return difference
+
+
+def check_flipped(
+    shipped: Floats,
+    floats: Floats,
+    kinds: Sequence[Kind],
+    thresholds: dict[Kind, Thresholds],
+    allowed: float = MAX_FLIPPED,
+) -> int:
+    """How many verdicts two arrays of probabilities disagree on. Raises BundleError for too many."""
+    flipped = sum(
+        verdict.label(a, thresholds[kind]) != verdict.label(b, thresholds[kind])
+        for a, b, kind in zip(shipped, floats, kinds, strict=True)
+    )
+    if flipped > allowed * len(kinds):
+        raise BundleError(
+            f"export: quantisation changes {flipped} of {len(kinds)} verdicts, {allowed:.1%} are allowed;"
+            " export with --quantization fp32"
+        )
+    return flipped
+
+
+def check_neighbours(
+    backend: Backend, windows: Sequence[list[int]], ham: tuple[int, ...], calibration: Calibration
+) -> float:
+    """Largest |Δp| between messages alone and in company. Raises BundleError where company matters."""
+    ordered = sorted(windows, key=len)
+    some = [ordered[i] for i in np.linspace(0, len(ordered) - 1, min(NEIGHBOURS, len(ordered))).astype(int)]
+
+    def p(logits: npt.NDArray[np.float32]) -> Floats:
+        margins = [verdict.margin(row, ham) for row in logits.astype(float).tolist()]
+        return np.array([verdict.probability(m, calibration) for m in margins])
+
+    alone = p(np.concatenate([backend.score([window]).logits for window in some]))
+    difference = max(float(np.abs(alone - p(found)).max()) for found in _in_company(backend.score, some))
+    if difference > MAX_DIFFERENCE:
+        raise BundleError(
+            f"export: a message's probability changes by {difference:.2g} with its batch, {MAX_DIFFERENCE} is"
+            " allowed; export with --quantization fp32"
+        )
+    return difference
+
+
+def _in_company(
+    score: Callable[[Sequence[Sequence[int]]], Scores], some: list[list[int]]
+) -> list[npt.NDArray[np.float32]]:
+    """Logits of the same messages in other batches, at other positions, with more padding."""
+    longest = some[-1]
+    pairs = [score([window, longest]).logits[:1] for window in some]
+    threes = [score(some[max(0, i - 2) : i + 1]).logits[-1:] for i in range(len(some))]
+    return [
+        score(some).logits,
+        score(some[::-1]).logits[::-1],
+        np.concatenate(pairs),
+        np.concatenate(threes),
+    ]

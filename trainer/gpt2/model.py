@@ -1,0 +1,371 @@
+"""GPT-2 (Radford et al. 2019) in PyTorch, and the classifier on top of it. Read it from top to bottom.
+
+Shapes: B messages, T tokens, C channels (width), H heads, D = C / H, V vocabulary.
+Module names are those of OpenAI's release and the hub (`h.0.attn.c_attn`), so that a state dict needs no
+table of names; only the layout differs: files hold a matrix as [in, out], `nn.Linear` as [out, in].
+Messages are padded on the right. Attention is causal, so no token ever sees the padding after it: what
+a classifier reads at the last real token does not depend on a message's neighbours in the batch.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+import torch.nn.functional as F  # noqa: N812 — everybody's name for it
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from filterd.errors import BadInput, ConfigError, NotFound
+from filterd.scoring.bundle import Architecture
+from filterd_trainer.gpt2.checkpoint import write_tensors
+
+VOCABULARY = 50257
+
+PRESETS = {
+    "gpt2": Architecture(VOCABULARY, context=1024, width=768, layers=12, heads=12),
+    "gpt2-medium": Architecture(VOCABULARY, context=1024, width=1024, layers=24, heads=16),
+    "gpt2-large": Architecture(VOCABULARY, context=1024, width=1280, layers=36, heads=20),
+    "gpt2-xl": Architecture(VOCABULARY, context=1024, width=1600, layers=48, heads=25),
+    "filterd-mini": Architecture(VOCABULARY, context=256, width=256, layers=6, heads=8),
+}
+
+EPSILON = 1e-5  # of every LayerNorm
+INITIAL_STD = 0.02
+
+Position = Literal["last_real", "last_padded"]
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention; with `last`, of that position's query alone."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.c_attn = nn.Linear(width, 3 * width)  # queries, keys and values side by side
+        self.c_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
+        """[B, T, C] -> [B, T, C], or [B, 1, C] with `last`."""
+        drop = self.dropout if self.training else 0.0
+        if last is None:
+            q, k, v = (self._split(part) for part in self.c_attn(x).chunk(3, dim=-1))  # [B, H, T, D] each
+            if q.device.type == "cpu" and torch.is_grad_enabled():
+                y = _attend(q, k, v, drop)
+            else:
+                y = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=True)
+        else:
+            (wq, wkv), (bq, bkv) = (
+                p.tensor_split([x.shape[-1]]) for p in (self.c_attn.weight, self.c_attn.bias)
+            )
+            q = self._split(F.linear(at(x, last), wq, bq))  # [B, H, 1, D]
+            k, v = (self._split(part) for part in F.linear(x, wkv, bkv).chunk(2, dim=-1))  # [B, H, T, D]
+            seen = torch.arange(x.shape[1], device=x.device) <= last[:, None]  # [B, T]
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None], dropout_p=drop)
+        y = y.transpose(1, 2).flatten(2)  # [B, H, T, D] -> [B, T, C]
+        return F.dropout(self.c_proj(y), self.dropout, self.training)
+
+    def _split(self, x: Tensor) -> Tensor:
+        b, t, c = x.shape
+        return x.view(b, t, self.heads, c // self.heads).transpose(1, 2)  # [B, T, C] -> [B, H, T, D]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, drop: float) -> Tensor:
+    """Causal attention, [B, H, T, D] each, as matrix products.
+
+    On a CPU the backward pass of torch's fused kernel takes three times as long for texts of up to 100 tokens
+    (forward and back, 40 x 96: 62 ms against 22).
+    """
+    seen = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[3] ** -0.5  # [B, H, T, T]
+    weights = scores.masked_fill(~seen, -math.inf).softmax(dim=-1).to(v.dtype)
+    return F.dropout(weights, drop) @ v
+
+
+class MLP(nn.Module):
+    """Two layers with GPT-2's GELU (the tanh approximation) between them."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T, C]."""
+        y = F.gelu(self.c_fc(x), approximate="tanh")  # [B, T, 4C]
+        return F.dropout(self.c_proj(y), self.dropout, self.training)
+
+
+class Block(nn.Module):
+    """One transformer block, norms first."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=EPSILON)
+        self.attn = Attention(width, heads, dropout)
+        self.ln_2 = nn.LayerNorm(width, eps=EPSILON)
+        self.mlp = MLP(width, dropout)
+
+    def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
+        """[B, T, C] -> [B, T, C]; with `last`, int64 [B], the output at that position only: [B, 1, C].
+
+        Keys and values are still those of every token, so result and gradients are the full pass's.
+        """
+        residual = x if last is None else at(x, last)
+        y = residual + self.attn(self.ln_1(x), last)
+        out: Tensor = y + self.mlp(self.ln_2(y))
+        return out
+
+
+class GPT2(nn.Module):
+    """The language model. Weights are drawn as GPT-2's were, from torch's global generator (seed it)."""
+
+    def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
+        super().__init__()
+        a = architecture
+        self.architecture, self.dropout = a, dropout
+        self.wte = nn.Embedding(a.vocabulary, a.width)
+        self.wpe = nn.Embedding(a.context, a.width)
+        self.h = nn.ModuleList(Block(a.width, a.heads, dropout) for _ in range(a.layers))
+        self.ln_f = nn.LayerNorm(a.width, eps=EPSILON)
+        for name, parameter in self.named_parameters():
+            _initialise(name, parameter, a.layers)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [B, T], T at most the context -> [B, T, C]."""
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        return F.dropout(self.wte(ids) + self.wpe(positions), self.dropout, self.training)
+
+    def run(self, x: Tensor, first: int = 0, stop: int | None = None, last: Tensor | None = None) -> Tensor:
+        """Blocks first … stop - 1, by default all: [B, T, C] -> [B, T, C].
+
+        With `last`, int64 [B], the result is that position's alone, [B, 1, C], and the final block of the
+        run computes nothing else.
+        """
+        stop = len(self.h) if stop is None else stop
+        for i in range(first, stop):
+            x = self.h[i](x, last if i == stop - 1 else None)
+        return x if last is None or first < stop else at(x, last)
+
+    def forward(self, ids: Tensor, last: Tensor | None = None) -> Tensor:
+        """Token ids [B, T] -> hidden states after the final norm, [B, T, C], or [B, 1, C] with `last`."""
+        hidden: Tensor = self.ln_f(self.run(self.embed(ids), last=last))
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the next token, [B, T, C] -> [B, T, V]; the head is the token embedding itself."""
+        return F.linear(hidden, self.wte.weight)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        ids: Tensor,
+        n: int,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Continue [B, T] by n tokens: [B, T + n]. Greedy at temperature 0; top_k 0 keeps every token."""
+        for _ in range(n):
+            seen = ids[:, -self.architecture.context :]
+            last = torch.full((len(seen),), seen.shape[1] - 1, device=ids.device)
+            scores = self.logits(self(seen, last))[:, 0]  # [B, V]
+            ids = torch.cat([ids, _choose(scores, temperature, top_k, generator)], dim=1)
+        return ids
+
+
+class SpamClassifier(nn.Module):
+    """GPT-2 and one linear layer on what it makes of a message's last token."""
+
+    def __init__(self, gpt: GPT2, classes: int) -> None:
+        super().__init__()
+        self.gpt = gpt
+        self.head = nn.Linear(gpt.architecture.width, classes)
+
+    def forward(self, ids: Tensor, lengths: Tensor, position: Position = "last_real") -> Tensor:
+        """Token ids [B, T], padded on the right, and their numbers of real tokens [B] -> logits [B, classes].
+
+        position `last_padded` is the lecture's way: it reads position T - 1, padding or not.
+        """
+        logits: Tensor = self.head(self.pooled(ids, lengths, position))
+        return logits
+
+    def pooled(self, ids: Tensor, lengths: Tensor, position: Position = "last_real") -> Tensor:
+        """What the head reads: the hidden state of the last token after the final norm, [B, C]."""
+        hidden: Tensor = self.gpt(ids, _last(ids, lengths, position))
+        return hidden.squeeze(1)
+
+    def suffix(self, x: Tensor, lengths: Tensor, first: int, position: Position = "last_real") -> Tensor:
+        """Logits [B, classes] from the output of blocks 0 … first - 1, [B, T, C]; see `frozen_blocks`."""
+        hidden = self.gpt.ln_f(self.gpt.run(x, first, last=_last(x, lengths, position)))
+        logits: Tensor = self.head(hidden.squeeze(1))
+        return logits
+
+
+def at(x: Tensor, last: Tensor) -> Tensor:
+    """Row b's position last[b]: [B, T, C] -> [B, 1, C]."""
+    return x[torch.arange(x.shape[0], device=x.device), last].unsqueeze(1)
+
+
+def _last(x: Tensor, lengths: Tensor, position: Position) -> Tensor:
+    return lengths - 1 if position == "last_real" else torch.full_like(lengths, x.shape[1] - 1)
+
+
+def _initialise(name: str, parameter: nn.Parameter, layers: int) -> None:
+    """Radford et al. 2019, 2.3: projections onto the residual path shrink with the number of them."""
+    if name.endswith("bias"):
+        nn.init.zeros_(parameter)
+    elif parameter.dim() == 1:
+        nn.init.ones_(parameter)
+    else:
+        residual = name.endswith("c_proj.weight")
+        nn.init.normal_(parameter, std=INITIAL_STD / math.sqrt(2 * layers) if residual else INITIAL_STD)
+
+
+def _choose(scores: Tensor, temperature: float, top_k: int, generator: torch.Generator | None) -> Tensor:
+    if temperature == 0.0:
+        return scores.argmax(dim=-1, keepdim=True)  # [B, 1]
+    if top_k:
+        least = scores.topk(min(top_k, scores.shape[-1])).values[:, -1:]  # [B, 1]
+        scores = scores.masked_fill(scores < least, -math.inf)
+    return torch.multinomial((scores / temperature).softmax(dim=-1), 1, generator=generator)
+
+
+# ---- What trains -----------------------------------------------------------------------------------------
+
+# Blocks that train along with the final norm and the head; `last_block` is the lecture's choice.
+TRAINED_BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
+EVERYWHERE = ("lora", "all")  # change every block; `filterd_trainer.gpt2.lora` says how the first does
+
+
+def frozen_blocks(strategy: str, layers: int) -> int:
+    """How many leading blocks, and the embeddings below them, never change. Raises ConfigError."""
+    if strategy in EVERYWHERE:
+        return 0
+    if strategy not in TRAINED_BLOCKS:
+        names = ", ".join([*TRAINED_BLOCKS, *EVERYWHERE])
+        raise ConfigError(f"strategy {strategy!r} is unknown; choose one of {names}")
+    return max(0, layers - TRAINED_BLOCKS[strategy])
+
+
+def freeze(model: SpamClassifier, strategy: str) -> list[nn.Parameter]:
+    """Let only the strategy's parameters train, and return them. Raises ConfigError for an unknown one."""
+    first = frozen_blocks(strategy, len(model.gpt.h))
+    model.requires_grad_(strategy == "all")
+    model.head.requires_grad_(True)
+    if strategy != "head":
+        model.gpt.ln_f.requires_grad_(True)
+        model.gpt.h[first:].requires_grad_(True)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+# ---- One file: names and layout of the hub's, architecture and labels in the header ----------------------
+
+_TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [in, out] in files
+_SCALE = "wte.scale"
+INT8_MAX = 127
+
+
+def gpt2_tensors(gpt: GPT2) -> dict[str, Tensor]:
+    """The weights as files hold them, by OpenAI's names."""
+    return {name: _turned(name, tensor).contiguous() for name, tensor in gpt.state_dict().items()}
+
+
+def gpt2_from_tensors(architecture: Architecture, tensors: dict[str, Tensor], source: Path) -> GPT2:
+    """The inverse, in fp32; takes `tensors` over. Raises BadInput that names the tensor which is wrong."""
+    with torch.device("meta"):  # no memory and no random numbers for weights about to be replaced
+        gpt = GPT2(architecture)
+    expected = {name: tuple(_turned(name, tensor).shape) for name, tensor in gpt.state_dict().items()}
+    _check_shapes(expected, tensors, source)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise BadInput(f"{source}: tensor {name} holds integers without a scale; fetch or train it again")
+    state = {name: _turned(name, tensors[name]).float().contiguous() for name in expected}
+    gpt.load_state_dict(state, assign=True)
+    return gpt
+
+
+def to_safetensors(model: SpamClassifier, file: Path, labels: Sequence[str], compact: bool = False) -> None:
+    """Write a classifier. Raises Unwritable.
+
+    compact: the token embedding as int8 with one scale a row, the other matrices as fp16.
+    """
+    tensors = gpt2_tensors(model.gpt)
+    if compact:
+        tensors = {
+            name: t.half() if t.dim() == 2 else t for name, t in tensors.items() if name != "wte.weight"
+        }
+        tensors["wte.weight"], tensors[_SCALE] = _rows_to_int8(model.gpt.wte.weight.detach())
+    tensors |= {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+    architecture = msgspec.json.encode(model.gpt.architecture).decode()
+    write_tensors(file, tensors, {"architecture": architecture, "labels": json.dumps(list(labels))})
+
+
+def from_safetensors(file: Path) -> tuple[SpamClassifier, tuple[str, ...]]:
+    """A classifier in fp32 and its labels. Raises NotFound, and BadInput that names what is wrong."""
+    tensors, metadata = read_tensors(file)
+    try:
+        architecture = msgspec.json.decode(metadata["architecture"], type=Architecture)
+        labels = msgspec.json.decode(metadata["labels"], type=tuple[str, ...])
+    except (KeyError, msgspec.MsgspecError) as error:
+        raise BadInput(f"{file}: its header is not a classifier's ({error}); train a new one") from error
+    heads = {name: tensors.pop(name) for name in list(tensors) if name.startswith("head.")}
+    width, classes = architecture.width, len(labels)
+    _check_shapes({"head.weight": (classes, width), "head.bias": (classes,)}, heads, file)
+    if _SCALE in tensors:
+        embedding = {name: tensors.pop(name) for name in ("wte.weight", _SCALE) if name in tensors}
+        rows = architecture.vocabulary
+        _check_shapes({"wte.weight": (rows, width), _SCALE: (rows, 1)}, embedding, file)
+        tensors["wte.weight"] = embedding["wte.weight"].float() * embedding[_SCALE].float()
+    model = SpamClassifier(gpt2_from_tensors(architecture, tensors, file), classes)
+    model.head.load_state_dict({name.removeprefix("head."): t.float() for name, t in heads.items()})
+    return model.eval(), labels
+
+
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, and its header. Raises NotFound and BadInput."""
+    with _opened(file) as stream:
+        return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+
+
+def read_header(file: Path) -> dict[str, str]:
+    """The free text in a safetensors file's header. Raises NotFound and BadInput."""
+    with _opened(file) as stream:
+        return stream.metadata() or {}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as stream:
+            yield stream
+    except OSError as error:
+        raise NotFound(f"{file}: cannot be read; name a safetensors file") from error
+    except SafetensorError as error:
+        raise BadInput(f"{file}: not a whole safetensors file ({error}); fetch or train it again") from error
+
+
+def _turned(name: str, tensor: Tensor) -> Tensor:
+    return tensor.T if name.endswith(_TRANSPOSED) else tensor
+
+
+def _rows_to_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """[V, C] -> int8 [V, C] and fp32 scales [V, 1]; symmetric, a row's largest magnitude is 127."""
+    scale = matrix.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / INT8_MAX
+    return (matrix / scale).round().to(torch.int8), scale
+
+
+def _check_shapes(expected: dict[str, tuple[int, ...]], tensors: dict[str, Tensor], source: Path) -> None:
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise BadInput(f"{source}: holds a tensor {name}, which this architecture has not")
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise BadInput(f"{source}: lacks tensor {name}; fetch or train it again")
+        if tuple(tensors[name].shape) != shape:
+            found = tuple(tensors[name].shape)
+            raise BadInput(f"{source}: tensor {name} is of shape {found}, this architecture needs {shape}")

@@ -1,0 +1,1 @@
+"""Corrections to a challenger, and the gate that it has to pass."""

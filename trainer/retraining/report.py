@@ -1,0 +1,249 @@
+"""The record of a retraining as JSON, and as one page that says what was done and what changed.
+
+Messages are named by the beginnings of their hashes only: the page may lie where people's mail may not.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from filterd.api import Kind, Label
+from filterd.scoring.bundle import Bundle
+from filterd_trainer.evaluation import judge, plots, report
+from filterd_trainer.evaluation.report import Cell
+from filterd_trainer.evaluation.results import History, Result, Table
+from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.retraining.gate import Evidence, Finding, Held
+from filterd_trainer.retraining.material import Material
+from filterd_trainer.retraining.recalibrate import Choice
+from filterd_trainer.retraining.run_folder import Plan
+
+RECORD, PAGE = "record.json", "report.html"
+ID_CHARACTERS = 16  # of a content hash, as `filterd feedback list` shows it
+SHOWN_FIGURES = ("accuracy", "recall", "fpr", "roc_auc", "brier", "log_loss")
+MAX_FLIPS = 500  # listed in the record; the page shows fewer
+MAX_FLIPS_SHOWN = 60
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What went in. sides: messages by role and side; left_out: by reason; calibration: how, by kind."""
+
+    champion: str
+    strategy: str
+    plan: Plan
+    new: dict[str, int]
+    dropped: dict[str, int]
+    left_out: dict[str, int]
+    sides: dict[str, dict[str, int]]
+    calibration: dict[str, str]
+
+
+class Flip(msgspec.Struct, frozen=True):
+    """A held-out message that the two models label differently."""
+
+    message: str
+    truth: Label
+    role: str
+    before: Label
+    after: Label
+    probability_before: float
+    probability_after: float
+
+
+class Record(msgspec.Struct, frozen=True):
+    """`record.json`. models: champion and challenger on what was held out; flips: where they differ."""
+
+    facts: Facts
+    gate: list[Finding]
+    models: list[Result] = []
+    flips: list[Flip] = []
+    flipped: int = 0
+    history: History | None = None
+    promoted: bool = False
+    reason: str = ""
+    challenger: str | None = None
+    plots: dict[str, bytes] = {}
+
+
+def facts(
+    plan: Plan, found: Material, strategy: str, champion: Bundle, choices: Mapping[Kind, Choice]
+) -> Facts:
+    """What a run was made from."""
+    sides: dict[str, dict[str, int]] = {}
+    for role, rows in found.frame.groupby("Role", sort=True):
+        sides[str(role)] = {str(side): int(n) for side, n in rows["Side"].value_counts().items()}
+    return Facts(
+        champion=champion.id,
+        strategy=strategy,
+        plan=plan,
+        new=found.new,
+        dropped=dict(found.dropped),
+        left_out=dict(found.left_out),
+        sides=sides,
+        calibration={kind.value: one.how for kind, one in choices.items()},
+    )
+
+
+def without_challenger(about: Facts, findings: Sequence[Finding]) -> Record:
+    """The record of a run that had too little to learn from."""
+    return Record(about, list(findings))
+
+
+def record(
+    about: Facts,
+    findings: Sequence[Finding],
+    evidence: Evidence,
+    subject: judge.Subject,
+    scored: tuple[Scored, Scored],
+    run: Path,
+) -> Record:
+    """The record of a comparison. scored: champion and challenger on `subject`."""
+    flips = _flips(evidence.compared(), subject)
+    results = [subject.assess(one) for one in scored]
+    drawn = {
+        f"decisions_{one.model}": plots.confusion_matrix(
+            _decisions(one), ["ham", "spam"], [x.value for x in Label], f"Decisions of the {one.model}"
+        )
+        for one in results
+    }
+    history = judge.read_log(run)
+    if history:
+        epochs, values = history.curve("loss")
+        values = {"training": values["training"], "held-out corrections": values["validation"]}
+        epochs = dict.fromkeys(values, epochs["training"])
+        drawn["loss"] = plots.learning_curve("Loss", epochs, values, history.examples_an_epoch)
+    return Record(about, list(findings), results, flips[:MAX_FLIPS], len(flips), history, plots=drawn)
+
+
+def _flips(held: Held, subject: judge.Subject) -> list[Flip]:
+    frame = subject.frame
+    ids, roles = frame["Id"].astype(str), frame["Role"].astype(str)
+    return [
+        Flip(
+            ids[i][:ID_CHARACTERS],
+            Label.SPAM if held.is_spam[i] else Label.HAM,
+            roles[i],
+            held.champion.labels[i],
+            held.challenger.labels[i],
+            round(float(held.champion.probability[i]), 6),
+            round(float(held.challenger.probability[i]), 6),
+        )
+        for i in range(len(frame))
+        if held.champion.labels[i] is not held.challenger.labels[i]
+    ]
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """What a bundle's manifest keeps of it: the figures of both models, and the gate's findings."""
+    figures: dict[str, dict[str, Any]] = {}
+    for one in record.models:
+        (metrics,) = list(one.parts.values())[:1]
+        figures[one.model] = {name: metrics[name] for name in SHOWN_FIGURES} | {
+            "messages": metrics.messages,
+            "spam": metrics.spam,
+            "decisions": metrics.decisions,
+        }
+    return {
+        "figures": figures,
+        "gate": {one.rule: one.found for one in record.gate},
+        "corrections": record.facts.new,
+    }
+
+
+def _decisions(result: Result) -> list[list[int]]:
+    return next(iter(result.parts.values())).decisions or [[0] * 3, [0] * 3]
+
+
+# ---- Files -----------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, record: Record) -> None:
+    """record.json and report.html. Raises Unwritable."""
+    plain = msgspec.structs.replace(record, plots={})
+    report.write(folder / RECORD, msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
+    report.write(folder / PAGE, page(record))
+
+
+def page(record: Record) -> str:
+    """The whole page."""
+    sections = [report.section("What became of it", report.paragraph(verdict(record)), _gate(record))]
+    sections.append(report.section("Data", *_data(record.facts)))
+    if record.models:
+        sections += [
+            report.section("Both models on what was held out", _figures(record), _gallery(record)),
+            report.section("Messages that flip", _flip_table(record)),
+        ]
+    return report.page(
+        "Retraining", sections, f"from {record.facts.champion}, strategy {record.facts.strategy}"
+    )
+
+
+def verdict(record: Record) -> str:
+    """The outcome in one line."""
+    if record.promoted:
+        return f"promoted: {record.challenger} judges from now on"
+    return f"not promoted: {record.reason}"
+
+
+def _gate(record: Record) -> str:
+    rows: list[list[Cell]] = [
+        [one.rule, "yes" if one.passed else "NO", one.found, one.asked] for one in record.gate
+    ]
+    return report.table(rows, ["rule", "passed", "found", "wanted"], "The gate: every rule has to pass.")
+
+
+def _data(about: Facts) -> list[str]:
+    names = sorted({side for sides in about.sides.values() for side in sides})
+    rows: list[list[Cell]] = [
+        [role, *(sides.get(name, 0) for name in names)] for role, sides in about.sides.items()
+    ]
+    sources: list[list[Cell]] = [[name, n, about.dropped.get(name, 0)] for name, n in about.new.items()]
+    left: list[list[Cell]] = [[why, n] for why, n in about.left_out.items()]
+    calibration: list[list[Cell]] = [[kind, how] for kind, how in about.calibration.items()]
+    parts = [
+        report.paragraph(
+            f"Corrections number {about.plan.since + 1} to {about.plan.until} are new; the last word on a"
+            " message counts, near-duplicates stay together, and the newest are held out."
+        ),
+        report.table(rows, ["messages", *names]),
+        report.table(sources, ["new corrections from", "used", "left out by the quota"]),
+    ]
+    if left:
+        parts.append(report.table(left, ["left out because", "messages"]))
+    if calibration:
+        parts.append(report.table(calibration, ["kind", "calibration and thresholds"]))
+    return parts
+
+
+def _figures(record: Record) -> str:
+    header, rows = figures_table(record)
+    return report.table(rows, header)
+
+
+def figures_table(record: Record) -> Table:
+    """Figures of champion and challenger beside each other, for the page and the terminal."""
+    parts = [next(iter(one.parts.values())) for one in record.models]
+    rows = []
+    for name in SHOWN_FIGURES:
+        values = [m[name] for m in parts]
+        rows.append([name, *("–" if v is None else f"{v:.4f}" for v in values)])
+    return ["", *(one.model for one in record.models)], rows
+
+
+def _gallery(record: Record) -> str:
+    captions = {"loss": "Nothing was chosen by the held-out corrections; the last state is what was judged."}
+    return report.figures(
+        *(report.figure(png, name, captions.get(name, "")) for name, png in record.plots.items())
+    )
+
+
+def _flip_table(record: Record) -> str:
+    rows: list[list[Cell]] = [
+        [f.message or "–", f.role, f.truth, f.before, f.after, f.probability_before, f.probability_after]
+        for f in record.flips[:MAX_FLIPS_SHOWN]
+    ]
+    more = record.flipped - len(rows)
+    header = ["message", "role", "truth", "was", "is", "P(spam) was", "is"]
+    return report.table(rows, header) + (report.paragraph(f"and {more} more") if more > 0 else "")

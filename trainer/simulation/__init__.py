@@ -1,0 +1,1 @@
+"""A replay of a site's days: users, arms, figures."""

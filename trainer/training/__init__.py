@@ -1,0 +1,1 @@
+"""Fine-tuning: recipes, batches, the loop and a run's folder."""

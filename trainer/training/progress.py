@@ -1,0 +1,88 @@
+"""What a person sees of a run: a progress bar on a terminal, plain lines anywhere else."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from filterd_trainer.training.train import Baseline, Evaluation, Fit
+
+SMOOTHING = 0.95  # of the loss beside the bar: about the last 20 batches
+
+
+class Display:
+    """Shows a run; use it as a context manager. lecture: say things as the lecture prints them."""
+
+    def __init__(self, run: Fit, lecture: bool, console: Console | None = None) -> None:
+        self._run, self._lecture = run, lecture
+        self._console = console or Console(highlight=False)
+        self._loss: float | None = None
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} messages/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "", total=run.steps, completed=run.state.step, epoch=1, loss=0, speed=0
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """One line, above the bar."""
+        self._console.print(line, soft_wrap=True)
+
+    def before(self, baselines: list[Baseline]) -> None:
+        """Figures before training."""
+        for figures in baselines:
+            self.say(
+                f"before training: {figures.part} loss {figures.loss:.3f}, accuracy {figures.accuracy:.2%}"
+            )
+
+    def step(self, loss: float) -> None:
+        """After each step of the optimiser."""
+        self._loss = loss if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * loss
+        state = self._run.state
+        self._bar.update(
+            self._task, completed=state.step, epoch=state.epoch + 1, loss=self._loss, speed=_speed(self._run)
+        )
+
+    def evaluation(self, row: Evaluation) -> None:
+        """After each evaluation."""
+        if not self._lecture:
+            self.say(
+                f"epoch {row.epoch}, step {row.step:,}:"
+                f" loss {row.train_loss:.4f}, validation {row.validation_loss:.4f};"
+                f" accuracy {row.train_accuracy:.2%}, validation {row.validation_accuracy:.2%};"
+                f" {_speed(self._run):.0f} messages/s{'; best so far' if row.best else ''}"
+            )
+        elif row.epoch_end:
+            self.say(
+                f"Training accuracy: {row.train_accuracy:.2%} |"
+                f" Validation accuracy: {row.validation_accuracy:.2%}"
+            )
+        else:
+            self.say(
+                f"Ep {row.epoch + 1} (Step {row.step - 1:06d}): "
+                f"Train loss {row.train_loss:.3f}, Val loss {row.validation_loss:.3f}"
+            )
+
+
+def _speed(run: Fit) -> float:
+    return run.state.seen / run.state.seconds if run.state.seconds else 0.0

@@ -1,0 +1,108 @@
+"""A recipe: every number that decides how a model is trained, read from a YAML file.
+
+The files in `presets/` are the recipes that have a name. What a preset leaves out has the default here.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from filterd.errors import BadInput, ConfigError, NotFound
+
+PRESETS = Path(__file__).parent / "presets"
+
+Strategy = Literal["head", "last_block", "last_two_blocks", "lora", "all"]
+Balance = Literal["none", "label", "kind", "source"]
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to train.
+
+    base: what to start from: a size of GPT-2, `filterd-mini`, or a folder with weights, a run or a bundle.
+    strategy: which parameters move; the others' output is computed once.
+    way: `lecture` pads every message to the longest training message, reads the last padded position,
+        takes the text as it stands in the file and shuffles as the lecture's DataLoader does; `filterd` pads
+        a batch to its own longest, reads the last real token and takes filterd's canonical text.
+    max_tokens: longer messages are cut here; 0: at the longest training message, or the model's context.
+    windows: of a longer message, so many windows of max_tokens are trained on, each as a message.
+    balance: equal shares of an epoch for each `label`, for each `kind` and label (mail, SMS), or for each
+        `source` of each kind and label.
+    augment: changed copies of each training message that train besides it (`trainer.disguises.augment`).
+    epochs, batch_size: passes over the training part, and messages a step.
+    messages: that an epoch draws, where shares are balanced; 0: as many as there are.
+    learning_rate, weight_decay: AdamW's; decay_vectors says whether biases and norms decay as well.
+    schedule, warmup: `cosine` falls to zero at the end; warmup is the share of all steps it rises before.
+    clip_norm: largest norm of the gradient; 0: as it comes.
+    dropout: in the blocks that train.
+    eval_freq: steps between evaluations; 0: after each epoch only.
+    eval_iter: batches an evaluation looks at; 0: all of validation, and the training batches since the last.
+    patience: evaluations without a better validation loss before the run stops; 0: never.
+    keep: which state becomes the model: `best` on validation loss, the `last`, or the weights `halfway`
+        between the last and the base, which has to be a classifier of these labels (Wortsman et al. 2022,
+        "Robust fine-tuning of zero-shot models").
+    """
+
+    base: str = "filterd-mini"
+    strategy: Strategy = "all"
+    way: Literal["lecture", "filterd"] = "filterd"
+    max_tokens: int = 0
+    windows: int = 1
+    balance: Balance = "label"
+    augment: int = 0
+    epochs: int = 5
+    messages: int = 0
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.1
+    decay_vectors: bool = False
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: float = 0.1
+    clip_norm: float = 1.0
+    dropout: float = 0.0
+    eval_freq: int = 0
+    eval_iter: int = 0
+    patience: int = 0
+    keep: Literal["best", "last", "halfway"] = "best"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "windows"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} has to be positive")
+        for name in (
+            *("max_tokens", "augment", "messages", "weight_decay", "clip_norm"),
+            *("eval_freq", "eval_iter", "patience"),
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} cannot be negative")
+        if self.keep == "halfway" and self.strategy == "lora":
+            raise ValueError("keep: halfway is for weights, and strategy lora trains factors of them")
+        for name in ("warmup", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} has to be at least 0 and below 1")
+
+
+def names() -> list[str]:
+    """The recipes that have a name."""
+    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
+
+
+def load(name: str, **changes: Any) -> Recipe:
+    """A preset or a YAML file, with `changes` that are not None. Raises NotFound, BadInput, ConfigError."""
+    file = PRESETS / f"{name}.yaml" if name in names() else Path(name)
+    try:
+        recipe = msgspec.yaml.decode(file.read_bytes(), type=Recipe)
+    except OSError as error:
+        raise NotFound(f"{name}: no such recipe; name a file or one of {', '.join(names())}") from error
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{file}: {error}") from error
+    return change(recipe, **changes)
+
+
+def change(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with those changes that are not None. Raises ConfigError for a value it cannot have."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(recipe), **given}, Recipe)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"recipe: {error}") from error

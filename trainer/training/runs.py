@@ -1,0 +1,375 @@
+"""A run folder, from what the command line says: data, weights and recipe in, a trained classifier out.
+
+config.json is written first and holds all that a repetition needs; `resume` reads nothing else but the data
+and the base it names, and refuses where either has changed since.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from filterd.api import Kind
+from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
+from filterd.reading import text
+from filterd.scoring import bundle
+from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
+from filterd_trainer.disguises.augment import augment
+from filterd_trainer.gpt2 import checkpoint, device, lora, weights
+from filterd_trainer.gpt2.model import (
+    EVERYWHERE,
+    GPT2,
+    PRESETS,
+    SpamClassifier,
+    freeze,
+    from_safetensors,
+    frozen_blocks,
+    read_header,
+    to_safetensors,
+)
+from filterd_trainer.training import features
+from filterd_trainer.training.batches import Rows
+from filterd_trainer.training.progress import Display
+from filterd_trainer.training.recipe import Recipe
+from filterd_trainer.training.train import CONFIG, MODEL, Fit, Objective, Part, Plan, fit
+
+AUGMENT_SEED = 123  # of its own: what is changed in a text should not depend on the model's seed
+FRESH = "filterd-mini"  # the one base whose name needs no weights: it is drawn by the seed
+VERSIONED = ("filterd", "torch", "tiktoken", "numpy", "pandas")
+
+
+class Labelled(Protocol):
+    """What training needs of a data set (`filterd_trainer.data.corpus.Dataset`).
+
+    A split is a table whose columns Label, Text and Kind are as long as each other.
+    """
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Class names by index."""
+
+    @property
+    def ham(self) -> Sequence[str]:
+        """Those of them that count as ham."""
+
+    def split(self, name: str) -> Any:
+        """`train`, `validation` or `test`."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`config.json`: what a run was made from.
+
+    data_sha256: of the texts and labels of training and validation, in order; base_sha256: of the weights
+    that training began with. max_tokens: where messages are cut. ham: the labels that count as ham.
+    averaged: the seeds of the runs whose mean it is (trainer/training/average.py); none for a run of its own.
+    """
+
+    recipe: Recipe
+    seed: int
+    data: str
+    data_sha256: str
+    base_sha256: str
+    labels: tuple[str, ...]
+    ham: tuple[str, ...]
+    architecture: bundle.Architecture
+    max_tokens: int
+    text_format: int
+    device: str
+    precision: str
+    threads: int
+    versions: dict[str, str]
+    averaged: tuple[int, ...] = ()
+
+
+def read_config(folder: Path) -> Config:
+    """A run's config.json. Raises NotFound and BadInput."""
+    file = folder / CONFIG
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Config)
+    except OSError as error:
+        raise NotFound(f"{file}: {error.strerror}; name the folder of a run") from error
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{file}: not a run's configuration of this version ({error})") from error
+
+
+def train(
+    data: Labelled,
+    source: Path,
+    folder: Path,
+    recipe: Recipe,
+    *,
+    seed: int = 123,
+    on: str = "auto",
+    resume: bool = False,
+    objective: Callable[[Plan], Objective] | None = None,
+    console: Console | None = None,
+) -> Config:
+    """Train and leave a run folder. source: where the data are from, for the record.
+
+    resume: go on from the folder's checkpoint, which has to be of the same data, base and recipe.
+    objective: makes the loss from the plan before its first step; cross entropy without it.
+    Raises the errors of what it reads and writes, and Interrupted.
+    """
+    claim(folder, resume)
+    target = device.choose(on)
+    if recipe.keep == "halfway" and not _trained(recipe.base, tuple(data.labels)):
+        raise ConfigError(
+            f"{recipe.base}: no classifier of {', '.join(data.labels)}, so there is nothing to keep half of;"
+            " name a run or bundle that is one as --base, or write keep: last"
+        )
+    model = begin(recipe.base, tuple(data.labels), seed)
+    tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
+    parts, length = encode(data, recipe, tokenizer, model.gpt.architecture.context)
+    config = Config(
+        recipe=recipe,
+        seed=seed,
+        data=str(source.resolve()),
+        data_sha256=_fingerprint(data),
+        base_sha256=_sha256(model.state_dict()),
+        labels=tuple(data.labels),
+        ham=tuple(data.ham),
+        architecture=model.gpt.architecture,
+        max_tokens=length,
+        text_format=text.TEXT_FORMAT,
+        device=target.type,
+        precision=device.precision(target),
+        threads=torch.get_num_threads(),
+        versions={"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
+    )
+    _record(folder, config, resume)
+    plan = _plan(model.to(target), parts, recipe, folder)
+    if objective:
+        plan = replace(plan, objective=objective(plan))
+    run = _fit(plan, seed, config, console)
+    lora.merge(run.plan.model)
+    to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
+    return config
+
+
+def _fit(plan: Plan, seed: int, config: Config, console: Console | None) -> Fit:
+    torch.manual_seed(seed)
+    run = Fit(plan)
+    with Display(run, plan.recipe.way == "lecture", console) as display:
+        display.say(f"{_described(run, plan)} on {config.device} in {config.precision}")
+        if run.state.rows == 0:
+            display.before(run.baseline())
+            torch.manual_seed(seed)
+        fit(run, display.evaluation, display.step)
+    return run
+
+
+def _described(run: Fit, plan: Plan) -> str:
+    trained, total = (
+        sum(p.numel() for p in some) / 1e6 for some in (run.trained.values(), plan.model.parameters())
+    )
+    return (
+        f"{len(plan.train):,} messages, {len(plan.validation):,} for validation; "
+        f"{trained:.1f} of {total:.1f} million parameters train, {run.steps:,} steps"
+    )
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write a run's config.json. Raises Unwritable."""
+    checkpoint.write_text(
+        folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1).decode() + "\n"
+    )
+
+
+def claim(folder: Path, resume: bool = False) -> None:
+    """Make a run's folder, or find the one to be resumed. Raises ConfigError, NotFound, Unwritable."""
+    if resume and not (folder / CONFIG).exists():
+        raise NotFound(f"{folder}: no run to resume; start it without --resume")
+    if not resume and (folder / CONFIG).exists():
+        raise ConfigError(f"{folder}: holds a run already; add --resume, or choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(f"{folder}: {error.strerror}; choose another --out") from error
+
+
+def _record(folder: Path, config: Config, resume: bool) -> None:
+    if not resume:
+        write_config(folder, config)
+        return
+    before = read_config(folder)
+    for name in ("recipe", "seed", "data_sha256", "base_sha256", "labels", "max_tokens", "text_format"):
+        if getattr(before, name) != getattr(config, name):
+            raise ConfigError(f"{folder}: {name} is no longer what the run began with; start a new one")
+
+
+# ---- Messages to rows ------------------------------------------------------------------------------------
+
+
+def encode(data: Labelled, recipe: Recipe, tokenizer: Tokenizer, context: int) -> tuple[dict[str, Part], int]:
+    """The splits as token ids, and the length in tokens at which messages are cut.
+
+    The lecture's way pads every message up to that length here, so that its last position is the one the
+    lecture's classifier reads. Raises BadInput for an empty split or an unknown label.
+    """
+    names = ["train", "validation"] + (["test"] if recipe.way == "lecture" else [])
+    samples = {name: _samples(data, name, recipe) for name in names}
+    if recipe.augment:
+        samples["train"] += _augmented(samples["train"], data, recipe.augment)
+    ids = {name: [tokenizer.encode(one.text) for one in some] for name, some in samples.items()}
+    longest = max((len(row) for row in ids["train"]), default=0)
+    length = min(recipe.max_tokens or longest, context)
+    return {name: _part(samples[name], ids[name], recipe, length) for name in names}, length
+
+
+class Sample(NamedTuple):
+    """A message of a split; source: which input it came from, "" where the data do not say."""
+
+    text: str
+    target: int
+    kind: str
+    source: str
+
+
+def _samples(data: Labelled, name: str, recipe: Recipe) -> list[Sample]:
+    frame = data.split(name)
+    if not len(frame):
+        raise BadInput(f"split {name}: holds no message; prepare the data again")
+    sources = frame["Source"] if "Source" in frame else [""] * len(frame)
+    columns = (_texts(frame, recipe), classes(frame["Label"], data.labels), frame["Kind"], sources)
+    return [
+        Sample(t, target, str(kind), str(source)) for t, target, kind, source in zip(*columns, strict=True)
+    ]
+
+
+def _augmented(samples: list[Sample], data: Labelled, copies: int) -> list[Sample]:
+    """Changed copies of all, the same ones for the same data."""
+    draw = Random(AUGMENT_SEED)  # noqa: S311 — no secret
+    ham_targets = {i for i, label in enumerate(data.labels) if label in data.ham}
+    ham = {
+        kind: [one.text for one in samples if one.kind == kind and one.target in ham_targets] for kind in Kind
+    }
+    return [
+        one._replace(text=augment(one.text, Kind(one.kind), draw, ham[Kind(one.kind)]))
+        for _ in range(copies)
+        for one in samples
+    ]
+
+
+def _part(samples: list[Sample], ids: list[list[int]], recipe: Recipe, length: int) -> Part:
+    rows: list[list[int]] = []
+    targets: list[int] = []
+    groups: list[str] = []
+    owners: list[int] = []
+    for i, (one, row) in enumerate(zip(samples, ids, strict=True)):
+        for cut in _cut(row, recipe, length):
+            rows.append(cut)
+            targets.append(one.target)
+            groups.append(_group(recipe, one))
+            owners.append(i)
+    return Part(Rows.of(rows), torch.tensor(targets), groups, owners)
+
+
+def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
+    if recipe.way == "lecture":
+        return [ids[:length] + [END_OF_TEXT_ID] * (length - len(ids))]
+    return text.windows(ids or [END_OF_TEXT_ID], length, recipe.windows)
+
+
+def _group(recipe: Recipe, one: Sample) -> str:
+    by_kind = f"{one.kind} {one.target}"
+    names = {"none": "", "label": f"{one.target}", "kind": by_kind, "source": f"{by_kind} {one.source}"}
+    return names[recipe.balance]
+
+
+def _texts(frame: Any, recipe: Recipe) -> Iterable[str]:
+    """A mail's text is canonical since it came into the corpus; an SMS is kept as it was sent."""
+    if recipe.way == "lecture":
+        return [str(t) for t in frame["Text"]]
+    return [
+        text.of_sms(str(t)).canonical if kind == Kind.SMS else str(t)
+        for t, kind in zip(frame["Text"], frame["Kind"], strict=True)
+    ]
+
+
+def classes(column: Iterable[Any], labels: Sequence[str]) -> list[int]:
+    """Positions of a column of labels, which holds their names or those positions. Raises BadInput."""
+    index: dict[Any, int] = {name: i for i, name in enumerate(labels)} | {i: i for i in range(len(labels))}
+    try:
+        return [index[value] for value in column]
+    except KeyError as error:
+        raise BadInput(f"label {error.args[0]!r} is none of {', '.join(labels)}; prepare the data") from error
+
+
+# ---- Weights ---------------------------------------------------------------------------------------------
+
+
+def begin(base: str, labels: tuple[str, ...], seed: int) -> SpamClassifier:
+    """The classifier that training begins with: the base's blocks, and its head where its labels are ours.
+
+    A new head is drawn right after the seed, as in the lecture. Raises NotFound and BadInput.
+    """
+    torch.manual_seed(seed)
+    if _trained(base, labels):
+        return from_safetensors(weights.find(base) / MODEL)[0]
+    gpt = GPT2(PRESETS[base]) if _drawn(base) else weights.load(weights.find(base))
+    torch.manual_seed(seed)
+    return SpamClassifier(gpt, len(labels))
+
+
+def _drawn(base: str) -> bool:
+    return base == FRESH and not Path(base).is_dir()
+
+
+def _trained(base: str, labels: tuple[str, ...]) -> bool:
+    """Whether the base is a classifier of these labels already."""
+    file = None if _drawn(base) else weights.find(base) / MODEL
+    return bool(file and file.is_file() and json.loads(read_header(file).get("labels", "[]")) == list(labels))
+
+
+def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder: Path) -> Plan:
+    if recipe.strategy == "lora":
+        lora.attach(model)
+    else:
+        freeze(model, recipe.strategy)
+    for module in model.modules():
+        if hasattr(module, "dropout"):
+            setattr(module, "dropout", recipe.dropout)  # noqa: B010 — which type of module has one is its own affair
+    first = None if recipe.strategy in EVERYWHERE else frozen_blocks(recipe.strategy, len(model.gpt.h))
+    if first is not None:
+        parts = {
+            name: replace(part, rows=features.compute(model, part.rows, first, folder))
+            for name, part in parts.items()
+        }
+    return Plan(model, parts["train"], parts["validation"], recipe, first, folder, parts.get("test"))
+
+
+# ---- For the record --------------------------------------------------------------------------------------
+
+
+def _fingerprint(data: Labelled) -> str:
+    digest = hashlib.sha256()
+    for name in ("train", "validation"):
+        frame = data.split(name)
+        for label, message in zip(classes(frame["Label"], data.labels), frame["Text"], strict=True):
+            digest.update(f"{name}\0{label}\0{message}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
