@@ -9,14 +9,13 @@ shows too much rather than too little: nothing a person sees is kept from the mo
 import html as entities
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-__all__ = ["Visible", "visible"]
+__all__ = ["Link", "Visible", "visible"]
 
 MAX_AS_IS: Final = 20_000  # characters; as many attributes as that holds in one tag cost Lexbor 0.1 s
 MAX_TAGS: Final = 8_000  # the largest of 6,046 SpamAssassin mails has 2,306
@@ -29,6 +28,9 @@ MAX_STYLE: Final = 2_000  # characters of one element's own style
 MAX_TINY_PX: Final = 3.0  # nobody reads type of less than three pixels
 MAX_FAINT: Final = 24  # of 255, per channel; nobody tells #eee from #fff in running text
 MAX_FAINT_OPACITY: Final = 0.05
+MAX_LINKS: Final = 64  # more say nothing new: a newsletter has 30
+MAX_HREF: Final = 500  # characters; the host stands in the first hundred
+MAX_LINK_TEXT: Final = 200  # characters shown between <a> and </a>
 OFF_SCREEN_PX: Final = -400.0  # moved left or up by this much or more
 
 
@@ -67,19 +69,31 @@ _MARKUP = re.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style|title)\b.*?(?:</\1\s*>|\Z)|<[a-zA-Z/!?][^>]*>?",
     re.DOTALL | re.IGNORECASE,
 )
+_HREF = re.compile(r"""<a\s[^>]{0,500}?\bhref\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 _MAY_HIDE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a link leads, as written (MAX_HREF characters at most), and the text shown for it."""
+
+    href: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
     """text: what is shown, blocks apart by newlines. hidden: some text is there and not shown.
 
-    whole: False where the document was too involved to tell shown from hidden.
+    whole: False where the document was too involved to tell shown from hidden. links: the first MAX_LINKS.
+    images: how many pictures it has.
     """
 
     text: str
     hidden: bool = False
     whole: bool = True
+    links: tuple[Link, ...] = ()
+    images: int = 0
 
 
 @lru_cache(maxsize=4)  # the readings of an ambiguous mail share their HTML parts
@@ -89,7 +103,8 @@ def visible(html: str, quick: bool = False) -> Visible:
         simple = html if len(html) <= MAX_AS_IS else _rewritten(html)
         if _is_simple(simple) and (seen := _rendered(simple)):
             return seen
-    return Visible(_without_tags(html), hidden=bool(_MAY_HIDE.search(html)), whole=False)
+    links = tuple(Link(entities.unescape(href[:MAX_HREF])) for href in _HREF.findall(html)[:MAX_LINKS])
+    return Visible(_without_tags(html), bool(_MAY_HIDE.search(html)), whole=False, links=links)
 
 
 def _rendered(html: str) -> Visible | None:
@@ -99,7 +114,9 @@ def _rendered(html: str) -> Visible | None:
         return Visible("")
     walk = _Walk(_Sheet(tree))
     text = "".join(walk.texts(tree.body))
-    return Visible(text, walk.hidden) if walk.nodes <= MAX_NODES else None
+    if walk.nodes > MAX_NODES:
+        return None
+    return Visible(text, walk.hidden, links=tuple(walk.links), images=walk.images)
 
 
 def _is_simple(html: str) -> bool:
@@ -175,40 +192,59 @@ class _Look:
         return not (self.tiny or self.invisible or self.see_through or _alike(self.color, self.background))
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """An open <a>: where its text starts among the pieces found."""
+
+    href: str
+    start: int
+
+
 class _Walk:
     """One pass over the tree in document order, without recursion."""
 
     def __init__(self, sheet: "_Sheet") -> None:
         self.hidden = False
         self.nodes = 0
+        self.links: list[Link] = []
+        self.images = 0
         self._sheet = sheet
 
-    def texts(self, body: LexborNode) -> Iterator[str]:
+    def texts(self, body: LexborNode) -> list[str]:
         """The shown pieces of text, with newlines and blanks where elements part them."""
+        found: list[str] = []
         start = self._look_of(body, _Look())
-        stack: list[tuple[LexborNode | str | None, _Look]] = [(body.child, start)] if start else []
+        stack: list[tuple[LexborNode | _Anchor | str | None, _Look]] = [(body.child, start)] if start else []
         while stack:
             node, look = stack.pop()
+            if isinstance(node, _Anchor):
+                self.links.append(Link(node.href, "".join(found[node.start :])[:MAX_LINK_TEXT].strip()))
+                continue
             if not isinstance(node, LexborNode):
-                yield node or ""
+                found.append(node or "")
                 continue
             self.nodes += 1
             if self.nodes > MAX_NODES:
-                return
+                return []
             stack.append((node.next, look))
             tag = node.tag or ""
             if tag == "-text":
-                yield self._text(node.text_content or "", look)
+                found.append(self._text(node.text_content or "", look))
             elif tag not in _UNSEEN and (child := node.child if tag != "br" else None) is not None:
                 apart = "\n" if tag in _BLOCK else " " if tag in _CELL else ""
                 if inner := self._look_of(node, look):
-                    yield apart
+                    found.append(apart)
                     stack.append((apart, look))
+                    if tag == "a" and (href := node.attributes.get("href")) and len(self.links) < MAX_LINKS:
+                        stack.append((_Anchor(href[:MAX_HREF], len(found)), look))
                     stack.append((child, inner))
                 elif node.text(strip=True):
                     self.hidden = True
             elif tag in ("br", "hr"):
-                yield "\n"
+                found.append("\n")
+            elif tag == "img":
+                self.images += 1
+        return found
 
     def _text(self, text: str, look: _Look) -> str:
         if look.shown:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filterd.reading.html import MAX_AS_IS, visible
+from filterd.reading.html import MAX_AS_IS, MAX_HREF, MAX_LINK_TEXT, MAX_LINKS, Link, visible
 
 WORDS = "secret poem"
 
@@ -145,3 +145,18 @@ def test_too_involved_shows_too_much_rather_than_too_little() -> None:
 def test_any_html_is_read(html: str) -> None:
     for document in (html, html + " " * MAX_AS_IS):
         assert len(visible(document).text) <= 20 * len(html) + MAX_AS_IS + 100
+
+
+def test_links_and_what_is_shown_for_them() -> None:
+    seen = visible(
+        "<a href='http://evil.example/x'>bank<b>.example</b><i style='display:none'>junk</i></a><img src=x>"
+        "<a name=here>no link</a><a href=''>nor this</a>"
+    )
+    assert seen.links == (Link("http://evil.example/x", "bank.example"),)
+    assert seen.images == 1
+
+
+def test_links_are_bounded() -> None:
+    seen = visible(f"<a href='{'x' * 5000}'>{'y' * 5000}</a>" * (MAX_LINKS + 9))
+    assert len(seen.links) == MAX_LINKS
+    assert {(len(link.href), len(link.text)) for link in seen.links} == {(MAX_HREF, MAX_LINK_TEXT)}
