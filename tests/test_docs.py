@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 COMMANDS = (ROOT / "docs" / "commands.md").read_text("utf-8")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+MODULES = {"filterd": "filterd.commands.cli", "trainer": "filterd_trainer.cli"}
 LIST_COMMANDS = """
 import sys, importlib, typer
 def walk(command, name):
@@ -19,7 +20,7 @@ def walk(command, name):
         print(name)
     for key, sub in sorted(getattr(command, "commands", {}).items()):
         walk(sub, f"{name} {key}")
-walk(typer.main.get_command(importlib.import_module(sys.argv[1] + ".cli").app), sys.argv[1])
+walk(typer.main.get_command(importlib.import_module(sys.argv[2]).app), sys.argv[1])
 """
 
 
@@ -32,7 +33,7 @@ def metrics() -> list[str]:
 
 
 def commands(program: str) -> list[str]:
-    run = [sys.executable, "-c", LIST_COMMANDS, program]
+    run = [sys.executable, "-c", LIST_COMMANDS, program, MODULES[program]]
     return subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split("\n")[:-1]
 
 
