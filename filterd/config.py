@@ -68,6 +68,7 @@ class Queue(Section, frozen=True):
 
     max_messages: Positive = 400
     max_tokens: Positive = 500_000
+    max_bytes: Positive = 256 << 20
     deadline_s: Seconds = 10.0
     on_error: OnError = "accept"
     parsers: Positive = 2

@@ -11,13 +11,21 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filterd.errors import ConfigError
 
+if TYPE_CHECKING:  # asyncio takes 80 ms to import, which a command that only reads the configuration saves
+    import asyncio
+
 FIRST_PASSED_FD = 3  # sd_listen_fds(3)
 BACKLOG = 512  # connections that wait for accept; the kernel's somaxconn bounds it further
+# Connections that are accepted in one turn of the event loop: each is a descriptor before anybody has said
+# that there are too many, and of several processes on one socket the first would take all that wait.
+ACCEPTED_AT_ONCE = 16
 # sun_path has 108 bytes on Linux and 104 on BSD, the closing NUL included (unix(7)).
 MAX_UNIX_PATH_BYTES = 103
 
@@ -77,6 +85,15 @@ def open_socket(text: str, *, mode: int = 0o660) -> socket.socket:
             return _bind_tcp(host, port, text)
         case Systemd(name):
             return _passed(name)
+
+
+async def serve(protocol: "Callable[[], asyncio.BaseProtocol]", sock: socket.socket) -> "asyncio.Server":
+    """Accept what connects to a listening socket, a few in each turn of the event loop."""
+    import asyncio
+
+    server = await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=ACCEPTED_AT_ONCE)
+    sock.listen(BACKLOG)  # asyncio has one number for both
+    return server
 
 
 def is_unix(text: str) -> bool:

@@ -2,13 +2,21 @@
 
 `log.info("judged", extra={"fields": {...}})` is one line; values are escaped, so that nobody can write a
 second one. Times are the journal's or the collector's; they are added only in JSON.
+
+Warnings and errors of one kind, which is one event, are limited in number: whoever can cause one can cause a
+hundred thousand. The next one that is written says how many were not (`left_out`).
 """
 
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Literal
+
+LINES_OF_A_KIND = 20  # warnings or errors of one event that are written in each period
+PERIOD_S = 60.0
+MAX_KINDS = 1000  # events that are remembered; ours are some fifty, libraries put values into theirs
 
 log = logging.getLogger("filterd")
 
@@ -17,15 +25,41 @@ def start(form: Literal["logfmt", "json"], level: str) -> None:
     """Send the daemon's log to stderr in one of two forms."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Logfmt())
+    handler.addFilter(Limit())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     log.setLevel(level.upper())
 
 
+class Limit(logging.Filter):
+    """Lets LINES_OF_A_KIND warnings or errors of each event pass in a period."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[object, tuple[float, int]] = {}  # when its period began, and its lines since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write a line."""
+        if record.levelno < logging.WARNING:
+            return True
+        began, lines = self._kinds.get(record.msg, (-PERIOD_S, 0))
+        now = time.monotonic()
+        if now - began >= PERIOD_S:
+            if lines > LINES_OF_A_KIND:
+                record.left_out = lines - LINES_OF_A_KIND
+            began, lines = now, 0
+        if len(self._kinds) >= MAX_KINDS:
+            self._kinds.clear()
+        self._kinds[record.msg] = began, lines + 1
+        return lines < LINES_OF_A_KIND
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] = {"level": record.levelname.lower(), "event": record.getMessage()}
     fields.update(getattr(record, "fields", {}))
+    if left_out := getattr(record, "left_out", 0):
+        fields["left_out"] = left_out
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
         fields["error"] = f"{type(error).__name__}: {error}"

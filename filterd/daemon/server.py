@@ -145,7 +145,7 @@ class Daemon:
         for address in config.spamd.listen:
             await self._listen_spamd(address)
         for address in config.http.listen:
-            self._listen_http(address)
+            await self._listen_http(address)
         known = {entry.name: entry for entry in entry_points(group=PLUGINS)}
         for name in config.plugins:
             if name not in known:
@@ -167,11 +167,12 @@ class Daemon:
             allow_tell=section.allow_tell and (local or section.allow_tell_tcp),
             max_bytes=section.max_bytes,
             max_connections=section.max_connections,
+            room=self._service.room,
         )
         await server.start(self._open(address, section.mode))
         self._closers.append(lambda: server.close(self._config.drain_s))
 
-    def _listen_http(self, address: str) -> None:
+    async def _listen_http(self, address: str) -> None:
         section = self._config.http
         local = listen.is_unix(address)
         access = http.Access(
@@ -179,25 +180,17 @@ class Daemon:
             may_learn=local or section.allow_learn_tcp,
             token="" if local else _token(section.token_file),
         )
-        server = HttpServer(
-            http.make(self._service, access, section.max_bytes),
-            max_connections=section.max_connections,
-            drain_s=self._config.drain_s,
-        )
-        serving = asyncio.ensure_future(server.serve(self._open(address, section.mode)))
-
-        async def close() -> None:
-            server.close()
-            await serving
-
-        self._closers.append(close)
+        app = http.make(self._service, access, section.max_bytes)
+        server = HttpServer(app, max_connections=section.max_connections)
+        await server.start(self._open(address, section.mode))
+        self._closers.append(lambda: server.close(self._config.drain_s))
 
     async def _start_plugin(self, name: str, kind: type[Plugin]) -> None:
         given = settings(self._config, name, kind.Settings, str(self._path or "configuration"))
         plugin = kind(given, self._service)
         for address in getattr(given, "listen", ()):
             opened = self._open(address, getattr(given, "mode", "0660"))
-            server = await asyncio.get_running_loop().create_server(plugin.protocol, sock=opened)
+            server = await listen.serve(plugin.protocol, opened)
             self._closers.append(_server_closer(server))
         self._closers.append(lambda: plugin.close(self._config.drain_s))
 

@@ -35,6 +35,7 @@ from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
 from filterd.service.batching import Batcher, Logits
 from filterd.service.metrics import Metrics
+from filterd.service.room import Room
 from filterd.service.trial import Trial
 
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
@@ -109,6 +110,7 @@ class Service:
         self.metrics = Metrics()
         self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
         self.learner = learner
+        self.room = Room(config.queue.max_bytes)
         self.recent: deque[Recent] = deque(maxlen=config.http.recent)
         self.started = time.time()
         self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
@@ -188,6 +190,7 @@ class Service:
     def reload(self, config: Config, engine: Engine, shadow: Engine | None = None) -> None:
         """Judge with another engine from the next message on; messages under way end with the old one."""
         self.config = config
+        self.room.size = config.queue.max_bytes
         if self.learner:
             self.learner.config = config
         self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)

@@ -88,3 +88,35 @@ def test_starting_again_does_not_double_lines(capsys: pytest.CaptureFixture[str]
         logging_module.start("logfmt", "info")
     log.info("once")
     assert lines(capsys) == ["level=info event=once"]
+
+
+def test_lines_of_one_kind_are_limited(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logging_module.start("logfmt", "info")
+    for number in range(1000):
+        log.warning("closed", extra={"fields": {"number": number}})
+        log.error("closed too")
+    assert len(lines(capsys)) == 2 * logging_module.LINES_OF_A_KIND
+    log.warning("something else")
+    assert lines(capsys) == ['level=warning event="something else"']
+    monkeypatch.setattr(logging_module, "PERIOD_S", 0.0)
+    log.warning("closed")
+    (line,) = lines(capsys)
+    assert line == f"level=warning event=closed left_out={1000 - logging_module.LINES_OF_A_KIND}"
+    log.warning("closed")
+    assert "left_out" not in lines(capsys)[0]
+
+
+def test_information_is_never_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    logging_module.start("logfmt", "info")
+    for _ in range(1000):
+        log.info("mail")
+    assert len(lines(capsys)) == 1000
+
+
+def test_a_library_that_puts_values_into_its_event_does_not_fill_the_memory() -> None:
+    limit = logging_module.Limit()
+    for number in range(3 * logging_module.MAX_KINDS):
+        limit.filter(logging.LogRecord("x", logging.ERROR, "", 0, f"line {number}", None, None))
+    assert len(limit._kinds) <= logging_module.MAX_KINDS

@@ -25,15 +25,25 @@ class Encoded(FilterdError):
 
 
 def refuse_encoded(fields: Mapping[str, str]) -> None:
-    """Raise Encoded for a body that these request headers call compressed or encrypted.
+    """Raise Encoded for a body that these request headers call compressed, encrypted or a form.
 
     `rspamc -z` compresses with zstd, `rspamc --key` encrypts (HTTPCrypt); HTTP's own is Content-Encoding.
+    A mail in a form, as `curl -F` sends it, would be judged as the form's text.
     """
     for name in ("compression", "content-encoding"):
         if fields.get(name, "identity").strip().lower() != "identity":
             raise Encoded(f"{name}: compressed bodies are not read here; send it uncompressed")
     if "key" in fields:
         raise Encoded("key: encrypted bodies are not read here; send it over a unix socket")
+    if media_type(fields).startswith("multipart/"):
+        raise Encoded(
+            f"{media_type(fields)[:MAX_ID]}: forms are not read here; send it as it is, the mail alone"
+        )
+
+
+def media_type(fields: Mapping[str, str]) -> str:
+    """The Content-Type less its parameters, in lower case; "" where there is none."""
+    return fields.get("content-type", "").split(";")[0].strip().lower()
 
 
 def answer(
@@ -46,7 +56,7 @@ def answer(
         "required_score": POINTS_AT_SPAM,
         "action": ACTIONS[found.label],
         "thresholds": {"reject": REJECT_POINTS, "add header": POINTS_AT_SPAM},
-        "symbols": {test: _symbol(test, found) for test in found.tests},
+        "symbols": {test: _symbol(test, found, model=not i) for i, test in enumerate(found.tests)},
         "messages": {},
         "message-id": message_id or "undef",
         "time_real": round(found.seconds, 6),
@@ -54,10 +64,10 @@ def answer(
     }
 
 
-def _symbol(test: str, found: Verdict) -> dict[str, Any]:
-    """The model has all the points, for they are of the whole message."""
-    points = round(found.points, 2) if test == "GPT2" else 0.0
-    about = f"P(spam) {found.probability:.4f}" if test == "GPT2" else ""
+def _symbol(test: str, found: Verdict, *, model: bool) -> dict[str, Any]:
+    """The model, which is named first, has all the points, for they are of the whole message."""
+    points = round(found.points, 2) if model else 0.0
+    about = f"P(spam) {found.probability:.4f}" if model else ""
     return {"name": test, "score": points, "metric_score": points, "description": about}
 
 

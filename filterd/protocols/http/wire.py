@@ -5,6 +5,8 @@ A body is a raw mail (any content type but JSON), or JSON: one message as an obj
 are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -14,6 +16,13 @@ from filterd.errors import BadInput
 
 MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
 MAX_ID = 200  # characters of a caller's own id; it comes back in answers and logs
+
+# An escape of JSON: a pair of surrogates, half of one, or whatever else stands behind a backslash.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB]%(hex)s\\u[dD][c-fC-F]%(hex)s|(?P<half>u[dD][89a-fA-F]%(hex)s)|.)"
+    % {b"hex": rb"[0-9a-fA-F]{2}"},
+    re.DOTALL,
+)
 
 
 class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -31,7 +40,7 @@ class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
         if (self.text is None) == (self.mail is None):
             raise BadInput("a message needs either 'text' (an SMS) or 'mail' (a whole mail)")
         kind, content = (Kind.SMS, self.text) if self.mail is None else (Kind.MAIL, self.mail)
-        raw = (content or "").encode("utf-8", "surrogatepass")
+        raw = (content or "").encode()
         if not raw.strip():
             raise BadInput("the message is empty, there is nothing to judge")
         return Message(raw, kind, self.id[:MAX_ID], self.sender, self.recipients, source)
@@ -82,7 +91,22 @@ def decode(body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: 
     return Decoded([one.message(source) for one in bodies], labels, many)
 
 
+def mend_surrogates(body: bytes) -> bytes:
+    """JSON with U+FFFD for each half of a surrogate pair: gateways cut texts in the middle of an emoji."""
+    return _ESCAPE.sub(lambda escape: b"\\ufffd" if escape["half"] else escape[0], body)
+
+
 def _parse(body: bytes) -> tuple[list[MessageBody], bool]:
+    try:
+        return _parsed(body)
+    except BadInput:
+        mended = mend_surrogates(body)
+        if mended == body:
+            raise
+        return _parsed(mended)
+
+
+def _parsed(body: bytes) -> tuple[list[MessageBody], bool]:
     try:
         if "messages" in msgspec.json.decode(body, type=dict[str, msgspec.Raw]):
             return msgspec.json.decode(body, type=BatchBody).messages, True
@@ -92,6 +116,17 @@ def _parse(body: bytes) -> tuple[list[MessageBody], bool]:
     except (msgspec.MsgspecError, RecursionError) as error:
         said = "".join(c if c.isprintable() else "?" for c in str(error))  # it names the client's keys
         raise BadInput(f"the JSON does not fit: {said}") from error
+
+
+class VerdictsBody(msgspec.Struct):
+    """The verdicts of a batch, in its order."""
+
+    verdicts: list[VerdictBody]
+
+
+def verdicts(found: Sequence[Verdict], names: Sequence[str]) -> VerdictsBody:
+    """The answer to a batch. 10,000 of them take 0.1 s: call it off the event loop."""
+    return VerdictsBody([verdict(one, name) for one, name in zip(found, names, strict=True)])
 
 
 def verdict(found: Verdict, name: str) -> VerdictBody:

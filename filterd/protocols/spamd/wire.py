@@ -28,6 +28,7 @@ from filterd.errors import BadInput, FilterdError
 MAX_LINE_BYTES = 4096  # request line or header; spamc's own buffer for one has 1,024
 MAX_HEADERS = 255  # as spamd
 MAX_BODY_BYTES = 64 << 20  # 64 MiB; spamc sends 500 KB by default and 256 MB at most
+_PIECE_BYTES = 1 << 20  # decompressed at a time
 _MAX_QUOTED = 80  # characters of a client's line that an error repeats
 
 _REQUEST = re.compile(rb"([A-Z_]+) SPAMC/(.*)", re.DOTALL)
@@ -67,6 +68,7 @@ class Command(StrEnum):
 # Their answer needs the whole body: the mail itself, or a correction that is found again by its content.
 WHOLE_BODY = frozenset({Command.PROCESS, Command.TELL})
 _WITHOUT_BODY = frozenset({Command.SKIP, Command.PING})
+TAGGED = frozenset({Command.PROCESS, Command.HEADERS})  # our headers are written into the mail for these
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Parser:
     def request(self) -> Request | None:
         """The request, complete, or None."""
         return self._request if self.state is State.DONE else None
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+        return len(self._lines) + len(self._body)
 
     def feed(self, data: bytes) -> None:
         """Take what came in."""
@@ -238,16 +245,25 @@ _READ_LINE: dict[State, Callable[[Parser, bytes], None]] = {
 }
 
 
-def inflated(request: Request, max_bytes: int = MAX_BODY_BYTES) -> Request:
+def inflated(
+    request: Request, max_bytes: int = MAX_BODY_BYTES, take: Callable[[int], None] = lambda size: None
+) -> Request:
     """The request with its body decompressed, never more than `max_bytes` of it, however it is built.
 
-    Takes up to 0.2 s for 64 MiB: call it off the event loop. Raises CompressionError, BadInput.
+    take: asked for room for each piece; what it raises ends the work. Takes up to 0.2 s for 64 MiB: call it
+    off the event loop. Raises CompressionError, BadInput.
     """
     if not request.compressed:
         return request
-    stream = zlib.decompressobj()
+    stream, body, rest = zlib.decompressobj(), bytearray(), request.body
     try:
-        body = stream.decompress(request.body, max_bytes + 1)
+        while not stream.eof and len(body) <= max_bytes:
+            piece = stream.decompress(rest, min(_PIECE_BYTES, max_bytes + 1 - len(body)))
+            rest = stream.unconsumed_tail
+            if not piece and not rest:
+                break
+            take(len(piece))
+            body += piece
     except zlib.error as error:
         raise CompressionError("zlib: not a zlib stream") from error
     truncated = len(body) > max_bytes
@@ -255,7 +271,7 @@ def inflated(request: Request, max_bytes: int = MAX_BODY_BYTES) -> Request:
         raise BadInput(f"message over {max_bytes} bytes; raise spamd.max_bytes or send less")
     if not truncated and not stream.eof:
         raise CompressionError("zlib: failed to find end of zlib stream")
-    return replace(request, body=body[:max_bytes], truncated=truncated, compressed=False)
+    return replace(request, body=bytes(body[:max_bytes]), truncated=truncated, compressed=False)
 
 
 def _mismatch(expected: int, received: str) -> ProtocolError:

@@ -227,13 +227,11 @@ def test_what_is_in_the_way_is_not_passed_over(folder: Path, monkeypatch: pytest
 async def daemon(folder: Path) -> AsyncIterator[Daemon]:
     learner = Learner.open(Config(state=str(folder)))
     service = Service(Config(state=str(folder)), engine()[0], learner)
-    server = HttpServer(
-        app.make(service, Access("http", may_learn=True), MAX_BYTES), max_connections=CONNECTIONS, drain_s=5.0
-    )
-    serving = asyncio.create_task(server.serve(listen.open_socket(f"unix:{folder}/http.sock")))
+    served = app.make(service, Access("http", may_learn=True), MAX_BYTES)
+    server = HttpServer(served, max_connections=CONNECTIONS)
+    await server.start(listen.open_socket(f"unix:{folder}/http.sock"))
     yield Daemon(str(folder / "http.sock"))
-    server.close()
-    await serving
+    await server.close(5.0)
     await service.close(5.0)
     learner.store.close()
 

@@ -534,3 +534,53 @@ def test_a_message_keeps_its_envelope() -> None:
         Message(b"a", Kind.SMS, "", "+41791234567", ("+41790000000",), "http"),
     ]
     assert not found.many
+
+
+# Texts that were cut in the middle of a character.
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        pytest.param(r"a \ud83d", "a \ufffd", id="first half"),
+        pytest.param(r"\ude00 a", "\ufffd a", id="second half"),
+        pytest.param(r"\ude00\ud83d", "\ufffd\ufffd", id="halves in the wrong order"),
+        pytest.param(r"\uD83D\ud83d\uDE00", "\ufffd\U0001f600", id="a half and a whole"),
+        pytest.param(r"\\ud83d \ud83d", "\\ud83d \ufffd", id="a backslash of its own"),
+        pytest.param(r"\"\ud83d", '"\ufffd', id="a quote before it"),
+    ],
+)
+def test_half_an_emoji_is_one_strange_letter(sent: str, text: str) -> None:
+    for body in ('{"text": "%s"}', '{"messages": [{"text": "fine"}, {"text": "%s"}]}'):
+        raw = (body % sent).encode()
+        found = wire.decode(raw, as_json=True, kind=None, name="", source="http")
+        assert found.messages[-1].raw.decode() == text
+
+
+@given(st.text(), st.lists(st.sampled_from([r"\ud800", r"\udfff", r"\ud83d\ude00", r"\\", "x"])))
+def test_mending_keeps_what_is_whole(text: str, pieces: list[str]) -> None:
+    body = json.dumps(text).encode()  # hypothesis makes no surrogates of its own
+    assert wire.mend_surrogates(body) == body
+    msgspec.json.decode(wire.mend_surrogates(('"' + "".join(pieces) + '"').encode()), type=str)
+
+
+async def test_one_broken_text_does_not_refuse_the_batch(client: httpx.AsyncClient) -> None:
+    body = rb'{"messages": [{"text": "our prize winner", "id": "a"}, {"text": "ok \ud83d", "id": "b\ud83d"}]}'
+    answer = await client.post("/v1/check", content=body, headers={"content-type": "application/json"})
+    found = [(one["id"], one["label"]) for one in answer.json()["verdicts"]]
+    assert found == [("a", "spam"), ("b\ufffd", "ham")]
+
+
+@pytest.mark.parametrize("path", ["/v1/check", "/checkv2", "/learnspam", "/v1/learn?label=spam"])
+async def test_a_form_is_not_judged_as_a_message(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.post(path, files={"mail": ("mail.eml", SPAM)})
+    assert answer.status_code == 415
+    assert "multipart/form-data" in error_of(answer)
+
+
+@pytest.mark.parametrize("model", ["GPT2", "FASTPATH", "whatever comes"])
+def test_the_points_stand_beside_the_model_that_gave_them(model: str) -> None:
+    found = Verdict(Label.SPAM, 0.99, 12.6, Kind.MAIL, tests=(model, "MEMORY"))
+    said = rspamd.answer(found, "", [], [])
+    assert sum(symbol["score"] for symbol in said["symbols"].values()) == said["score"] == 12.6
+    assert said["symbols"][model]["score"] == 12.6

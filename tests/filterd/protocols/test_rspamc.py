@@ -58,22 +58,19 @@ async def serving(folder: Path) -> AsyncIterator[dict[str, str]]:
     where: dict[str, str] = {"unix": str(folder / "http.sock")}
     async with AsyncExitStack() as stack:
         for name, access in LISTENERS.items():
-            server = HttpServer(app.make(service, access, MAX_BYTES), max_connections=8, drain_s=5.0)
+            server = HttpServer(app.make(service, access, MAX_BYTES), max_connections=8)
             listening = listen.open_socket("tcp:127.0.0.1:0")
             where[name] = f"127.0.0.1:{listening.getsockname()[1]}"
-            stack.push_async_callback(_stop, server, asyncio.create_task(server.serve(listening)))
+            await server.start(listening)
+            stack.push_async_callback(server.close, 5.0)
             if name == "open":
                 unix = listen.open_socket(f"unix:{where['unix']}")
-                same = HttpServer(app.make(service, access, MAX_BYTES), max_connections=8, drain_s=5.0)
-                stack.push_async_callback(_stop, same, asyncio.create_task(same.serve(unix)))
+                same = HttpServer(app.make(service, access, MAX_BYTES), max_connections=8)
+                await same.start(unix)
+                stack.push_async_callback(same.close, 5.0)
         yield where
     await service.close(5.0)
     learner.store.close()
-
-
-async def _stop(server: HttpServer, serving: asyncio.Task[None]) -> None:
-    server.close()
-    await serving
 
 
 async def run(line: str, where: dict[str, str]) -> str:
