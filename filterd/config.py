@@ -146,11 +146,26 @@ class Http(Listening, frozen=True):
     recent_subjects: bool = False
 
 
+class History(Section, frozen=True):
+    """The trace of judged messages: where it is kept, what of each message, and for how long."""
+
+    keep: bool = True
+    url: str = ""
+    retention_days: Positive = 30
+    max_messages: Positive = 100_000
+    correctable: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    addresses: Literal["none", "domains", "full"] = "none"
+    subjects: bool = False
+    text: bool = False
+
+
 class Log(Section, frozen=True):
     """What is written to stderr; never a message's text."""
 
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    messages: bool = True
+    addresses: Literal["none", "domains"] = "none"
 
 
 class Config(Section, frozen=True):
@@ -165,6 +180,7 @@ class Config(Section, frozen=True):
     retrain: Retrain = Retrain()
     spamd: Spamd = Spamd()
     http: Http = Http()
+    history: History = History()
     log: Log = Log()
     drain_s: Seconds = 20.0
     plugins: dict[str, dict[str, Any]] = {}
@@ -178,6 +194,11 @@ class Config(Section, frozen=True):
     def feedback_url(self) -> str:
         """The corrections store: as configured, else a file in the state folder."""
         return self.feedback.url or f"sqlite:///{Path(self.state) / 'feedback.sqlite'}"
+
+    @property
+    def history_url(self) -> str:
+        """The history: as configured, else a file in the state folder."""
+        return self.history.url or f"sqlite:///{Path(self.state) / 'history.sqlite'}"
 
 
 def load(path: Path) -> Config:

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"numpy", "onnxruntime", "tiktoken", "selectolax", "rich", "sqlalchemy", "starlette", "uvicorn"}
-GROUND = ["__init__", "errors", "api", "listen", "log", "config", "progress"]
-FILTERD = [*GROUND, "reading", "scoring", "headers", "corrections", "mailboxes"]
+GROUND = ["__init__", "errors", "api", "listen", "log", "config", "progress", "language"]
+FILTERD = [*GROUND, "reading", "scoring", "headers", "reasons", "corrections", "history", "mailboxes"]
 SERVING = ["service", "protocols", "daemon", "commands", "__main__"]
 TRAINER = [
     *[

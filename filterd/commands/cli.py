@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterd import __version__
+from filterd.api import Kind, Label
 from filterd.commands.entry import main
 from filterd.errors import FilterdError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from filterd.commands.client import Daemon
     from filterd.config import Config
     from filterd.headers import HeaderStyle
+    from filterd.history.record import Record
 
 __all__ = ["app", "main"]
 
@@ -98,16 +100,19 @@ def explain(
     """Show which words moved a message's score, and by how many points (occlusion)."""
     from filterd.commands import explain as explaining
     from filterd.commands.check import asked_kind, items
+    from filterd.reasons.occlusion import explain as occlude
     from filterd.scoring.engine import Engine
 
     item = next(items([file], asked_kind(mail=mail, sms=sms), lines=False))
     if item.message is None:
         raise item.error or FilterdError(file)
-    explanation = explaining.explain(Engine.open(*_where(bundle), threads=threads), item.message)
+    engine = Engine.open(*_where(bundle), threads=threads, fast_path=True)
+    explanation = occlude(engine, item.message)
+    thresholds = engine.bundle.manifest.thresholds[explanation.verdict.kind]
     if as_json:
-        print(explaining.as_json(explanation))
+        print(explaining.as_json(explanation, thresholds))
     else:
-        explaining.show(explanation)
+        explaining.show(explanation, thresholds)
 
 
 ConfigOption = Annotated[
@@ -337,6 +342,48 @@ def status(
         status.show(client.Daemon(path).status())
     else:
         status.watch(client.Daemon(path).status)
+
+
+@app.command()
+def history(
+    since: Annotated[str, typer.Option("--since", help="From then on: 6h, 2d, 1w, or a date.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Until then.")] = "",
+    label: Annotated[Label | None, typer.Option("--label", help="Only these.")] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these.")] = None,
+    to: Annotated[str, typer.Option("--to", help="A recipient's whole address.")] = "",
+    sender: Annotated[str, typer.Option("--from", help="The envelope sender's whole address.")] = "",
+    text: Annotated[str, typer.Option("--text", help="In ids, and in what is kept of subject, people.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """List what the daemon has judged, newest first, from its history."""
+    from filterd.commands import history as looking
+
+    asked = looking.Asked(since, until, label, kind, to, sender, text)
+    looking.history(_configured(config)[1], asked, limit=limit, as_json=as_json)
+
+
+@app.command()
+def why(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Of the history, a queue id, Message-ID, file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say why a message that was judged got its label."""
+    from filterd.commands import explain as explaining
+    from filterd.commands import history as looking
+
+    _, settings = _configured(config)
+
+    def words(row: "Record", text: str) -> None:
+        from filterd.daemon.server import open_engine
+        from filterd.reasons.occlusion import occlude
+
+        linear = row.settled == "fastpath"
+        explaining.show_words(occlude(open_engine(settings), text, row.kind, linear=linear))
+
+    looking.why(settings, name, words, as_json=as_json)
 
 
 @app.command()

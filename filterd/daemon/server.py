@@ -24,6 +24,7 @@ from filterd.corrections.learner import Learner
 from filterd.daemon import systemd
 from filterd.daemon.presence import Presence
 from filterd.errors import BundleError, ConfigError, FilterdError, StoreError
+from filterd.history.recorder import Recorder
 from filterd.log import log
 from filterd.protocols.http import app as http
 from filterd.protocols.http.server import HttpServer
@@ -103,6 +104,8 @@ class Daemon:
         shadow = open_shadow(config)
         self._service = Service(config, self._engine, self._learner, shadow)
         self._service.trial = trial_of(config, shadow)
+        self._recorder = Recorder.open(config)
+        self._service.observers.append(self._recorder.judged)
         self._closers: list[Closer] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -119,6 +122,7 @@ class Daemon:
         self._presence = Presence.announce(Path(self._config.state))
         self._announce()
         try:
+            self._recorder.start()
             await self._listen()
             self._spawn(systemd.keep_watchdog())
             self._spawn(self._prune())
@@ -247,6 +251,7 @@ class Daemon:
                 return
             self._save_trial()
             self._service.reload(config, engine, shadow)
+            self._recorder.reload(config)
             self._service.trial = trial_of(config, shadow)
             if engine is not self._engine:
                 self._before = self._engine
@@ -278,6 +283,7 @@ class Daemon:
         clean = await self._service.close(until - time.monotonic())
         for task in list(self._tasks):
             task.cancel()
+        await asyncio.to_thread(self._recorder.close)
         await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})
 

@@ -31,6 +31,7 @@ from filterd.errors import (
     ModelUnavailable,
     Overloaded,
 )
+from filterd.history.record import Event
 from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
 from filterd.service.batching import Batcher, Logits
@@ -112,6 +113,7 @@ class Service:
         self.learner = learner
         self.room = Room(config.queue.max_bytes)
         self.recent: deque[Recent] = deque(maxlen=config.http.recent)
+        self.observers: list[Callable[[Event], None]] = []  # told of each verdict, in the event loop
         self.started = time.time()
         self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
         self._models = ThreadPoolExecutor(config.model.turns + 1, "model")  # one more for the shadow
@@ -238,6 +240,7 @@ class Service:
         self.metrics.judged(found, message.source)
         self.judged[found.label] += 1
         self._remember(message, found)
+        self._tell(message, found)
         return found
 
     async def check_all(self, messages: Sequence[Message]) -> list[Verdict]:
@@ -298,9 +301,17 @@ class Service:
         reason = "deadline" if isinstance(error, DeadlineExceeded) else "overload"
         self.metrics.refused.labels(reason, message.source or "other").inc()
         self._refused += 1
+        unjudged = Verdict(Label.HAM, 0.0, 0.0, message.kind or Kind.MAIL, available=False)
+        self._tell(message, unjudged, "tempfail" if self.config.queue.on_error == "tempfail" else "accept")
         if self.config.queue.on_error == "tempfail":
             raise error
-        return Verdict(Label.HAM, 0.0, 0.0, message.kind or Kind.MAIL, available=False)
+        return unjudged
+
+    def _tell(self, message: Message, found: Verdict, action: str = "") -> None:
+        """Tell the observers of a verdict; they return at once."""
+        thresholds = self.engine.bundle.manifest.thresholds[found.kind]
+        for observe in self.observers:
+            observe(Event(message, found, thresholds, time.time(), action))
 
     def _remember(self, message: Message, found: Verdict) -> None:
         self.recent.append(

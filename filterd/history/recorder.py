@@ -1,0 +1,222 @@
+"""Writes the trace of judged messages beside the mail, in a thread of its own: log line, then row.
+
+Strategy: the event loop only appends to a bounded queue. The thread wakes a few times a second and writes all
+that has come in one transaction. Where it does not keep up (a slow disk, a locked database) it first leaves
+out what makes a message correctable, then whole rows, and counts them: mail never waits for it.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+from filterd.api import Kind, Label, Message
+from filterd.config import Config
+from filterd.corrections.correction import Correction, correct
+from filterd.errors import FilterdError, StoreError
+from filterd.history.record import (
+    MAX_RECIPIENTS,
+    Event,
+    Keys,
+    Numbers,
+    Record,
+    clean,
+    domains,
+    message_id,
+    settled,
+)
+from filterd.history.store import History, Kept
+from filterd.log import log
+from filterd.reading.text import read
+
+KEY_FILE: Final = "history.key"
+KEY_LENGTH: Final = 32  # bytes
+MAX_WAITING: Final = 2_000  # messages between two writes; a second of more than any machine has judged
+MAX_WAITING_BYTES: Final = 64 << 20  # of their bytes
+BUSY: Final = 300  # messages in one write from which their features are left out, at 1 ms each
+EVERY_S: Final = 0.3  # between two writes
+PRUNE_EVERY_S: Final = 600.0
+KEPT_TEXT: Final = 20_000  # characters; what the model reads of a mail is shorter
+
+
+class Recorder:
+    """An observer of a service's verdicts. `start` before the first, `close` after the last."""
+
+    def __init__(self, config: Config, history: History | None) -> None:
+        self.dropped = 0  # messages that left no row
+        self.keys = Keys(key_of(Path(config.state)))
+        self._config, self._history = config, history
+        self._numbers = Numbers()
+        self._waiting: deque[Event] = deque()
+        self._bytes = 0
+        self._wake = threading.Condition()
+        self._ending = False
+        self._pruned = 0.0
+        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+
+    @classmethod
+    def open(cls, config: Config) -> "Recorder":
+        """With the configured store. Raises ConfigError, StoreError."""
+        return cls(config, History.open(config.history_url) if config.history.keep else None)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def reload(self, config: Config) -> None:
+        """Go on with another configuration; the store stays."""
+        self._config = config
+
+    def judged(self, event: Event) -> None:
+        """Take a verdict; returns at once, whatever the disk does."""
+        size = len(event.message.raw)
+        with self._wake:
+            if len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+                self.dropped += 1
+                return
+            self._waiting.append(event)
+            self._bytes += size
+
+    def close(self) -> None:
+        """Write what has come and close the store."""
+        with self._wake:
+            self._ending = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._history:
+            self._history.close()
+
+    def flush(self) -> None:
+        """Write what has come until now, in the caller's thread."""
+        with self._wake:
+            events, self._waiting, self._bytes = list(self._waiting), deque(), 0
+        if events:
+            self._write(events)
+
+    def _run(self) -> None:
+        while not self._ending:
+            with self._wake:
+                self._wake.wait(EVERY_S)
+            try:
+                self.flush()
+                self._prune()
+            except FilterdError as error:
+                log.error("history not written", extra={"fields": {"reason": str(error)}})
+            except Exception:
+                log.exception("history not written")
+        self.flush()
+
+    def _write(self, events: list[Event]) -> None:
+        rows = []
+        for event in events:
+            kept, row = self._row(event, correctable=len(events) < BUSY)
+            rows.append((row, kept))
+            if self._config.log.messages:
+                log.info("judged", extra={"fields": line(row, event.message, self._config.log.addresses)})
+        if self._history:
+            try:
+                self._history.add(rows)
+            except StoreError:
+                self.dropped += len(rows)
+                raise
+
+    def _row(self, event: Event, *, correctable: bool) -> tuple[Kept | None, Record]:
+        message, found = event.message, event.verdict
+        settings = self._config.history
+        known = self._correction(event) if correctable and self._history and settings.correctable else None
+        row = Record(
+            number=self._numbers.next(event.time),
+            time=event.time,
+            listener=message.source,
+            name=clean(message.id),
+            message_key=self.keys.message_id(message_id(message.raw)) if found.kind is Kind.MAIL else "",
+            sender_key=self.keys.address(message.sender),
+            recipient_keys=tuple(dict.fromkeys(map(self.keys.address, message.recipients[:MAX_RECIPIENTS]))),
+            kind=found.kind,
+            label=found.label,
+            probability=round(found.probability, 6),
+            points=round(found.points, 2),
+            available=found.available,
+            settled=settled(found),
+            tests=found.tests,
+            action=event.action,
+            size=len(message.raw),
+            ms=round(found.seconds * 1000, 2),
+            bundle=found.model,
+            unsure=event.thresholds.unsure,
+            spam=event.thresholds.spam,
+            content_hash=known.content_hash if known else "",
+            sender=_shown((message.sender,), settings.addresses),
+            recipients=_shown(message.recipients[:MAX_RECIPIENTS], settings.addresses),
+            subject=clean(found.subject) if settings.subjects else "",
+        )
+        return (Kept(known.features, known.text) if known else None), row
+
+    def _correction(self, event: Event) -> Correction:
+        """What would be kept of the message if somebody corrected it; its label is nobody's."""
+        message, kind = event.message, event.verdict.kind
+        text = (
+            read(Message(message.raw, kind))[0].canonical[:KEPT_TEXT] if self._config.history.text else None
+        )
+        return correct(message.raw, kind, Label.HAM, prefix=self._config.headers.prefix, text=text)
+
+    def _prune(self) -> None:
+        if not self._history or time.monotonic() < self._pruned:
+            return
+        kept = self._config.history
+        limits = {"days": kept.retention_days, "max_rows": kept.max_messages, "correctable": kept.correctable}
+        while self._history.prune(**limits) and not self._ending:
+            self.flush()
+        self._pruned = time.monotonic() + PRUNE_EVERY_S
+
+
+def key_of(state: Path) -> bytes:
+    """The key of this site's hashes, made once, 0600. Raises StoreError."""
+    path = state / KEY_FILE
+    try:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return _read_key(path)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(made := os.urandom(KEY_LENGTH))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; check its owner and mode") from error
+    return made
+
+
+def _read_key(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != KEY_LENGTH:
+        raise StoreError(f"{path}: damaged; remove it, and searches by address begin anew")
+    return key
+
+
+def line(row: Record, message: Message, addresses: str) -> dict[str, object]:
+    """The fields of a message's line in the log; of its addresses the domains, where those are allowed."""
+    fields: dict[str, object] = {
+        "id": row.id,
+        "listener": row.listener or "other",
+        "kind": row.kind.value,
+        "label": row.label.value if row.available else "unavailable",
+        "p": row.probability,
+        "points": row.points,
+        "settled": row.settled,
+        "action": row.action or "answer",
+        "size": row.size,
+        "ms": row.ms,
+    }
+    fields |= {"name": row.name} if row.name else {}
+    fields |= {"message": row.message_key[:12]} if row.message_key else {}
+    if addresses == "domains":
+        fields |= {"from": ",".join(domains((message.sender,))), "to": ",".join(domains(message.recipients))}
+    return fields
+
+
+def _shown(addresses: tuple[str, ...], how: str) -> str:
+    if how == "none":
+        return ""
+    return ", ".join(domains(addresses) if how == "domains" else map(clean, addresses))

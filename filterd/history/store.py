@@ -1,0 +1,285 @@
+"""The history in a database: SQLite beside the corrections, or PostgreSQL for several daemons.
+
+Rows are in the order of their numbers, which is that of time, so a search by time reads a range of the
+primary key. What makes a message correctable without its text (its hashed features), and its text where that
+is kept, lie in a table of their own, so that looking through the rows does not read them.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import sqlalchemy as sql
+from sqlalchemy import Column, Connection
+
+from filterd.api import Kind, Label
+from filterd.corrections.database import Database
+from filterd.errors import StoreError
+from filterd.history import record
+from filterd.history.record import Record
+
+SCHEMA = 1
+DAY_S = 86_400.0
+MAX_PRUNED = 20_000  # rows deleted in one transaction: half a second, which writers wait for
+
+_TABLES = sql.MetaData()
+_ROWS = sql.Table(
+    "filterd_history",
+    _TABLES,
+    Column("number", sql.BigInteger, primary_key=True, autoincrement=False),
+    Column("time", sql.Double, nullable=False),
+    Column("kind", sql.String(8), nullable=False),
+    Column("label", sql.String(8), nullable=False),
+    Column("settled", sql.String(16), nullable=False),
+    Column("available", sql.Boolean, nullable=False),
+    Column("ms", sql.Double, nullable=False),
+    Column("probability", sql.Double, nullable=False),
+    Column("points", sql.Double, nullable=False),
+    Column("unsure", sql.Double, nullable=False),
+    Column("spam", sql.Double, nullable=False),
+    Column("size", sql.BigInteger, nullable=False),
+    Column("corrected", sql.String(8)),
+    Column("listener", sql.Text, nullable=False),
+    Column("action", sql.Text, nullable=False),
+    Column("name", sql.Text, nullable=False, index=True),
+    Column("message_key", sql.String(32), nullable=False, index=True),
+    Column("content_hash", sql.String(64), nullable=False, index=True),
+    Column("sender_key", sql.String(32), nullable=False, index=True),
+    Column("tests", sql.Text, nullable=False),
+    Column("bundle", sql.Text, nullable=False),
+    Column("sender", sql.Text, nullable=False),
+    Column("recipients", sql.Text, nullable=False),
+    Column("subject", sql.Text, nullable=False),
+)
+_RECIPIENTS = sql.Table(
+    "filterd_history_recipients",
+    _TABLES,
+    Column("key", sql.String(32), primary_key=True),
+    Column("number", sql.BigInteger, primary_key=True, autoincrement=False),
+    sql.Index("filterd_history_recipients_number", "number"),
+)
+_KEPT = sql.Table(
+    "filterd_history_kept",
+    _TABLES,
+    Column("number", sql.BigInteger, primary_key=True, autoincrement=False),
+    Column("features", sql.LargeBinary, nullable=False),
+    Column("text", sql.Text),
+)
+_STATE = sql.Table("filterd_history_state", _TABLES, Column("schema", sql.Integer, primary_key=True))
+
+
+class Kept(NamedTuple):
+    """What is kept of a message besides its row. features: packed, of the memory; text: canonical or None."""
+
+    features: bytes
+    text: str | None
+
+
+class Search(NamedTuple):
+    """What a row has to fulfil; None and "" are no conditions. since, until: seconds since 1970.
+
+    to, sender: keyed hashes. text: in the name, the sender, the recipients or the subject, without case.
+    mine: hashes of the recipients whose mail may be seen, None for all mail. below: only smaller numbers.
+    """
+
+    since: float | None = None
+    until: float | None = None
+    label: Label | None = None
+    kind: Kind | None = None
+    to: str = ""
+    sender: str = ""
+    text: str = ""
+    mine: tuple[str, ...] | None = None
+    below: int | None = None
+    above: int | None = None
+
+
+class Count(NamedTuple):
+    """Messages of one hour and kind with the same label and stage. hour: since 1970."""
+
+    hour: int
+    kind: str
+    label: str
+    settled: str
+    messages: int
+    ms: float  # all together
+
+
+class History:
+    """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, where: str | Path) -> Self:
+        """Open or create: a path, `sqlite:///path` or `postgresql://…`. Raises ConfigError too."""
+        database = Database(where)
+        try:
+            _prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, rows: Sequence[tuple[Record, Kept | None]]) -> None:
+        """Write rows in one transaction."""
+        if not rows:
+            return
+        concerned = [{"key": key, "number": row.number} for row, _ in rows for key in row.recipient_keys]
+        kept = [{"number": row.number} | one._asdict() for row, one in rows if one]
+        with self._database.writing() as connection:
+            connection.execute(_ROWS.insert(), [_values(row) for row, _ in rows])
+            for table, values in ((_RECIPIENTS, concerned), (_KEPT, kept)):
+                if values:
+                    connection.execute(table.insert(), values)
+
+    def search(self, wanted: Search, limit: int) -> list[Record]:
+        """The newest rows that fulfil a search; with `above` the ones next to it. Newest first."""
+        forward = wanted.above is not None
+        order = _ROWS.c.number if forward else _ROWS.c.number.desc()
+        query = sql.select(_ROWS).where(*_conditions(wanted)).order_by(order).limit(limit)
+        with self._database.reading() as connection:
+            rows = [_record(row) for row in connection.execute(query)]
+        return rows[::-1] if forward else rows
+
+    def get(self, number: int) -> Record | None:
+        """One row with the hashes of its recipients."""
+        keys = sql.select(_RECIPIENTS.c.key).where(_RECIPIENTS.c.number == number)
+        with self._database.reading() as connection:
+            row = connection.execute(sql.select(_ROWS).where(_ROWS.c.number == number)).first()
+            found = tuple(connection.execute(keys).scalars()) if row else ()
+        return msgspec.structs.replace(_record(row), recipient_keys=found) if row else None
+
+    def kept(self, number: int) -> Kept | None:
+        """What makes a message correctable; None once it is too old."""
+        query = sql.select(_KEPT.c.features, _KEPT.c.text).where(_KEPT.c.number == number)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return Kept(row.features, row.text) if row else None
+
+    def find(self, *, name: str = "", message_key: str = "", content_hash: str = "") -> Record | None:
+        """The newest row of a caller's id, of a Message-ID's hash or of a content hash."""
+        given = {"name": name, "message_key": message_key, "content_hash": content_hash}
+        conditions = [_ROWS.c[column] == value for column, value in given.items() if value]
+        query = (
+            sql.select(_ROWS.c.number)
+            .where(sql.or_(sql.false(), *conditions))
+            .order_by(_ROWS.c.number.desc())
+        )
+        with self._database.reading() as connection:
+            number = connection.execute(query.limit(1)).scalar() if conditions else None
+        return self.get(number) if number is not None else None
+
+    def corrected(self, number: int, label: Label | None) -> None:
+        """Note what a person said of a message; None once it is taken back."""
+        with self._database.writing() as connection:
+            here = _ROWS.update().where(_ROWS.c.number == number)
+            connection.execute(here.values(corrected=label.value if label else None))
+
+    def counts(self, since: float, mine: tuple[str, ...] | None = None) -> list[Count]:
+        """Messages by hour, kind, label and stage, from `since` (seconds since 1970) on."""
+        hour = sql.cast(_ROWS.c.time / 3600.0 - 0.5, sql.BigInteger).label("hour")
+        if self._database.engine.dialect.name == "sqlite":  # there a cast cuts off, in PostgreSQL it rounds
+            hour = sql.cast(_ROWS.c.time / 3600.0, sql.BigInteger).label("hour")
+        by = (hour, _ROWS.c.kind, _ROWS.c.label, _ROWS.c.settled)
+        query = sql.select(*by, sql.func.count(), sql.func.sum(_ROWS.c.ms)).group_by(*by)
+        wanted = Search(since=since, mine=mine)
+        with self._database.reading() as connection:
+            return [Count(*row) for row in connection.execute(query.where(*_conditions(wanted)))]
+
+    def size(self) -> int:
+        """How many rows there are."""
+        with self._database.reading() as connection:
+            return int(connection.execute(sql.select(sql.func.count()).select_from(_ROWS)).scalar_one())
+
+    def prune(self, *, days: float, max_rows: int, correctable: int) -> int:
+        """Apply the retention: MAX_PRUNED rows at most, so call it until it returns 0."""
+        last = self._nth(_ROWS, max_rows)
+        oldest = max(record.at(time.time() - days * DAY_S), last + 1)
+        gone = sql.select(_ROWS.c.number).where(_ROWS.c.number < oldest).order_by(_ROWS.c.number)
+        with self._database.writing() as connection:
+            until = connection.execute(gone.offset(MAX_PRUNED).limit(1)).scalar()
+            for table in (_RECIPIENTS, _KEPT):
+                connection.execute(table.delete().where(table.c.number < (until or oldest)))
+            dropped = connection.execute(_ROWS.delete().where(_ROWS.c.number < (until or oldest))).rowcount
+        beyond = self._nth(_KEPT, correctable)
+        with self._database.writing() as connection:
+            connection.execute(_KEPT.delete().where(_KEPT.c.number <= beyond))
+        return int(dropped)
+
+    def _nth(self, table: sql.Table, place: int) -> int:
+        """The number at a place from the newest, -1 where there are fewer."""
+        query = sql.select(table.c.number).order_by(table.c.number.desc()).offset(place).limit(1)
+        with self._database.reading() as connection:
+            found = connection.execute(query).scalar()
+        return -1 if found is None else int(found)
+
+
+def _conditions(wanted: Search) -> list[sql.ColumnElement[bool]]:
+    c = _ROWS.c
+    given: list[tuple[object, sql.ColumnElement[bool]]] = [
+        (wanted.since is not None, c.number >= record.at(wanted.since or 0)),
+        (wanted.until is not None, c.number < record.at(wanted.until or 0)),
+        (wanted.below is not None, c.number < (wanted.below or 0)),
+        (wanted.above is not None, c.number > (wanted.above or 0)),
+        (wanted.label, c.label == str(wanted.label)),
+        (wanted.kind, c.kind == str(wanted.kind)),
+        (wanted.sender, c.sender_key == wanted.sender),
+    ]
+    found = [condition for holds, condition in given if holds]
+    if wanted.to:
+        found.append(_concerns((wanted.to,)))
+    if wanted.mine is not None:
+        found.append(_concerns(wanted.mine))
+    if wanted.text:
+        columns = (c.name, c.sender, c.recipients, c.subject, c.tests)
+        found.append(sql.or_(*(column.icontains(wanted.text, autoescape=True) for column in columns)))
+    return found
+
+
+def _concerns(keys: tuple[str, ...]) -> sql.ColumnElement[bool]:
+    return _ROWS.c.number.in_(sql.select(_RECIPIENTS.c.number).where(_RECIPIENTS.c.key.in_(keys)))
+
+
+def _values(row: Record) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(row)
+    del values["recipient_keys"]
+    return values | {"tests": " ".join(row.tests)}
+
+
+def _record(row: sql.Row[Any]) -> Record:
+    values = row._asdict()
+    corrected = Label(row.corrected) if row.corrected else None
+    typed = {"kind": Kind(row.kind), "label": Label(row.label), "corrected": corrected}
+    return Record(**values | typed | {"tests": tuple(row.tests.split()), "available": bool(row.available)})
+
+
+def _prepare(database: Database) -> None:
+    with database.writing() as connection:
+        _create(connection)
+        found = connection.execute(sql.select(_STATE.c.schema)).scalar_one_or_none()
+    if found != SCHEMA:
+        raise StoreError(
+            f"{database.name}: history of schema {found}, this filterd has {SCHEMA}; move it away"
+        )
+
+
+def _create(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # two daemons may start at once
+        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C75)))
+    if not sql.inspect(connection).has_table(_STATE.name):
+        _TABLES.create_all(connection)
+        connection.execute(_STATE.insert().values(schema=SCHEMA))

@@ -1,0 +1,1 @@
+"""Texts that people read, in every language that filterd speaks, from one catalogue a language."""

@@ -1,0 +1,168 @@
+"""The trace is written beside the mail: what is kept, what is left out, and that nobody waits."""
+
+import logging
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.config import Config, Log
+from filterd.config import History as HistorySection
+from filterd.errors import StoreError
+from filterd.history import recorder as recording
+from filterd.history.record import Event, Record
+from filterd.history.recorder import KEY_FILE, Recorder
+from filterd.history.store import History, Search
+from filterd.scoring.verdict import Thresholds
+
+RAW = b"From: Win <win@bad.example>\nMessage-ID: <m1@bad.example>\nSubject: secret plans\n\nsecret words\n"
+FOUND = Verdict(Label.SPAM, 0.99, 6.0, Kind.MAIL, "fake-1", ("GPT2",), subject="secret plans", seconds=0.002)
+THRESHOLDS = Thresholds(0.3, 0.9)
+
+
+def event(raw: bytes = RAW, **fields: Any) -> Event:
+    given = {"id": "q1", "sender": "win@bad.example", "recipients": ("ann@example.org",), "source": "milter"}
+    return Event(Message(raw, Kind.MAIL, **given | fields), FOUND, THRESHOLDS, time.time())
+
+
+def recorded(tmp_path: Path, *events: Event, log: Log | None = None, **kept: Any) -> tuple[Record, History]:
+    """The newest row after these events."""
+    config = Config(state=str(tmp_path), history=HistorySection(**kept), log=log or Log())
+    recorder = Recorder.open(config)
+    for one in events:
+        recorder.judged(one)
+    recorder.start()
+    recorder.close()
+    history = History.open(config.history_url)
+    return history.search(Search(), 1)[0], history
+
+
+def test_by_default_nothing_of_what_people_write_is_kept(tmp_path: Path) -> None:
+    row, history = recorded(tmp_path, event())
+    kept = history.kept(row.number)
+    history.close()
+    assert kept and kept.text is None
+    assert (row.subject, row.sender, row.recipients) == ("", "", "")
+    assert (row.name, row.listener, row.settled, row.spam) == ("q1", "milter", "model", 0.9)
+    written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    for secret in (b"secret", b"ann@", b"win@", b"bad.example", b"m1@"):
+        assert secret not in written
+
+
+def test_what_the_configuration_allows_is_kept(tmp_path: Path) -> None:
+    row, history = recorded(tmp_path, event(), subjects=True, addresses="full", text=True)
+    kept = history.kept(row.number)
+    history.close()
+    assert kept and kept.text and "secret words" in kept.text
+    assert (row.subject, row.sender, row.recipients) == ("secret plans", "win@bad.example", "ann@example.org")
+
+
+def test_domains_alone_can_be_kept(tmp_path: Path) -> None:
+    row, history = recorded(tmp_path, event(), addresses="domains")
+    history.close()
+    assert (row.sender, row.recipients) == ("bad.example", "example.org")
+
+
+def test_a_recipient_is_found_by_the_whole_address_only(tmp_path: Path) -> None:
+    row, history = recorded(tmp_path, event())
+    keys = Recorder(Config(state=str(tmp_path)), None).keys
+    assert history.search(Search(to=keys.address("Ann@example.org")), 9) == [
+        msgspec.structs.replace(row, recipient_keys=())
+    ]
+    assert history.search(Search(to=keys.address("example.org")), 9) == []
+    history.close()
+
+
+def test_the_key_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
+    first = Recorder(Config(state=str(tmp_path)), None).keys.address("a@b")
+    assert Recorder(Config(state=str(tmp_path)), None).keys.address("a@b") == first
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+    (tmp_path / KEY_FILE).write_bytes(b"short")
+    with pytest.raises(StoreError, match="damaged"):
+        Recorder(Config(state=str(tmp_path)), None)
+
+
+@pytest.mark.parametrize(("addresses", "has"), [("none", False), ("domains", True)])
+def test_a_line_of_the_log_has_domains_only_where_allowed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, addresses: Any, has: bool
+) -> None:
+    with caplog.at_level(logging.INFO, "filterd"):
+        _, history = recorded(tmp_path, event(), log=Log(addresses=addresses))
+    history.close()
+    fields = next(one.__dict__["fields"] for one in caplog.records if one.message == "judged")
+    assert {"id", "listener", "kind", "label", "p", "points", "settled", "action", "size", "ms"} <= set(
+        fields
+    )
+    assert ("from" in fields) is has
+    said = str(fields)
+    assert "secret" not in said and "win@" not in said and "ann@" not in said
+
+
+def test_no_line_where_it_is_turned_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "filterd"):
+        _, history = recorded(tmp_path, event(), log=Log(messages=False))
+    history.close()
+    assert not [one for one in caplog.records if one.message == "judged"]
+
+
+def test_nobody_waits_for_a_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(recording, "MAX_WAITING", 10)
+    monkeypatch.setattr(History, "add", lambda *_: gate.wait(10))
+    recorder = Recorder.open(Config(state=str(tmp_path)))
+    recorder.start()
+    started = time.monotonic()
+    for _ in range(100):
+        recorder.judged(event())
+    assert time.monotonic() - started < 1.0  # gate.wait alone takes ten
+    assert recorder.dropped >= 80
+    gate.set()
+    recorder.close()
+
+
+def test_many_bytes_are_left_out_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MAX_WAITING_BYTES", 3 * len(RAW))
+    recorder = Recorder.open(Config(state=str(tmp_path)))
+    for _ in range(5):
+        recorder.judged(event())
+    assert recorder.dropped == 2
+    recorder.flush()
+    recorder.judged(event())
+    assert recorder.dropped == 2
+    recorder.close()
+
+
+def test_a_store_that_fails_is_said_once_and_the_next_row_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder.open(Config(state=str(tmp_path)))
+
+    def fail(*_: object) -> None:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(History, "add", fail)
+        recorder.judged(event())
+        with pytest.raises(StoreError):
+            recorder.flush()
+    assert recorder.dropped == 1
+    recorder.judged(event())
+    recorder.flush()
+    recorder.close()
+    with History.open(tmp_path / "history.sqlite") as history:
+        assert history.size() == 1
+
+
+def test_a_rush_leaves_out_what_makes_a_message_correctable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "BUSY", 3)
+    row, history = recorded(tmp_path, *(event() for _ in range(5)))
+    assert history.size() == 5
+    assert history.kept(row.number) is None
+    history.close()

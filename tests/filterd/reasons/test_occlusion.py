@@ -1,0 +1,47 @@
+"""Words by what they moved, whichever stage decided."""
+
+import pytest
+
+from filterd.api import Kind, Message
+from filterd.reasons.occlusion import MAX_PIECES, explain, occlude, strongest
+from filterd.scoring.engine import Engine
+from tests.filterd.fakes import engine
+
+
+def test_the_spam_word_moved_the_score_and_the_others_did_not() -> None:
+    made, _ = engine()
+    found = explain(made, Message(b"you are our prize today", Kind.SMS))
+    spam, ham = strongest(found.pieces, 3)
+    assert [word for word, _ in spam] == ["prize"]
+    assert spam[0][1] == 8.0  # what the stand-in gives for a word
+    assert not ham
+    assert found.by == "model"
+
+
+def test_the_pieces_are_the_whole_text() -> None:
+    made, _ = engine()
+    text = "one two  three\nfour"
+    assert "".join(piece for piece, _ in occlude(made, text, Kind.SMS)) == text
+
+
+def test_long_texts_are_taken_in_runs() -> None:
+    made, backend = engine()
+    occlude(made, "word " * 5000, Kind.MAIL)
+    assert len(occlude(made, "word " * 5000, Kind.MAIL)) <= MAX_PIECES
+    assert backend.batches
+
+
+def test_a_settled_message_is_explained_by_what_settled_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Engine.open(threads=1, fast_path=True)
+    message = Message(b"see you at noon", Kind.SMS)
+    found = explain(shipped, message)
+    assert found.verdict.tests == ("FASTPATH",)
+    assert found.by == "linear"
+    assert any(points for _, points in found.pieces)
+    monkeypatch.delattr(Engine, "logits")  # the model is not asked
+    assert occlude(shipped, "see you at noon", Kind.SMS, linear=True) == found.pieces
+
+
+def test_no_words_are_no_pieces() -> None:
+    made, _ = engine()
+    assert occlude(made, "", Kind.SMS) == ()
