@@ -17,7 +17,9 @@ from filterd.listen import parse_address
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file
 MAX_TURNS = 64  # unless configured; the unit file allows 256 threads, and the interpreter is one
-DEFAULT_PATH = Path("/etc/filterd/filterd.yaml")
+SYSTEM_CONFIG = Path("/etc/filterd/filterd.yaml")
+SYSTEM_STATE = Path("/var/lib/filterd")
+STATE_HOME, CONFIG_HOME = ("XDG_STATE_HOME", ".local/state"), ("XDG_CONFIG_HOME", ".config")
 
 ADDRESS = "listen: "  # what a section says of its key; msgspec adds the section's name only
 
@@ -168,10 +170,36 @@ class Log(Section, frozen=True):
     addresses: Literal["none", "domains"] = "none"
 
 
+def default_state() -> str:
+    """The folder to write to: the system's, or a person's own where there is no system service."""
+    return str(SYSTEM_STATE if _of_the_system() else own_folder(*STATE_HOME))
+
+
+def default_path() -> Path | None:
+    """The file that FILTERD_CONFIG names, else the system's, else a person's own, if there is one."""
+    named = os.environ.get("FILTERD_CONFIG")
+    if named:
+        return Path(named)
+    own = own_folder(*CONFIG_HOME) / SYSTEM_CONFIG.name
+    found = SYSTEM_CONFIG if _of_the_system() else own
+    return found if found.exists() else None
+
+
+def _of_the_system() -> bool:
+    """Whether filterd is the system's here: it is installed as a service, or root is asking."""
+    return os.geteuid() == 0 or SYSTEM_CONFIG.exists() or SYSTEM_STATE.exists()
+
+
+def own_folder(variable: str, usual: str) -> Path:
+    """A person's own folder of filterd (XDG Base Directory Specification 0.8, section 3)."""
+    named = Path(os.environ.get(variable, ""))
+    return (named if named.is_absolute() else Path.home() / usual) / "filterd"
+
+
 class Config(Section, frozen=True):
     """The whole file. plugins: each plugin's own section, by its name."""
 
-    state: str = "/var/lib/filterd"
+    state: str = msgspec.field(default_factory=default_state)
     model: Model = Model()
     queue: Queue = Queue()
     cache: Cache = Cache()
@@ -304,11 +332,3 @@ def in_force(path: Path | None = None) -> tuple[Path | None, Config]:
     """
     found = path or default_path()
     return found, load(found) if found else Config()
-
-
-def default_path() -> Path | None:
-    """The file that FILTERD_CONFIG names, else the system's where there is one."""
-    named = os.environ.get("FILTERD_CONFIG")
-    if named:
-        return Path(named)
-    return DEFAULT_PATH if DEFAULT_PATH.exists() else None

@@ -44,7 +44,7 @@ def test_the_units_run_commands_that_exist() -> None:
     for line in lines:
         command, option, path = line.partition(" --config")
         assert command in known
-        assert (option, path.strip()) == (" --config", str(config.DEFAULT_PATH))
+        assert (option, path.strip()) == (" --config", str(config.SYSTEM_CONFIG))
 
 
 def test_the_service_says_what_its_program_does() -> None:

@@ -26,7 +26,7 @@ def test_the_gpu_runtime_judges_quietly_without_a_gpu(tmp_path: Path) -> None:
     assert "onnxruntime-gpu" in packages
     assert "torch" not in packages
     done = subprocess.run(
-        [str(python), "-m", "filterd.commands.cli", "check", str(ROOT / "examples/ham/mail-work.eml")],
+        [str(python), "-m", "filterd", "check", str(ROOT / "examples/ham/mail-work.eml")],
         capture_output=True,
         text=True,
         check=False,
@@ -41,7 +41,7 @@ def test_the_gpu_runtime_judges_quietly_without_a_gpu(tmp_path: Path) -> None:
 def test_without_a_runtime_one_line_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('not here')\n")
     done = subprocess.run(
-        [sys.executable, "-m", "filterd.commands.cli", "check", str(ROOT / "examples/ham/mail-work.eml")],
+        [sys.executable, "-m", "filterd", "check", str(ROOT / "examples/ham/mail-work.eml")],
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"numpy", "onnxruntime", "tiktoken", "selectolax", "rich", "sqlalchemy", "starlette", "uvicorn"}
 GROUND = ["__init__", "errors", "api", "listen", "log", "config", "progress", "language"]
-FILTERD = [*GROUND, "reading", "scoring", "headers", "reasons", "corrections", "history", "mailboxes"]
+FILTERD = [
+    *GROUND,
+    "reading",
+    "scoring",
+    "headers",
+    "reasons",
+    "corrections",
+    "history",
+    "judge",
+    "mailboxes",
+]
 SERVING = ["service", "protocols", "daemon", "commands", "__main__"]
 TRAINER = [
     *[
@@ -92,7 +102,9 @@ def test_nobody_uses_the_folders_names(file: Path) -> None:
     assert not {name for name in imports(file) if name.split(".")[0] in {"trainer", "plugins"}}
 
 
-@pytest.mark.parametrize("module", ["api", "errors", "commands/cli"])
+@pytest.mark.parametrize(
+    "module", ["api", "errors", "commands/cli", "commands/feedback", "commands/bundles", "commands/options"]
+)
 def test_the_command_line_starts_light(module: str) -> None:
     roots = {name.split(".")[0] for name in imports(ROOT / "filterd" / f"{module}.py", top_level_only=True)}
     assert not roots & HEAVY

@@ -20,7 +20,7 @@ MAX_BUNDLE_BYTES = 32 << 20  # the project's rule for what may go into the repos
 
 def filterd(*arguments: str, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "FILTERD_SOCKET": "", "NO_COLOR": "1", **environment}
-    command = [sys.executable, "-m", "filterd.commands.cli", *arguments]
+    command = [sys.executable, "-m", "filterd", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, env=env, cwd=ROOT, check=False)
 
 

@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from filterd import judge
 from filterd.api import Kind, Message
 from filterd.errors import BadInput, FilterdError, NotFound
 from filterd.reading import text
@@ -83,10 +84,7 @@ def choose(engine: Engine, messages: Sequence[tuple[str, bytes]], count: int) ->
     readings = [text.read(Message(raw))[0] for _, raw in messages]
     texts = [one.canonical for one in readings]
     manifest = engine.bundle.manifest
-    probabilities = [
-        verdict.probability(margin, manifest.calibration[one.kind])
-        for margin, one in zip(engine.margins(texts, [one.kind for one in readings]), readings, strict=True)
-    ]
+    probabilities = [one.probability for one in engine.judge([Message(raw) for _, raw in messages])]
     doubt = np.array(
         [
             uncertainty(p, manifest.thresholds[one.kind])
@@ -202,10 +200,22 @@ def keys() -> Iterator[Callable[[], str]]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def run(paths: Sequence[Path], bundle: Path, count: int, *, listed: bool, as_json: bool) -> None:
-    """The command. Raises NotFound, BadInput, BundleError, and what `filterd learn` says."""
+def _engine(bundle: Path | None) -> Engine:
+    """What judges here, corrections included, so that nobody is asked what he has said already."""
+
+    def tell(line: str) -> None:
+        print(f"trainer: {line}", file=sys.stderr)
+
+    return judge.open_judge(judge.configuration(tell), bundle, tell=tell)
+
+
+def run(paths: Sequence[Path], bundle: Path | None, count: int, *, listed: bool, as_json: bool) -> None:
+    """The command; bundle: None for the one in use.
+
+    Raises ConfigError, NotFound, BadInput, BundleError, and what `filterd learn` says.
+    """
     console = Console(highlight=False)
-    chosen = choose(Engine.open(bundle), gather(paths), count)
+    chosen = choose(_engine(bundle), gather(paths), count)
     if as_json:
         print("\n".join(one.as_json() for one in chosen))
     elif listed:

@@ -293,16 +293,15 @@ def distill_student(
 @app.command("active")
 def active_command(
     messages: Annotated[list[Path], typer.Argument(help="Maildirs, mboxes or folders of mails.")],
-    model: Annotated[Path | None, typer.Option("--bundle", help="Without it the one that ships.")] = None,
+    model: Annotated[Path | None, typer.Option("--bundle", help="Without it the one in use.")] = None,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Messages to ask about.")] = 20,
     listed: Annotated[bool, typer.Option("--list", help="Print them and ask nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same, an object a line.")] = False,
 ) -> None:
     """Ask for the labels that would teach most, one key each; answers are corrections."""
-    from filterd.scoring import bundle
     from filterd_trainer import active
 
-    active.run(messages, model or bundle.DEFAULT, count, listed=listed, as_json=as_json)
+    active.run(messages, model, count, listed=listed, as_json=as_json)
 
 
 @app.command("average")

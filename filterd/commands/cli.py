@@ -5,6 +5,7 @@ in a fraction of the time. What a mail's delivery runs does not even come here: 
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,16 @@ import typer
 
 from filterd import __version__
 from filterd.api import Kind, Label
-from filterd.commands.entry import main
+from filterd.commands import bundles, feedback
+from filterd.commands.options import (
+    BundleOption,
+    ConfigOption,
+    MailOption,
+    SmsOption,
+    ThreadsOption,
+    config_of,
+    configured,
+)
 from filterd.errors import FilterdError
 
 if TYPE_CHECKING:
@@ -21,8 +31,7 @@ if TYPE_CHECKING:
     from filterd.config import Config
     from filterd.headers import HeaderStyle
     from filterd.history.record import Record
-
-__all__ = ["app", "main"]
+    from filterd.scoring.engine import Engine
 
 app = typer.Typer(
     help="A spam filter for mail and SMS that judges with a fine-tuned GPT-2 on this machine.",
@@ -31,22 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-feedback = typer.Typer(help="The corrections store.", no_args_is_help=True)
 configuration = typer.Typer(help="The daemon's configuration.", no_args_is_help=True)
-bundles = typer.Typer(help="Installed model bundles.", no_args_is_help=True)
-app.add_typer(feedback, name="feedback")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(configuration, name="config")
-app.add_typer(bundles, name="bundle")
-
-BundleOption = Annotated[
-    Path | None,
-    typer.Option("--bundle", envvar="FILTERD_BUNDLE", help="Model bundle; without it the one that ships."),
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, max=256, help="Threads of the model; one a core without it.")
-]
-MailOption = Annotated[bool, typer.Option("--mail", help="The input is mail, whatever it looks like.")]
-SmsOption = Annotated[bool, typer.Option("--sms", "--text", help="The input is the text of an SMS.")]
+app.add_typer(bundles.app, name="bundle")
 
 
 @app.command()
@@ -71,6 +68,7 @@ def check(
     ] = False,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Judge messages: `spam  0.993  mail  Subject`.
 
@@ -82,10 +80,16 @@ def check(
     options = checking.Options(*(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter))
     daemon = _daemon(bundle, threads)
     if daemon:
-        status = checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style)
-    else:
-        status = checking.command(files or [], options, lambda: _judge(bundle, threads), _style)
-    raise typer.Exit(status)
+        raise typer.Exit(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
+    loaded = cache(lambda: _for_judging(config))
+    raise typer.Exit(
+        checking.command(
+            files or [],
+            options,
+            lambda: _open_judge(loaded(), bundle, threads).judge,
+            lambda: _style(loaded()),
+        )
+    )
 
 
 @app.command()
@@ -96,17 +100,17 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Show which words moved a message's score, and by how many points (occlusion)."""
     from filterd.commands import explain as explaining
     from filterd.commands.check import asked_kind, items
     from filterd.reasons.occlusion import explain as occlude
-    from filterd.scoring.engine import Engine
 
     item = next(items([file], asked_kind(mail=mail, sms=sms), lines=False))
     if item.message is None:
         raise item.error or FilterdError(file)
-    engine = Engine.open(*_where(bundle), threads=threads, fast_path=True)
+    engine = _open_judge(_for_judging(config), bundle, threads)
     explanation = occlude(engine, item.message)
     thresholds = engine.bundle.manifest.thresholds[explanation.verdict.kind]
     if as_json:
@@ -115,19 +119,13 @@ def explain(
         explaining.show(explanation, thresholds)
 
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", envvar="FILTERD_CONFIG", help="filterd.yaml; without it the system's, or none."),
-]
-
-
 @app.command()
 def serve(config: ConfigOption = None) -> None:
     """Run the daemon: judge for every configured listener until SIGTERM; SIGHUP reloads."""
     from filterd import log
     from filterd.daemon import server
 
-    path, loaded = _configured(config)
+    path, loaded = configured(config)
     log.start(loaded.log.format, loaded.log.level)
     server.serve(loaded, path)
 
@@ -151,7 +149,7 @@ def learn(
     from filterd.commands import learn as correcting
 
     options = correcting.Options(spam, ham, mail, sms)
-    raise typer.Exit(correcting.learn(files or [], options, lambda: _configured(config)[1], mailboxes or ()))
+    raise typer.Exit(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 
 @app.command()
@@ -176,15 +174,16 @@ def sweep(
     """
     from filterd.commands import client
     from filterd.commands import sweep as sweeping
-    from filterd.headers import HeaderStyle
 
-    headers = _configured(config)[1].headers
+    settings = _for_judging(config)
     path = client.socket_path() if not bundle and not threads else None
 
     def judge() -> "Judge":
-        return sweeping.spread(client.Daemon(path).check) if path else _judge(bundle, threads)
+        if path:
+            return sweeping.spread(client.Daemon(path).check)
+        return _open_judge(settings, bundle, threads).judge
 
-    style = HeaderStyle(headers.prefix, headers.keep_forged)
+    style = _style(settings)
     plan = sweeping.Plan(tuple(folder or ()), move_to, tag, dry_run, unsure, style)
     raise typer.Exit(sweeping.sweep(mailbox, plan, judge, state, again=again))
 
@@ -200,126 +199,14 @@ def forget(
     from filterd.commands import learn as correcting
 
     options = correcting.Options(mail=mail, sms=sms)
-    raise typer.Exit(correcting.forget(files or [], options, lambda: _configured(config)[1]))
-
-
-@feedback.command("stats")
-def feedback_stats(config: ConfigOption = None) -> None:
-    """Count the corrections in the store."""
-    import msgspec
-
-    from filterd.corrections.store import Store
-
-    with Store.open(_configured(config)[1].feedback_url) as store:
-        for name, value in msgspec.to_builtins(store.stats()).items():
-            print(f"{name:16} {value if value not in (None, '', {}) else '-'}")
-
-
-@feedback.command("list")
-def feedback_list(
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 50,
-    config: ConfigOption = None,
-) -> None:
-    """List the newest corrections, without text: number, time, label, kind, source, id, hash."""
-    from collections import deque
-
-    from filterd.corrections.store import Store
-
-    with Store.open(_configured(config)[1].feedback_url) as store:
-        for one in deque(store.iterate(), maxlen=limit):
-            time = one.time.isoformat(timespec="seconds")
-            name = f"{one.message_id or '-'} {one.content_hash[:16]}"
-            print(f"{one.number:6} {time} {one.label:4} {one.kind:4} {one.source or '-':8} {name}")
-
-
-@feedback.command("export")
-def feedback_export(config: ConfigOption = None) -> None:
-    """Write all corrections to stdout as JSON lines; `feedback import` reads them."""
-    from filterd.corrections.store import Store
-
-    with Store.open(_configured(config)[1].feedback_url) as store:
-        count = store.export_lines(sys.stdout.buffer)
-    print(f"{count:,} corrections", file=sys.stderr)
-
-
-@feedback.command("import")
-def feedback_import(config: ConfigOption = None) -> None:
-    """Read corrections from stdin as `feedback export` writes them: all of them, or none and the reason."""
-    from filterd.corrections.store import Store
-
-    with Store.open(_configured(config)[1].feedback_url) as store:
-        count = store.import_lines(sys.stdin.buffer)
-    print(f"{count:,} corrections were new or changed", file=sys.stderr)
+    raise typer.Exit(correcting.forget(files or [], options, lambda: config_of(config)))
 
 
 @configuration.command("check")
 def config_check(config: ConfigOption = None) -> None:
     """Read the configuration and say whether it is right; exit status 78 where it is not."""
-    path, _ = _configured(config)
+    path, _ = configured(config)
     print(f"{path or 'built-in defaults'}: ok")
-
-
-@bundles.command("verify")
-def bundle_verify(
-    path: Annotated[Path | None, typer.Argument(help="A bundle; the one that judges without it.")] = None,
-    config: ConfigOption = None,
-) -> None:
-    """Check a bundle's hashes, version and probe scores."""
-    from filterd.daemon.server import bundle_path
-    from filterd.scoring.engine import Engine
-
-    where = path or bundle_path(_configured(config)[1])
-    opened = Engine.open(where)
-    print(f"{where}: {opened.bundle.id} ok, {len(opened.bundle.manifest.probes)} probe scores agree")
-    for line in opened.bundle.manifest.fast_path_lines():
-        print(line)
-
-
-@bundles.command("list")
-def bundle_list(config: ConfigOption = None) -> None:
-    """List the installed bundles; `*` judges, `<` is what a rollback goes back to."""
-    from filterd.errors import BundleError
-    from filterd.scoring import bundle as bundling
-
-    store = Path(_configured(config)[1].state) / "bundles"
-    links = {
-        name: (store / name).resolve() for name in ("current", "previous") if (store / name).is_symlink()
-    }
-    found = [
-        p for p in (sorted(store.iterdir()) if store.is_dir() else []) if p.is_dir() and not p.is_symlink()
-    ]
-    for path in [*(p for p in found if not p.name.startswith(".")), bundling.DEFAULT]:
-        mark = "*" if links.get("current", bundling.DEFAULT) == path.resolve() else " "
-        mark = "<" if links.get("previous") == path.resolve() and mark == " " else mark
-        try:
-            print(f"{mark} {path.name:20} {bundling.read(path).id}")
-        except BundleError as error:
-            print(f"{mark} {path.name:20} refused: {error}")
-
-
-@bundles.command("use")
-def bundle_use(
-    path: Annotated[Path, typer.Argument(help="A bundle's folder; it is copied into the store.")],
-    config: ConfigOption = None,
-) -> None:
-    """Make a bundle the one that judges, after checking it; a running daemon takes it at once."""
-    from filterd.daemon import presence
-    from filterd.scoring import bundle as bundling
-    from filterd.scoring.engine import Engine
-
-    settings = _configured(config)[1]
-    opened = Engine.open(path).bundle
-    bundling.promote(opened, settings.bundles)
-    print(f"{opened.id} is current; {presence.reload(Path(settings.state), opened.id)}")
-
-
-@bundles.command("rollback")
-def bundle_rollback(config: ConfigOption = None) -> None:
-    """Go back to the bundle before the current one; a running daemon takes it at once."""
-    from filterd.daemon import presence
-
-    settings = _configured(config)[1]
-    print(presence.roll_back(settings.bundles, Path(settings.state)))
 
 
 @app.command()
@@ -361,7 +248,7 @@ def history(
     from filterd.commands import history as looking
 
     asked = looking.Asked(since, until, label, kind, to, sender, text)
-    looking.history(_configured(config)[1], asked, limit=limit, as_json=as_json)
+    looking.history(config_of(config), asked, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -374,10 +261,10 @@ def why(
     from filterd.commands import explain as explaining
     from filterd.commands import history as looking
 
-    _, settings = _configured(config)
+    settings = config_of(config)
 
     def words(row: "Record", text: str) -> None:
-        from filterd.daemon.server import open_engine
+        from filterd.judge import open_engine
         from filterd.reasons.occlusion import occlude
 
         linear = row.settled == "fastpath"
@@ -392,46 +279,30 @@ def version() -> None:
     print(f"filterd {__version__}")
 
 
-def _judge(bundle: Path | None, threads: int | None) -> "Judge":
-    """A running daemon's judgement where there is one and no bundle is named, else our own."""
-    daemon = _daemon(bundle, threads)
-    if daemon:
-        return daemon.check
-    from filterd.scoring.engine import Engine
-
-    return Engine.open(*_where(bundle), threads=threads, fast_path=True).judge
-
-
 def _daemon(bundle: Path | None, threads: int | None) -> "Daemon | None":
+    """A running daemon, where nothing is asked for that only we can do."""
     from filterd.commands import client
 
     path = client.socket_path() if not bundle and not threads else None
     return client.Daemon(path) if path else None
 
 
-def _style() -> "HeaderStyle":
-    """As configured; the default where the configuration is not for this user, since the mail comes first."""
+def _open_judge(config: "Config", bundle: Path | None, threads: int | None) -> "Engine":
+    from filterd import judge
+    from filterd.commands.pipe import complain
+
+    return judge.open_judge(config, bundle, threads=threads, tell=complain)
+
+
+def _style(config: "Config") -> "HeaderStyle":
     from filterd.headers import HeaderStyle
 
-    try:
-        headers = _configured(None)[1].headers
-    except FilterdError as error:
-        from filterd.commands.pipe import complain
-
-        complain(f"{error}; headers are called as by default")
-        return HeaderStyle()
-    return HeaderStyle(headers.prefix, headers.keep_forged)
+    return HeaderStyle(config.headers.prefix, config.headers.keep_forged)
 
 
-def _configured(path: Path | None) -> "tuple[Path | None, Config]":
-    from filterd import config
+def _for_judging(path: Path | None) -> "Config":
+    """The configuration that is named, else the one in force as far as this user may read it."""
+    from filterd import judge
+    from filterd.commands.pipe import complain
 
-    return config.in_force(path)
-
-
-def _where(bundle: Path | None) -> tuple[Path, ...]:
-    return (bundle,) if bundle else ()
-
-
-if __name__ == "__main__":
-    main()
+    return config_of(path) if path else judge.configuration(complain)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, create_engine, event, inspect, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -37,12 +37,16 @@ _SQLITE_ADVICE = {
 class Database:
     """Connections to one database. Safe to use from many threads."""
 
-    def __init__(self, where: str | Path) -> None:
-        """where: a path, `sqlite:///path` or `postgresql://…`. Raises ConfigError, StoreError."""
+    def __init__(self, where: str | Path, *, create: bool = True) -> None:
+        """where: a path, `sqlite:///path` or `postgresql://…`. create: the file, where there is none.
+
+        Raises ConfigError, StoreError.
+        """
         url = _url(where)
         self.name = url.database or str(url) if url.drivername == "sqlite" else url.render_as_string()
-        if url.drivername == "sqlite":
-            _create_private(Path(url.database or ""))
+        self._file = Path(url.database or "") if url.drivername == "sqlite" else None
+        if self._file and create:
+            _create_private(self._file)
         try:
             self.engine = create_engine(url, pool_pre_ping=url.drivername != "sqlite", **_options(url))
         except ModuleNotFoundError as error:
@@ -52,6 +56,13 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             event.listen(self.engine, "connect", _prepare_postgresql)
+
+    def has_table(self, name: str) -> bool:
+        """Whether the database is there and has a table of this name. Raises StoreError."""
+        if self._file and not self._file.exists():
+            return False
+        with self.reading() as connection:
+            return inspect(connection).has_table(name)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -104,12 +115,23 @@ def _create_private(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                _give_to_owner(descriptor, path.parent)
+            finally:
+                os.close(descriptor)
         except FileExistsError:
             if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
                 path.chmod(0o600)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; check the folder's owner, mode and space") from error
+
+
+def _give_to_owner(descriptor: int, folder: Path) -> None:
+    """What root makes in a folder of the daemon's user is for that user to open."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from filterd.api import Kind, Label, Message
 from filterd.config import Config
 from filterd.corrections import store as feedback
+from filterd.corrections.recall import MEMORY_FILE, saved
 from filterd.corrections.store import Store
 from filterd.errors import ModelUnavailable, StoreError
 from filterd.reading.text import detect, read
@@ -18,20 +19,19 @@ from filterd.scoring import memory
 from filterd.scoring.engine import Engine
 from filterd.scoring.memory import Memory
 
-MEMORY_FILE = "memory.bin"
 MAX_KEPT_TEXT = feedback.MAX_TEXT
 
 
 class Learner:
     """The store and the memory of one process. Safe to call from several threads."""
 
-    def __init__(self, store: Store, saved: Path, config: Config) -> None:
+    def __init__(self, store: Store, file: Path, config: Config) -> None:
         self.store = store
         self.lock = threading.Lock()  # held by whoever changes or reads the memory
         self.config = config  # as of the last reload
         self._catching_up = threading.Lock()
-        self._saved = saved
-        self.memory = feedback.catch_up(store, _load(saved))
+        self._saved = file
+        self.memory = feedback.catch_up(store, saved(file))
 
     @property
     def prefix(self) -> str:
@@ -109,10 +109,3 @@ class Learner:
                 return
             with self.lock:
                 self.memory = feedback.catch_up(self.store, self.memory)
-
-
-def _load(saved: Path) -> Memory:
-    try:
-        return Memory.load(saved)
-    except StoreError:
-        return Memory()  # missing or damaged: the store has everything

@@ -53,18 +53,18 @@ class Position(NamedTuple):
 class Stats(msgspec.Struct, frozen=True):
     """Counts for people and metrics. since_retrain: corrections taken after the last promoted bundle."""
 
-    total: int
-    spam: int
-    ham: int
-    mail: int
-    sms: int
-    with_text: int
-    changed: int
-    oldest: datetime | None
-    newest: datetime | None
-    since_retrain: int
-    retrained_bundle: str
-    sources: dict[str, int]
+    total: int = 0
+    spam: int = 0
+    ham: int = 0
+    mail: int = 0
+    sms: int = 0
+    with_text: int = 0
+    changed: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    since_retrain: int = 0
+    retrained_bundle: str = ""
+    sources: dict[str, int] = {}
 
 
 _TABLES = sql.MetaData()
@@ -129,6 +129,20 @@ class Store:
             store.close()
             raise
         return store
+
+    @classmethod
+    def existing(cls, where: str | Path) -> Self | None:
+        """Open a store to read; None where there is none, and none comes to be. Raises ConfigError too."""
+        store = cls(Database(where, create=False))
+        try:
+            if store._database.has_table(_STATE.name):
+                store._check_schema()
+                return store
+        except BaseException:
+            store.close()
+            raise
+        store.close()
+        return None
 
     def close(self) -> None:
         """Close the connections."""

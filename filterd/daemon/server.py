@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from filterd import listen
+from filterd import judge, listen
 from filterd.api import Plugin
 from filterd.config import Config, load, settings
 from filterd.corrections.learner import Learner
@@ -45,32 +45,18 @@ SWITCH_S = 0.0005
 Closer = Callable[[], Awaitable[None]]
 
 
-def bundle_path(config: Config) -> Path:
-    """The bundle that judges: as configured, else the store's current one, else the one that ships."""
-    if config.model.bundle:
-        return Path(config.model.bundle)
-    current = config.bundles / "current"
-    return current if current.exists() else bundle.DEFAULT
-
-
-def open_engine(config: Config) -> Engine:
-    """Raises BundleError, RuntimeMissing."""
-    model = config.model
-    return Engine.open(bundle_path(config), threads=model.threads, fast_path=model.fast_path)
-
-
 def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
-    """`open_engine`, but one of those that are open already where its bundle is the one that is asked for.
+    """`judge.open_engine`, or one of those that are open already where its bundle is what is asked for.
 
     That one was checked when it was opened and lies in memory, so its files are not read again: a rollback is
     not to wait for them. `filterd bundle rollback` has checked them, and so will the next start.
     """
     with contextlib.suppress(BundleError):  # open_engine says it better
-        wanted = bundle.id_of(bundle_path(config))
+        wanted = bundle.id_of(judge.bundle_path(config))
         for engine in known:
             if engine.bundle.id == wanted:
                 return engine
-    return open_engine(config)
+    return judge.open_engine(config, threads=config.model.threads)
 
 
 def open_shadow(config: Config) -> Engine | None:
@@ -99,7 +85,7 @@ class Daemon:
 
     def __init__(self, config: Config, config_path: Path | None) -> None:
         self._config, self._path = config, config_path
-        self._engine = open_engine(config)
+        self._engine = judge.open_engine(config, threads=config.model.threads)
         self._learner = Learner.open(config)
         shadow = open_shadow(config)
         self._service = Service(config, self._engine, self._learner, shadow)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from filterd.api import Label
+from filterd.config import STATE_HOME, own_folder
 from filterd.errors import ConfigError, Overloaded, Unwritable
 
 FORMAT = 1
@@ -33,9 +34,8 @@ class Known(NamedTuple):
 
 def default_path(mailbox: Path) -> Path:
     """A file of the user's own state folder (XDG Base Directory Specification), by the mailbox's path."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     name = hashlib.sha256(os.fsencode(mailbox.resolve())).hexdigest()[:16]
-    return Path(base) / "filterd" / "sweep" / f"{name}.jsonl"
+    return own_folder(*STATE_HOME) / "sweep" / f"{name}.jsonl"
 
 
 class Journal:

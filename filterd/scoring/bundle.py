@@ -28,7 +28,11 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.tiktoken"
 WEIGHTS = "model.safetensors"
 CARD = "MODEL_CARD.md"
-CHALLENGER = "challenger"  # in a store: the link to a bundle on trial
+CURRENT, PREVIOUS, CHALLENGER = (
+    "current",
+    "previous",
+    "challenger",
+)  # links of a store; see `use`, `put_on_trial`
 WIDE = "wide.int8"  # optional; see WideEntry
 REQUIRED = (MODEL, TOKENIZER, WEIGHTS, CARD)
 
@@ -319,11 +323,17 @@ def install(opened: Bundle, store: Path) -> str:
     return opened.id
 
 
+def in_use(store: Path) -> Path:
+    """The bundle of a store that judges: its current one, else the one that ships."""
+    current = store / CURRENT
+    return current if current.exists() else DEFAULT
+
+
 def use(store: Path, name: str) -> None:
     """Make `name` the store's current bundle and the one before it `previous`; each link swaps atomically."""
-    current = store / "current"
+    current = store / CURRENT
     if current.is_symlink() and str(current.readlink()) != name:
-        _link(store / "previous", str(current.readlink()))
+        _link(store / PREVIOUS, str(current.readlink()))
     _link(current, name)
 
 
@@ -346,8 +356,8 @@ def put_on_trial(opened: Bundle, store: Path, before: Path = DEFAULT) -> None:
 
 
 def _give_current(store: Path, before: Path) -> None:
-    if not (store / "current").is_symlink():
-        _link(store / "current", install(read(before), store))
+    if not (store / CURRENT).is_symlink():
+        _link(store / CURRENT, install(read(before), store))
 
 
 def end_trial(store: Path) -> None:
@@ -358,7 +368,7 @@ def end_trial(store: Path) -> None:
 
 def rollback(store: Path) -> str:
     """Swap `current` and `previous`; returns the name now current. Raises BundleError without a previous."""
-    previous = store / "previous"
+    previous = store / PREVIOUS
     if not previous.is_symlink() or not previous.exists():
         raise BundleError(f"{store}: no previous bundle to go back to")
     name = str(previous.readlink())

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filterd import log
+from filterd import judge, log
 from filterd.config import load
 from filterd.daemon import server
 from tests.conftest import ROOT
@@ -89,7 +89,7 @@ def forked(folder: Path, **sections: object) -> Iterator[Forked]:
 def main(config: Path) -> None:
     """A child for each line on stdin; its number on stdout."""
     loaded, engine = load(config), fakes.engine()[0]
-    server.open_engine = lambda config: engine
+    judge.open_engine = lambda *_, **__: engine
     while sys.stdin.readline():
         child = os.fork()
         if child == 0:

@@ -1,5 +1,6 @@
 """The configuration: the shipped file is the defaults and explains every key; wrong ones get one line."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_type_hints
@@ -107,15 +108,49 @@ def test_where_the_corrections_are() -> None:
     assert config.parse("feedback: {url: 'postgresql://h/d'}", "f").feedback_url == "postgresql://h/d"
 
 
-def test_which_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    system = tmp_path / "filterd.yaml"
-    monkeypatch.setattr(config, "DEFAULT_PATH", system)
-    monkeypatch.delenv("FILTERD_CONFIG", raising=False)
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Somebody without root, on a system without the service; the system would be in the folder `system`."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(config, "SYSTEM_CONFIG", tmp_path / "system" / "filterd.yaml")
+    monkeypatch.setattr(config, "SYSTEM_STATE", tmp_path / "system" / "state")
+    for name in ("FILTERD_CONFIG", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_person_without_root_has_folders_of_his_own(person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = person / ".config" / "filterd" / "filterd.yaml"
     assert config.default_path() is None
-    system.touch()
-    assert config.default_path() == system
+    assert Config().state == str(person / ".local" / "state" / "filterd")
+    own.parent.mkdir(parents=True)
+    own.write_text("feedback: {keep_text: false}\n")
+    found, loaded = config.in_force()
+    assert found == own and not loaded.feedback.keep_text
+    assert loaded.state == str(person / ".local" / "state" / "filterd")
+    monkeypatch.setenv("XDG_STATE_HOME", str(person / "s"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative is ignored")
+    assert Config().state == str(person / "s" / "filterd") and config.default_path() == own
     monkeypatch.setenv("FILTERD_CONFIG", "/mine")
     assert config.default_path() == Path("/mine")
+
+
+@pytest.mark.parametrize("sign", ["root", "configuration", "state"])
+def test_where_there_is_a_service_it_counts(person: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
+    own = person / ".config" / "filterd" / "filterd.yaml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    system = person / "system" / "filterd.yaml"
+    if sign == "root":
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    elif sign == "configuration":
+        system.parent.mkdir()
+        system.touch()
+    else:
+        (person / "system" / "state").mkdir(parents=True)
+    assert Config().state == str(person / "system" / "state")
+    assert config.default_path() == (system if sign == "configuration" else None)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

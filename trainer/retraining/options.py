@@ -38,8 +38,7 @@ class Options:
 
 def run(options: Options, config: Path | None, as_json: bool) -> int:
     """Retrain and say what became of it; returns the exit status. Raises as `retrain.retrain`."""
-    found = config or configuration.default_path()
-    request = request_of(options, configuration.load(found) if found else Config())
+    request = request_of(options, configuration.in_force(config)[1])
     console = Console(stderr=True, highlight=False)
     outcome = retrain(
         request, lambda stage: console.print(STAGES[stage], markup=False) if stage in STAGES else None

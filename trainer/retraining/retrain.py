@@ -164,10 +164,7 @@ def _no_trial(request: Request) -> None:
 
 
 def _champion(request: Request) -> Path:
-    if request.champion:
-        return request.champion
-    current = request.bundles / "current"
-    return current if current.exists() else bundle.DEFAULT
+    return request.champion or bundle.in_use(request.bundles)
 
 
 def _plan(request: Request, champion: Bundle, store: Store) -> run_folder.Plan:

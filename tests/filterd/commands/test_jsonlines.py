@@ -129,7 +129,7 @@ def test_lines_split_at_every_byte() -> None:
 
 
 def test_an_answer_is_there_before_the_next_question() -> None:
-    command = [sys.executable, "-m", "filterd.commands.cli", "check", "--sms", "--json-lines"]
+    command = [sys.executable, "-m", "filterd", "check", "--sms", "--json-lines"]
     env = {**os.environ, "FILTERD_SOCKET": ""}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=ROOT) as run:
         assert run.stdin and run.stdout

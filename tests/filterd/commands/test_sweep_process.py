@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from filterd.commands import cli
+from filterd.commands import entry
 from tests.filterd.daemon import test_server
 from tests.filterd.daemon.test_server import Daemon
 from tests.filterd.mailboxes.made import check_whole, put
@@ -63,7 +63,7 @@ def test_errors_are_one_line(
     monkeypatch.setenv("FILTERD_SOCKET", "")
     monkeypatch.setenv("XDG_STATE_HOME", str(root.parent))
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        entry.main()
     assert ended.value.code == status
     said = capsys.readouterr()
     assert says in said.err

@@ -8,7 +8,8 @@ import pytest
 
 from filterd.api import Kind, Label, Message
 from filterd.config import Config, Feedback, Headers, Section
-from filterd.corrections.learner import MEMORY_FILE, Learner
+from filterd.corrections.learner import Learner
+from filterd.corrections.recall import MEMORY_FILE
 from filterd.corrections.store import Correction
 from filterd.errors import StoreError
 from filterd.scoring.memory import Memory, features, normalise

@@ -27,7 +27,7 @@ from tests.conftest import need_program
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (bundle.DEFAULT / bundle.MODEL).exists()
-SERVING = "filterd.commands.cli" if SHIPPED else "tests.filterd.serving"
+SERVING = "filterd" if SHIPPED else "tests.filterd.serving"
 TIMEOUT_S = 30.0  # of anything; a quiet machine needs two
 HAM = (
     b"From: ann@example.org\nTo: ben@example.org\nSubject: lunch on friday\n\n"
@@ -59,7 +59,7 @@ class Daemon:
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Another `filterd` command that finds this daemon."""
-        command = [sys.executable, "-m", "filterd.commands.cli", *arguments]
+        command = [sys.executable, "-m", "filterd", *arguments]
         env = self._env() | {"NO_COLOR": "1"}
         return subprocess.run(
             command, input=stdin, capture_output=True, env=env, cwd=ROOT, check=False, timeout=TIMEOUT_S

@@ -1,0 +1,66 @@
+"""`filterd feedback`: look at the corrections store, copy it, read one in. Only `import` makes one."""
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from click import get_current_context
+
+from filterd.commands.options import ConfigOption, config_of
+
+if TYPE_CHECKING:
+    from filterd.corrections.store import Store
+
+app = typer.Typer(help="The corrections store.", no_args_is_help=True)
+
+
+@app.command("stats")
+def stats(config: ConfigOption = None) -> None:
+    """Count the corrections in the store."""
+    import msgspec
+
+    from filterd.corrections.store import Stats
+
+    store = _existing(config)
+    for name, value in msgspec.to_builtins(store.stats() if store else Stats()).items():
+        print(f"{name:16} {value if value not in (None, '', {}) else '-'}")
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List the newest corrections, without text: number, time, label, kind, source, id, hash."""
+    store = _existing(config)
+    for one in deque(store.iterate(), maxlen=limit) if store else ():
+        time = one.time.isoformat(timespec="seconds")
+        name = f"{one.message_id or '-'} {one.content_hash[:16]}"
+        print(f"{one.number:6} {time} {one.label:4} {one.kind:4} {one.source or '-':8} {name}")
+
+
+@app.command("export")
+def export(config: ConfigOption = None) -> None:
+    """Write all corrections to stdout as JSON lines; `feedback import` reads them."""
+    store = _existing(config)
+    count = store.export_lines(sys.stdout.buffer) if store else 0
+    print(f"{count:,} corrections", file=sys.stderr)
+
+
+@app.command("import")
+def import_(config: ConfigOption = None) -> None:
+    """Read corrections from stdin as `feedback export` writes them: all of them, or none and the reason."""
+    from filterd.corrections.store import Store
+
+    with Store.open(config_of(config).feedback_url) as store:
+        count = store.import_lines(sys.stdin.buffer)
+    print(f"{count:,} corrections were new or changed", file=sys.stderr)
+
+
+def _existing(config: ConfigOption) -> "Store | None":
+    """The store where there is one; closed when the command ends."""
+    from filterd.corrections.store import Store
+
+    store = Store.existing(config_of(config).feedback_url)
+    return get_current_context().with_resource(store) if store else None
