@@ -26,18 +26,8 @@ FILTERD = [
 ]
 SERVING = ["service", "protocols", "daemon", "commands", "__main__"]
 TRAINER = [
-    *[
-        "__init__",
-        "data",
-        "disguises",
-        "gpt2",
-        "training",
-        "pretraining",
-        "evaluation",
-        "export",
-        "retraining",
-    ],
-    *["simulation", "active", "cli", "__main__"],
+    *["data", "disguises", "gpt2", "training", "pretraining", "evaluation", "export", "retraining"],
+    *["simulation", "active", "steps", "__init__", "cli", "__main__"],
 ]
 NOT_YET = {"filterd.daemon.presence", "filterd.service.trial"}  # of the promotion ritual
 

@@ -62,13 +62,44 @@ def data_own(
     typer.echo(f"{out}: {templates.write(out, templates.generate(count, seed, holdout=holdout)):,} messages")
 
 
+@data.command("stats")
+def data_stats(
+    where: Annotated[
+        list[str] | None, typer.Argument(help="A dataset, or inputs of `data prepare`; by default data.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write classes.png and lengths.png there.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the batches that are counted.")] = 8,
+) -> None:
+    """Count classes and lengths, and say what the batches of a dataset look like."""
+    from rich.console import Console
+
+    from filterd_trainer.data import prepare, stats
+    from filterd_trainer.data.corpus import MANIFEST, Dataset
+    from filterd_trainer.evaluation import plots
+
+    inputs, console = where or ["data"], Console(highlight=False)
+    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST).is_file():
+        splits = stats.of_dataset(Dataset.load(Path(inputs[0])))
+        stats.show_batches(splits, console, batch_size)
+        found = splits["train"]
+    else:
+        with prepare.progress(Console(stderr=True)) as report:
+            found = stats.of_inputs(inputs, report)
+    stats.show(found, console)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "classes.png").write_bytes(plots.classes(found.counts))
+        (out / "lengths.png").write_bytes(plots.lengths(found.tokens))
+        typer.echo(f"{out / 'classes.png'}\n{out / 'lengths.png'}")
+
+
 @data.command("prepare")
 def data_prepare(
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
     inputs: Annotated[
         list[str] | None, typer.Option("--input", help="PATH or NAME=PATH; repeatable. By default data.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="grouped (ours) or lecture.")] = "grouped",
+    recipe: Annotated[str, typer.Option(help="grouped (ours), lecture or lecture-slide.")] = "grouped",
     form: Annotated[
         str, typer.Option("--format", help="auto, csv, tsv, jsonl, mails, mbox or maildir.")
     ] = "auto",
@@ -100,13 +131,13 @@ def data_prepare(
 
 @weights.command("fetch")
 def weights_fetch(
-    size: Annotated[str, typer.Argument(help="gpt2, gpt2-medium, gpt2-large or gpt2-xl.")] = "gpt2",
+    size: Annotated[str, typer.Argument(help="gpt2 (or 124M), gpt2-medium, gpt2-large or gpt2-xl.")] = "gpt2",
     out: Annotated[Path | None, typer.Option(help="Folder; by default below ~/.cache/filterd.")] = None,
 ) -> None:
     """Download OpenAI's GPT-2 from the hub and record the hashes."""
     from filterd_trainer.gpt2 import weights
 
-    folder = out or weights.default_folder(size)
+    folder = out or weights.default_folder(weights.called(size))
     hashes = weights.fetch(size, folder)
     typer.echo(f"{folder}: {hashes.source} at {hashes.revision}")
     for name, entry in hashes.files.items():

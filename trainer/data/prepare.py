@@ -18,7 +18,8 @@ from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.data.sources import Losses, Source
 
-RECIPES = ("grouped", "lecture")
+LECTURES = ("lecture", "lecture-slide")  # its book's code, and its slide's
+RECIPES = ("grouped", *LECTURES)
 KINDS: Mapping[str, Kind | None] = {"auto": None, "mail": Kind.MAIL, "sms": Kind.SMS}
 
 
@@ -47,15 +48,15 @@ def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
     _one_of("--recipe", request.recipe, RECIPES)
     _one_of("--format", request.format, sources.FORMATS)
     _one_of("--kind", request.kind, KINDS)
-    return _lecture(request) if request.recipe == "lecture" else _grouped(request, report)
+    return _lecture(request) if request.recipe in LECTURES else _grouped(request, report)
 
 
 def _lecture(request: Request) -> tuple[Dataset, Losses]:
     if len(request.inputs) != 1:
         raise ConfigError("the lecture's recipe takes one --input, the UCI SMS file")
-    parts = corpus.lecture(_uci(Path(request.inputs[0])))
+    parts = corpus.lecture(_uci(Path(request.inputs[0])), slide=request.recipe == "lecture-slide")
     about = {"read": corpus.LECTURE_ROWS}
-    return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), "lecture", about), Losses()
+    return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), request.recipe, about), Losses()
 
 
 def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
@@ -143,7 +144,7 @@ def show(console: Console, dataset: Dataset, losses: Losses) -> None:
     console.print(_table(dataset))
     for line in leaks(dataset):
         console.print(line, soft_wrap=True)
-    if dataset.recipe == "lecture":
+    if dataset.recipe in LECTURES:
         console.print(
             f"The lecture's slide says {corpus.LECTURE_SLIDE}; its code gives what is above.", soft_wrap=True
         )

@@ -168,11 +168,28 @@ def judge(path: Path, name: str, subject: Subject, fast_path: bool = True) -> Sc
 
     fast_path: whether a bundle's own is used, as it is where filterd judges.
     """
-    if (path / bundle.MANIFEST).is_file():
+    if _is_bundle(path):
         return _by_bundle(path, name, subject, fast_path)
     if (path / CONFIG).is_file():
         return _by_run(path, name, subject)
     raise NotFound(f"{path}: neither a run ({CONFIG}) nor a bundle ({bundle.MANIFEST}); name one of the two")
+
+
+def of_texts(path: Path, texts: Sequence[str]) -> Scored:
+    """What a run or a bundle says of SMS whose labels nobody knows; their `truth` means nothing.
+
+    Raises as `evaluate_models`.
+    """
+    from filterd_trainer.training import runs
+
+    known = bundle.read(path).manifest.labels if _is_bundle(path) else runs.read_config(path).labels
+    nobody = Dataset(path, known[:1], (), "", {})
+    frame = pd.DataFrame({"Label": 0, "Text": list(texts), "Kind": Kind.SMS.value})
+    return judge(path, path.name, Subject(nobody, "", frame, np.zeros(len(texts), dtype=bool)))
+
+
+def _is_bundle(path: Path) -> bool:
+    return (path / bundle.MANIFEST).is_file()
 
 
 def names(models: Sequence[Path]) -> list[str]:

@@ -55,6 +55,34 @@ PROBABILITIES = (1e-6, 1e-4, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999, 1 - 1e-6)
 PROMISE = 0.001  # false-positive rate that filterd promises; see filterd_trainer.evaluation.calibrate
 
 
+def classes(counts: Mapping[str, int]) -> bytes:
+    """How many messages each class has, a bar each."""
+    with _canvas("Messages by class") as (png, _, (axes,)):
+        colours = [CYCLE[i % len(CYCLE)] for i in range(len(counts))]
+        bars = axes.bar(list(counts), list(counts.values()), color=colours, width=0.6)
+        axes.bar_label(bars, labels=[f"{n:,}" for n in counts.values()], padding=3, color=INK)
+        axes.set_ylabel("Messages")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    return png.getvalue()
+
+
+def lengths(tokens: Mapping[str, Sequence[int]]) -> bytes:
+    """Shares of messages by their length in tokens, a line a class; lengths are on a log axis."""
+    longest = max(max(values) for values in tokens.values())
+    edges = np.unique(np.geomspace(1, longest + 1, 40).round())
+    with _canvas("Length by class") as (png, _, (axes,)):
+        for (name, values), colour in zip(tokens.items(), CYCLE, strict=False):
+            counted, _ = np.histogram(values, edges)
+            axes.stairs(counted / max(1, len(values)), edges, color=colour, label=name, linewidth=2)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+        axes.set_xlabel("GPT-2 tokens of a message")
+        axes.set_ylabel("Share of the class")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.legend()
+    return png.getvalue()
+
+
 def learning_curve(
     measure: str,
     epochs: Mapping[str, Sequence[float]],

@@ -1,11 +1,13 @@
 """Pretrained GPT-2 weights: from a folder, from the hub, and a look at whether they work.
 
-A weights folder has the hub's layout (`openai-community/gpt2`): config.json and model.safetensors, or an
-index and its shards. Beside them lies `hashes.json` with what was fetched, from where and each file's sha256;
-where it is, every load checks it. Only `fetch` ever uses the network.
+A weights folder has the hub's layout (`openai-community/gpt2`): config.json and model.safetensors, an index
+and its shards, or pytorch_model.bin; or it is OpenAI's own checkpoint (`tf_checkpoint.py`). Beside them lies
+`hashes.json` with what was fetched, from where and each file's sha256; where it is, every load checks it.
+Only `fetch` ever uses the network.
 """
 
 import os
+import pickle  # for its error alone: torch.load raises it
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from filterd.errors import BadInput, BundleError, ConfigError, FilterdError, Not
 from filterd.scoring import bundle
 from filterd.scoring.bundle import Architecture, FileEntry
 from filterd.scoring.tokenizer import VOCABULARY_SIZE, Tokenizer, ranks_from_gpt2
-from filterd_trainer.gpt2 import model
+from filterd_trainer.gpt2 import model, tf_checkpoint
 from filterd_trainer.gpt2.checkpoint import write_tensors, write_text
 from filterd_trainer.gpt2.model import GPT2
 
@@ -30,6 +32,14 @@ KNOWN_SHA256 = {"gpt2": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 HASHES = "hashes.json"
+PICKLED = "pytorch_model.bin"  # read with weights_only, which runs nothing that the file says
+# Sizes by the names that people know: the lecture's, OpenAI's folders, parameters.
+ALIASES = {
+    "gpt2": ("124m", "117m", "small", "gpt2-small"),
+    "gpt2-medium": ("355m", "345m", "medium"),
+    "gpt2-large": ("774m", "762m", "large"),
+    "gpt2-xl": ("1558m", "1542m", "1.5b", "xl"),
+}
 MERGES = ("vocab.bpe", "merges.txt")  # OpenAI's name and the hub's for the same file
 
 Json = TypeVar("Json")
@@ -37,8 +47,8 @@ Json = TypeVar("Json")
 PROMPTS = (  # the lecture's two, with the number of tokens it lets the model write
     ("Every effort moves you", 25),
     (
-        "Is the following text 'spam'? Answer with 'yes' or 'no': 'You are a winner you have been specially "
-        "selected to receive $1000 cash or a $2000 award.'",
+        "Is the following text 'spam'? Answer with 'yes' or 'no': 'Congratulations! You have won a $1000 cash"
+        " prize. Click here to claim it now.'",
         23,
     ),
 )
@@ -94,12 +104,22 @@ class Unavailable(FilterdError):
 # ---- Reading ---------------------------------------------------------------------------------------------
 
 
+def called(size: str) -> str:
+    """The hub's name of a size that may have another, such as 124M or gpt2-small (any case)."""
+    folded = size.lower()
+    if folded in HUB:
+        return folded
+    return next((name for name, others in ALIASES.items() if folded in others), size)
+
+
 def find(base: str) -> Path:
     """The folder of a base: a folder by its path, or a size by name where `fetch` put it. Raises NotFound."""
     if Path(base).is_dir():
         return Path(base)
-    if (default_folder(base) / bundle.WEIGHTS).is_file() or (default_folder(base) / INDEX).is_file():
-        return default_folder(base)
+    base = called(base)
+    here = default_folder(base)
+    if any((here / name).is_file() for name in (bundle.WEIGHTS, INDEX, PICKLED, tf_checkpoint.INDEX)):
+        return here
     advice = f"run `trainer weights fetch {base}`" if base in HUB else "name a folder with weights"
     raise NotFound(f"{base}: no such weights here; {advice}")
 
@@ -117,16 +137,35 @@ def load(folder: Path) -> GPT2:
     """
     check(folder)
     files = _files(folder)
-    if "labels" in model.read_header(files[0]):
+    if files[0].suffix == ".safetensors" and "labels" in model.read_header(files[0]):
         return model.from_safetensors(files[0])[0].gpt
-    architecture = _read(folder / CONFIG, Config).architecture()
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors |= _named(model.read_tensors(file)[0])
+    architecture, tensors = _tensors(folder, files)
     head = tensors.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, tensors.get("wte.weight", head)):
         raise BadInput(f"{folder}: lm_head.weight is not wte.weight; GPT-2 has one matrix for both")
     return model.gpt2_from_tensors(architecture, tensors, folder).eval()
+
+
+def _tensors(folder: Path, files: list[Path]) -> tuple[Architecture, dict[str, Tensor]]:
+    """Sizes, and tensors by OpenAI's names, from whichever form the folder has."""
+    if files[0].name == tf_checkpoint.INDEX:
+        return tf_checkpoint.read(folder)
+    architecture = _read(folder / CONFIG, Config).architecture()
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= _named(_pickled(file) if file.name == PICKLED else model.read_tensors(file)[0])
+    return architecture, tensors
+
+
+def _pickled(file: Path) -> dict[str, Tensor]:
+    """A state dict that `torch.save` wrote. Raises BadInput for anything but tensors by name."""
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise BadInput(f"{file}: no state dict of PyTorch ({str(error).splitlines()[0]})") from error
+    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+        raise BadInput(f"{file}: holds more than tensors by name; copy the hub's file again")
+    return {str(name): tensor.float() for name, tensor in found.items()}
 
 
 def check(folder: Path) -> Hashes | None:
@@ -161,8 +200,15 @@ def tokenizer(folder: Path) -> Tokenizer:
 def _files(folder: Path) -> list[Path]:
     if (folder / bundle.WEIGHTS).is_file():
         return [folder / bundle.WEIGHTS]
+    if (folder / tf_checkpoint.INDEX).is_file():
+        return [folder / name for name in (tf_checkpoint.INDEX, tf_checkpoint.DATA)]
+    if not (folder / INDEX).is_file() and (folder / PICKLED).is_file():
+        return [folder / PICKLED]
     if not (folder / INDEX).is_file():
-        raise NotFound(f"{folder}: neither {bundle.WEIGHTS} nor {INDEX}; name a folder with GPT-2 weights")
+        raise NotFound(
+            f"{folder}: no {bundle.WEIGHTS}, {INDEX}, {PICKLED} or {tf_checkpoint.INDEX};"
+            " name a folder with GPT-2 weights"
+        )
     names = sorted(set(_read(folder / INDEX, _Index).weight_map.values()))
     if not names or any(Path(name).name != name for name in names):
         raise BadInput(f"{folder / INDEX}: its shards have to be files of the same folder")
@@ -206,7 +252,7 @@ def save(gpt: GPT2, folder: Path, source: str) -> None:
 
 def record(folder: Path, source: str, revision: str = "") -> Hashes:
     """Write hashes.json for a folder as it is now. Raises NotFound and Unwritable."""
-    files = [folder / CONFIG, *_files(folder)]
+    files = [folder / (tf_checkpoint.HPARAMS if tf_checkpoint.is_one(folder) else CONFIG), *_files(folder)]
     files += [folder / name for name in (INDEX, *MERGES) if (folder / name).is_file()]
     hashes = Hashes(source, revision, {file.name: _entry(file) for file in files})
     write_text(folder / HASHES, _pretty(hashes))
@@ -219,6 +265,7 @@ def fetch(size: str, folder: Path) -> Hashes:
     Raises ConfigError for an unknown size, Unavailable offline, and BundleError where the hub's own hash, or
     the one that is known here, does not match what arrived.
     """
+    size = called(size)
     if size not in HUB:
         raise ConfigError(f"{size!r} is not on the hub; choose one of {', '.join(HUB)}")
     from huggingface_hub import HfApi
@@ -263,7 +310,8 @@ def describe(folder: Path) -> str:
         return f"{folder}: a bundle, as its manifest says"
     found = {entry.sha256 for entry in hashes.files.values()}
     known = [name for name, sha256 in KNOWN_SHA256.items() if sha256 in found]
-    return f"{folder}: {hashes.source}, hashes match" + "".join(f"; OpenAI's {name}" for name in known)
+    said = f"OpenAI's {known[0]}" if known else "unknown hash: no weights that are known here"
+    return f"{folder}: {hashes.source}, hashes match; {said}"
 
 
 def verify(gpt: GPT2, words: Tokenizer) -> Iterator[tuple[str, str]]:
