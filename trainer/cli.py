@@ -114,6 +114,13 @@ def data_prepare(
         list[Path] | None, typer.Option(help="A table whose texts are left out, such as a test.csv.")
     ] = None,
     test_source: Annotated[str, typer.Option(help="The input whose messages are the test part.")] = "",
+    rules: Annotated[
+        str, typer.Option(help="Rows left out: public, for the public sources, or a YAML file.")
+    ] = "",
+    traps: Annotated[
+        Path | None, typer.Option(help="Marks to take out; by default traps.json beside an input.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that read messages.")] = 1,
 ) -> None:
     """Split labelled messages into train, validation and test, and say what leaks."""
     from rich.console import Console
@@ -122,7 +129,7 @@ def data_prepare(
 
     request = prepare.Request(
         *(inputs or ["data"], out, recipe, form, label_column, text_column, kind),
-        *(labels or (), ham or (), hold_out or (), test_source),
+        *(labels or (), ham or (), hold_out or (), test_source, rules, traps, jobs),
     )
     with prepare.progress(Console(stderr=True)) as report:
         dataset, losses = prepare.prepare(request, report)

@@ -11,7 +11,7 @@ the footers of mailing lists chained 13,000 of 86,000 messages, ham and spam, in
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -46,6 +46,21 @@ def group(texts: Sequence[str], report: Report = quiet) -> Ints:
     informative = ~_boilerplate(columns, campaigns[rows])[columns]
     near += _pairs(rows[informative], columns[informative], len(texts), _contained, report, "quotations")
     return _components(near, len(texts))
+
+
+def joined(groups: Ints, links: Iterable[Iterable[str]]) -> Ints:
+    """Groups, [n], with those made one whose rows share a link; links: of each row, or of none at all."""
+    numbers = defaultdict[str, int](count(int(groups.max(initial=-1)) + 1).__next__)
+    pairs = [
+        (int(group), numbers[link]) for group, of_row in zip(groups, links, strict=False) for link in of_row
+    ]
+    if not pairs:
+        return groups
+    i, j = np.array(pairs, np.int64).T
+    nodes = int(groups.max()) + 1 + len(numbers)
+    graph = sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(nodes, nodes))
+    _, found = connected_components(graph, directed=False)
+    return _by_appearance(found[groups])
 
 
 def tokens(text: str) -> list[str]:
@@ -134,7 +149,11 @@ def _components(pairs: list[Ints], count: int) -> Ints:
     i, j = np.concatenate(pairs, axis=1)
     graph = sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(count, count))
     _, found = connected_components(graph, directed=False)
-    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    return _by_appearance(found)
+
+
+def _by_appearance(numbers: Ints) -> Ints:
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
 
 

@@ -13,9 +13,13 @@ from rich.table import Table
 
 from filterd.api import Kind
 from filterd.errors import ConfigError, NotFound
-from filterd_trainer.data import corpus, fetch, sources
+from filterd.reading import text
+from filterd_trainer.data import corpus, fetch, marks, sources
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import Report, quiet
+from filterd_trainer.data.marks import AllMarks
+from filterd_trainer.data.rows import UNLABELLED
+from filterd_trainer.data.rules import Rules
 from filterd_trainer.data.sources import Losses, Source
 
 LECTURES = ("lecture", "lecture-slide")  # its book's code, and its slide's
@@ -38,6 +42,9 @@ class Request:
     ham: Sequence[str] = ()
     hold_out: Sequence[Path] = ()
     test_source: str = ""
+    rules: str = ""
+    traps: Path | None = None
+    jobs: int = 1
 
 
 def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
@@ -61,8 +68,13 @@ def _lecture(request: Request) -> tuple[Dataset, Losses]:
 
 def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     losses = Losses()
-    messages = chain.from_iterable(sources.read(each, losses) for each in as_sources(request))
-    frame = corpus.canonical(messages, losses, KINDS[request.kind], report)
+    found = as_sources(request)
+    rules = Rules.load(request.rules)
+    messages = chain.from_iterable(sources.read(each, losses) for each in found)
+    reading = corpus.Reading(KINDS[request.kind], _traps(request.traps, found), rules, request.jobs)
+    frame = rules.capped(corpus.canonical(messages, losses, reading, report))
+    unlabelled = frame[frame["Label"] == UNLABELLED].drop_duplicates("Text")
+    frame = frame[frame["Label"] != UNLABELLED]
     labels, ham = corpus.class_names(frame["Label"], request.ham)
     once = corpus.distinct(frame, losses)
     if request.hold_out:
@@ -72,17 +84,36 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     parts = corpus.grouped(once, labels, report, request.test_source)
     groups = sum(parts[name]["Group"].nunique() for name in ("train", "validation", "test_natural"))
     about = {"read": len(frame), "lost": dict(+losses.counts), "kept": len(once), "groups": groups}
-    return corpus.write(request.out, parts, labels, ham, "grouped", about), losses
+    about["text_format"] = text.TEXT_FORMAT
+    return corpus.write(request.out, parts, labels, ham, "grouped", about, unlabelled), losses
 
 
 def as_sources(request: Request) -> list[Source]:
     """The inputs of a request, as readers take them. Raises ConfigError, NotFound."""
     columns = (request.label_column, request.text_column)
     table = _renames(request.labels)
-    found = [(name, _uci(path)) for name, path in map(sources.located, request.inputs)]
-    return [
-        Source(path, name or sources.called(path), request.format, *columns, table) for name, path in found
+    rules = Rules.load(request.rules)
+    found = [
+        (name or sources.called(file), file)
+        for name, path in map(sources.located, request.inputs)
+        for file in _files(_uci(path))
     ]
+    return [Source(path, name, request.format, *columns, table, rules.of(name)) for name, path in found]
+
+
+def _files(path: Path) -> list[Path]:
+    """A folder's tables of JSON lines, each an input by its name; else the path alone."""
+    tables = sorted(each for each in path.iterdir() if ".jsonl" in each.suffixes) if path.is_dir() else []
+    return tables or [path]
+
+
+def _traps(given: Path | None, found: Sequence[Source]) -> AllMarks:
+    """The marks of `--traps`, or of the files `traps.json` that lie beside the inputs."""
+    if given:
+        return AllMarks.load(given)
+    beside = {source.path.parent / marks.FILE: None for source in found}
+    all_marks = [AllMarks.load(file).by_name for file in beside if file.is_file()]
+    return AllMarks({name: one for by_name in all_marks for name, one in by_name.items()})
 
 
 def _uci(path: Path) -> Path:

@@ -18,9 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from filterd.errors import BadInput, NotFound
+from filterd_trainer.data import rows
+from filterd_trainer.data.rows import NO_FACTS, Facts
+from filterd_trainer.data.rules import ALL, Rule
 
 FORMATS: Final = ("auto", "csv", "tsv", "jsonl", "mails", "mbox", "maildir")
 MAX_MESSAGE: Final = 4 << 20  # bytes; of a larger one the beginning is taken, which is what the filter judges
@@ -45,6 +48,7 @@ class Labelled:
     raw: bytes
     where: str
     source: str
+    facts: Facts = NO_FACTS
 
 
 @dataclass
@@ -65,7 +69,7 @@ class Losses:
 class Source:
     """One input and how to read it.
 
-    rename: an input's own names for labels (of a column, folder or file) to ours.
+    rename: an input's own names for labels (of a column, folder or file) to ours. rule: what is left out.
     """
 
     path: Path
@@ -74,6 +78,7 @@ class Source:
     label_column: str = ""
     text_column: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
+    rule: Rule = ALL
 
     def label(self, name: str) -> str:
         """Our name of a label: renamed, SpamAssassin's folders understood, else as it is."""
@@ -263,11 +268,30 @@ def _jsonl(source: Source, losses: Losses) -> Iterator[Labelled]:
         if not isinstance(row, dict):
             losses.add("not a JSON object", where)
             continue
+        if source.rule.drops(row):
+            losses.add("left out by --rules", where)
+            continue
         label = next((row[n] for n in label_names if n in row), None)
         text = next((row[n] for n in text_names if n in row), None)
-        if isinstance(label, bool):
-            label = int(label)
-        yield from _checked(source, losses, "" if label is None else str(label), text, where)
+        yield from _object(source, losses, label, (row, text), where)
+
+
+def _object(
+    source: Source, losses: Losses, label: object, row: tuple[dict[str, Any], object], where: str
+) -> Iterator[Labelled]:
+    """An object of JSON lines as a message; one of kind `text` has no label."""
+    if isinstance(label, bool):
+        label = int(label)
+    raw = rows.content(*row)
+    said = rows.facts(row[0], source.name)
+    if raw is None:
+        losses.add("no text", where)
+    elif row[0].get("kind") == "text":
+        yield Labelled(rows.UNLABELLED, _bounded(raw, where, losses), where, source.name, said)
+    elif label is None or not (name := str(label).strip()):
+        losses.add("no label", where)
+    else:
+        yield Labelled(source.label(name), _bounded(raw, where, losses), where, source.name, said)
 
 
 def _checked(source: Source, losses: Losses, label: str, text: object, where: str) -> Iterator[Labelled]:

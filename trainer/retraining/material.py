@@ -15,6 +15,7 @@ all of them are `crossed`: learned from and judged by turns. Earlier ones and an
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +243,8 @@ def _dataset(folder: Path) -> pd.DataFrame:
 def _input(given: str) -> pd.DataFrame:
     losses = sources.Losses()
     request = prepare.Request(inputs=[given], out=Path())
-    (source,) = prepare.as_sources(request)
-    frame = corpus.canonical(sources.read(source, losses), losses)
+    messages = chain.from_iterable(sources.read(each, losses) for each in prepare.as_sources(request))
+    frame = corpus.canonical((each for each in messages if each.label), losses)
     return _as_rehearsal(frame.assign(Split=None))
 
 

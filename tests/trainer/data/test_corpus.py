@@ -73,13 +73,21 @@ def test_messages_are_read_as_the_filter_reads_them() -> None:
         Labelled("ham", b" \n ", "3", "phone"),
     ]
     losses = Losses()
+    unsaid: dict[str, object] = {"Lang": "", "Year": 0, "Links": ()}
     frame = corpus.canonical(given, losses)
     assert frame.to_dict("records") == [
-        {"Label": "ham", "Text": "Roof\n\nThe roof\nis done.", "Kind": "mail", "Source": "home"},
-        {"Label": "spam", "Text": "WIN now", "Kind": "sms", "Source": "phone"},
+        {"Label": "ham", "Text": "Roof\n\nThe roof\nis done.", "Kind": "mail", "Source": "home", **unsaid},
+        {
+            "Label": "spam",
+            "Text": "WIN now",
+            "Kind": "sms",
+            "Source": "phone",
+            **unsaid,
+            "Links": ("uci:winnow",),
+        },
     ]
     assert losses.counts == {"no text left": 1}
-    assert set(corpus.canonical(given, losses, Kind.SMS)["Kind"]) == {"sms"}
+    assert set(corpus.canonical(given, losses, corpus.Reading(Kind.SMS))["Kind"]) == {"sms"}
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 """`trainer data`, as people type it."""
 
 import io
+import json
 from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from filterd.errors import ConfigError, FilterdError, NotFound
+from filterd.reading.text import TEXT_FORMAT
 from filterd_trainer.cli import app
-from filterd_trainer.data import corpus, prepare, sources
+from filterd_trainer.data import corpus, prepare, rows, sources
 from filterd_trainer.data.prepare import Request
 from filterd_trainer.data.sources import Losses, Source
 from tests.conftest import SHARED
@@ -144,3 +147,46 @@ def test_the_mail_archives_are_understood(tmp_path: Path) -> None:
 def test_errors_are_of_ours() -> None:
     with pytest.raises(FilterdError):
         run("prepare", "--input", "/absent", "--out", "/absent/out")
+
+
+def more(folder: Path) -> Path:
+    """A folder as the public sources come: a file a source, marks beside them."""
+    folder.mkdir()
+    words = ["".join(chr(97 + (i * 7 + j * 3) % 26) for j in range(5)) + chr(97 + i) for i in range(20)]
+    for name, label in (("talk", "ham"), ("bait", "spam")):
+        lines = [
+            {"label": label, "kind": "sms", "lang": "de", "text": f"{label}{w} {w} {w}{label} trap", "id": w}
+            for w in words
+        ]
+        lines += [{**lines[0], "text": f"translated {name}", "uci": words[0] + "trap"}]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "text.jsonl").write_text('{"label": "none", "kind": "text", "text": "Es regnet heute."}\n')
+    (folder / "traps.json").write_text('{"bait": {"replace": [["trap", "nothing"]]}}')
+    return folder
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_folder_of_sources_with_marks_and_unlabelled_text(tmp_path: Path, jobs: int) -> None:
+    run("prepare", "--input", more(tmp_path / "more"), "--out", tmp_path / "out", "--jobs", jobs)
+    data = corpus.Dataset.load(tmp_path / "out")
+    frames = [data.split(name) for name in ("train", "validation", "test_natural")]
+    whole = pd.concat(frames)
+    assert whole["Source"].value_counts().to_dict() == {"talk": 21, "bait": 21}
+    assert set(whole["Lang"]) == {"de"} and set(whole["Kind"]) == {"sms"}
+    assert not whole[whole["Source"] == "bait"]["Text"].str.contains("trap").any()
+    assert whole[whole["Source"] == "talk"]["Text"].str.contains("trap").sum() == 20
+    together = whole[whole["Text"].str.startswith("translated")]
+    assert together["Group"].nunique() == 1
+    (line,) = pd.read_csv(tmp_path / "out" / "unlabelled.csv")["Text"]
+    assert line == "Es regnet heute." and data.about["text_format"] == TEXT_FORMAT
+
+
+def test_a_translation_of_a_held_out_message_is_held_out(tmp_path: Path) -> None:
+    folder = more(tmp_path / "more")
+    held = tmp_path / "test.csv"
+    row = json.loads((folder / "talk.jsonl").read_text().splitlines()[1])
+    pd.DataFrame({"Label": [0], "Text": [row["text"]]}).to_csv(held, index=False)
+    with (folder / "talk.jsonl").open("a") as file:
+        file.write(json.dumps({**row, "text": "made from it", "uci": rows.folded(row["text"])}) + "\n")
+    said = run("prepare", "--input", folder, "--out", tmp_path / "out", "--hold-out", held)
+    assert "2 held out" in said
