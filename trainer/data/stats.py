@@ -48,7 +48,7 @@ def of_inputs(inputs: Sequence[str], report: Report = quiet) -> Stats:
     if len(sources) == 1 and sources[0].path.name in fetch.NAMES:  # as the lecture reads it, 5,572 rows
         return _of(str(sources[0].path), corpus.read_uci(sources[0].path))
     losses = Losses()
-    frames = [corpus.canonical(read(each, losses), losses, None, report) for each in sources]
+    frames = [corpus.canonical(read(each, losses), losses, corpus.AS_IT_IS, report) for each in sources]
     return _of(", ".join(str(each.path) for each in sources), pd.concat(frames))
 
 
