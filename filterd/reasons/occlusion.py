@@ -8,6 +8,7 @@ Source: Zeiler and Fergus 2014, section 4.2, for images; Li, Monroe and Jurafsky
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from filterd.api import Kind, Message, Verdict
@@ -49,8 +50,8 @@ def occlude(
     """Pieces of a canonical text, each with the points that the whole loses without it."""
     pieces = _pieces(canonical, most)
     texts = [canonical, *("".join(pieces[:i] + pieces[i + 1 :]) for i in range(len(pieces)))]
-    looks = engine.looks(texts, [kind] * len(texts)) if not linear else _linear_looks(engine, texts, kind)
-    whole, *rest = [look[1 if linear else 0] for look in looks]
+    asked = _linear_margins if linear else Engine.margins
+    whole, *rest = asked(engine, texts, [kind] * len(texts))
     scale = _scale(engine, kind, linear=linear)
     return tuple((piece, scale * (whole - one)) for piece, one in zip(pieces, rest, strict=True))
 
@@ -71,12 +72,10 @@ def _pieces(canonical: str, most: int) -> list[str]:
     return ["".join(words[i : i + run]) for i in range(0, len(words), run)]
 
 
-def _linear_looks(engine: Engine, texts: list[str], kind: Kind) -> list[tuple[float, float]]:
-    """As `Engine.looks`, without asking the model."""
-    if not engine.wide:
-        return [(0.0, 0.0)] * len(texts)
-    wide = engine.wide
-    return [(0.0, max(wide.margin(engine.text_of(w), kind) for w in engine.cut(one, kind))) for one in texts]
+def _linear_margins(engine: Engine, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
+    """As `Engine.margins`, by the linear half alone."""
+    cut = [engine.cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
+    return [max(engine.wide_of(of, kind), default=0.0) for of, kind in zip(cut, kinds, strict=True)]
 
 
 def _scale(engine: Engine, kind: Kind, *, linear: bool) -> float:

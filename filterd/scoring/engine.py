@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ MEMORY_SHOWN = 0.01  # change of P(spam) from which the memory is named among a 
 SUBJECT_CHARACTERS = 72  # of what people recognise a message by; a terminal line with the columns before it
 
 
+F = TypeVar("F", bound=np.floating[Any])
+
+
 class Prepared(NamedTuple):
     """A message ready for the model.
 
@@ -53,6 +56,53 @@ class Prepared(NamedTuple):
     script: str = "LATIN"
     settled: float | None = None
     wide: Sequence[float] = ()
+
+
+class Look(NamedTuple):
+    """How one message looks to the model, window by window, [w]; its most spam-like window decides.
+
+    rows: the GPT-2's logits, [w, classes]. deep, wide: log-odds of spam in nats by the GPT-2 and by the wide
+    half, whose sum counts; wide: 0 where the model has none. windows: token ids, where the caller has them.
+    """
+
+    rows: Sequence[list[float]]
+    deep: Sequence[float]
+    wide: Sequence[float]
+    windows: Sequence[list[int]] = ()
+
+    @classmethod
+    def of(
+        cls,
+        rows: NDArray[F],
+        ham: Sequence[int],
+        wide: Sequence[float] = (),
+        windows: Sequence[list[int]] = (),
+    ) -> "Look":
+        """From logits [w, classes]. ham: places of the ham classes; wide: empty without such a half."""
+        found = rows.astype(float).tolist()
+        deep = [verdict.margin(row, ham) for row in found]
+        return cls(found, deep, wide or [0.0] * len(found), windows)
+
+    @property
+    def margins(self) -> list[float]:
+        """Log-odds of spam of each window by both halves, [w], uncalibrated."""
+        return [deep + wide for deep, wide in zip(self.deep, self.wide, strict=True)]
+
+    @property
+    def deciding(self) -> int:
+        """Which window decides."""
+        margins = self.margins
+        return max(range(len(margins)), key=margins.__getitem__)
+
+    @property
+    def margin(self) -> float:
+        """The message's log-odds of spam, uncalibrated."""
+        return max(self.margins)
+
+    @property
+    def wide_margin(self) -> float:
+        """The wide half's alone, by the window that is its highest."""
+        return max(self.wide)
 
 
 class Remembering(Protocol):
@@ -127,11 +177,8 @@ class Engine:
         prepared = [self.prepare(message) for message in messages]
         rows = self.logits(list(chain.from_iterable(p.windows for p in prepared)))
         share = (time.perf_counter() - started) / max(1, len(messages))
-        found, first = [], 0
-        for one in prepared:
-            found.append(self.conclude(one, rows[first : first + len(one.windows)], share))
-            first += len(one.windows)
-        return found
+        each = by_message(rows, [len(one.windows) for one in prepared])
+        return [self.conclude(one, own, share) for one, own in zip(prepared, each, strict=True)]
 
     def prepare(self, message: Message) -> Prepared:
         """Read a message and cut its text into windows; every reading of an ambiguous mail counts."""
@@ -140,7 +187,7 @@ class Engine:
         first = readings[0]
         memory = self._recollect(message, first.kind)
         windows = self._windows(readings)
-        wide = self._wide(windows, first.kind)
+        wide = self.wide_of(windows, first.kind)
         tokens = sum(map(len, windows))
         provable = len(readings) == 1 and "gtube" not in facts
         settled = self._settle(first.kind, wide, memory) if provable else None
@@ -151,7 +198,8 @@ class Engine:
             first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide
         )
 
-    def _wide(self, windows: Sequence[list[int]], kind: Kind) -> Sequence[float]:
+    def wide_of(self, windows: Sequence[list[int]], kind: Kind) -> Sequence[float]:
+        """Nats that the wide half adds to each window; empty where the model has none."""
         if not self.wide:
             return ()
         return [self.wide.margin(self.text_of(window), kind) for window in windows]
@@ -159,7 +207,7 @@ class Engine:
     def prepare_canonical(self, canonical: str, kind: Kind) -> Prepared:
         """The same of a text that is canonical already, without subject, facts and memory."""
         windows = self.cut(canonical, kind)
-        wide = self._wide(windows, kind)
+        wide = self.wide_of(windows, kind)
         settled = self._settle(kind, wide, Recollection())
         if settled is not None:
             windows, wide = [], ()
@@ -200,19 +248,17 @@ class Engine:
 
     def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
         """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
-        return [whole for whole, _ in self.looks(texts, kinds)]
+        return [look.margin for look in self.looks(texts, kinds)]
 
-    def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
-        """The same, and the wide half's alone by the window that is its highest; 0 where there is none."""
+    def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[Look]:
+        """How canonical texts look to the model, whatever the fast path or a memory would say."""
         cut = [self.cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
-        rows = self.logits(list(chain.from_iterable(cut)))
-        found, first = [], 0
-        for windows, kind in zip(cut, kinds, strict=True):
-            wide = self._wide(windows, kind)
-            whole = self._highest(rows[first : first + len(windows)], wide)[0]
-            found.append((whole, max(wide, default=0.0)))
-            first += len(windows)
-        return found
+        rows = by_message(self.logits(list(chain.from_iterable(cut))), [len(windows) for windows in cut])
+        ham = self.bundle.manifest.ham_indices
+        return [
+            Look.of(own, ham, self.wide_of(windows, kind), windows)
+            for own, windows, kind in zip(rows, cut, kinds, strict=True)
+        ]
 
     def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
         """The verdict from a message's logits [windows, classes]: its most spam-like window decides.
@@ -223,8 +269,9 @@ class Engine:
         if prepared.settled is not None:
             row, judged = self._settled_row(prepared.settled), verdict.sigmoid(prepared.settled)
         else:
-            margin, row = self._highest(rows, prepared.wide)
-            judged = verdict.probability(margin, manifest.calibration[prepared.kind])
+            look = Look.of(rows, manifest.ham_indices, prepared.wide)
+            row = look.rows[look.deciding]
+            judged = verdict.probability(look.margin, manifest.calibration[prepared.kind])
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
         learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:
@@ -255,14 +302,6 @@ class Engine:
         ham = self.bundle.manifest.ham_indices
         return [0.0 if i in ham else settled for i in range(len(self.bundle.manifest.labels))]
 
-    def _highest(self, rows: NDArray[np.float32], wide: Sequence[float]) -> tuple[float, list[float]]:
-        ham = self.bundle.manifest.ham_indices
-        beside = wide or [0.0] * len(rows)
-        return max(
-            (verdict.margin(row, ham) + nats, row)
-            for row, nats in zip(rows.astype(float).tolist(), beside, strict=True)
-        )
-
     def _classes(self, row: list[float], probability: float) -> dict[str, float]:
         """P of each class, such that those of the spam classes sum to the calibrated probability."""
         manifest = self.bundle.manifest
@@ -276,6 +315,14 @@ class Engine:
             name: min(1.0, p * scale[i in manifest.ham_indices])
             for i, (name, p) in enumerate(zip(manifest.labels, raw, strict=True))
         }
+
+
+def by_message(rows: NDArray[F], counts: Sequence[int]) -> Iterator[NDArray[F]]:
+    """The rows of each message, when so many belong to each."""
+    first = 0
+    for count in counts:
+        yield rows[first : first + count]
+        first += count
 
 
 def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:

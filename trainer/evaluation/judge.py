@@ -20,15 +20,14 @@ from filterd.api import Kind, Message, Verdict
 from filterd.errors import BadInput, NotFound
 from filterd.reading import text
 from filterd.scoring import bundle
+from filterd.scoring.engine import Engine, Look, Prepared, by_message
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import baselines, results
-from filterd_trainer.evaluation.calibrate import margins
 from filterd_trainer.evaluation.results import Comparison, Data, Evaluation, History, Result
 from filterd_trainer.evaluation.scores import Floats, Indices, Scored, from_logits
 
 if TYPE_CHECKING:
-    from filterd.scoring.engine import Engine, Prepared
     from filterd_trainer.gpt2.model import SpamClassifier
     from filterd_trainer.training.runs import Config
 
@@ -214,8 +213,6 @@ def _texts(frame: pd.DataFrame) -> baselines.Texts:
 
 
 def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scored:
-    from filterd.scoring.engine import Engine
-
     engine = Engine.open(path, fast_path=fast_path)
     manifest = engine.bundle.manifest
     truth = subject.truth(manifest.labels)
@@ -236,15 +233,15 @@ def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scor
     )
 
 
-def verdicts_of(engine: "Engine", frame: pd.DataFrame) -> list[Verdict]:
+def verdicts_of(engine: Engine, frame: pd.DataFrame) -> list[Verdict]:
     """What a bundle says of a dataset's rows (Text, Kind), in their order."""
     prepared = _prepared(engine, frame)
     rows = engine.logits([window for one in prepared for window in one.windows])
-    starts = np.cumsum([len(one.windows) for one in prepared])[:-1]
-    return [engine.conclude(*pair) for pair in zip(prepared, np.split(rows, starts), strict=True)]
+    each = by_message(rows, [len(one.windows) for one in prepared])
+    return [engine.conclude(*pair) for pair in zip(prepared, each, strict=True)]
 
 
-def _prepared(engine: "Engine", frame: pd.DataFrame) -> list["Prepared"]:
+def _prepared(engine: Engine, frame: pd.DataFrame) -> list[Prepared]:
     """A dataset's rows as the engine reads them: an SMS as it comes in, a mail's canonical text as it is."""
     found = []
     for content, kind in zip(frame["Text"].astype(str), frame["Kind"], strict=True):
@@ -266,7 +263,8 @@ def _by_run(path: Path, name: str, subject: Subject) -> Scored:
     started = time.perf_counter()
     cut = [_windows(ids, config) for ids in _ids(subject.frame, config)]
     rows = _logits(classifier, [window for windows in cut for window in windows])
-    logits = _most_spam_like(rows, [len(windows) for windows in cut], ham)
+    looks = [Look.of(own, ham) for own in by_message(rows, [len(windows) for windows in cut])]
+    logits = np.array([look.rows[look.deciding] for look in looks])
     pace = len(logits) / (time.perf_counter() - started)
     return from_logits(name, logits, truth, labels, ham, messages_per_second=pace)
 
@@ -300,13 +298,3 @@ def _logits(classifier: "SpamClassifier", ids: list[list[int]]) -> Floats:
         for batch in sorted_batches(rows.lengths(), MESSAGES_A_PASS):
             found[batch] = classifier(*rows.batch(batch, END_OF_TEXT_ID)).double().numpy()
     return found
-
-
-def _most_spam_like(rows: Floats, counts: list[int], ham: tuple[int, ...]) -> Floats:
-    """Of each message's windows the one that the engine would go by, [messages, classes]."""
-    starts = np.cumsum([0, *counts])[:-1]
-    margin = margins(rows, ham)
-    chosen = [
-        first + int(margin[first : first + n].argmax()) for first, n in zip(starts, counts, strict=True)
-    ]
-    return rows[chosen]

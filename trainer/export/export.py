@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +31,7 @@ from filterd.reading import text
 from filterd.scoring import bundle, verdict
 from filterd.scoring.backend import QUANTIZATION, Backend, OnnxBackend, open_backend
 from filterd.scoring.bundle import Architecture, Bundle, FileEntry, Manifest, Probe
-from filterd.scoring.engine import Engine
+from filterd.scoring.engine import Engine, Look
 from filterd.scoring.linear import Wide
 from filterd.scoring.linear import read as read_wide
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
@@ -137,12 +136,12 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         shipped = open_backend(folder)
         report(f"judging {len(validation.texts):,} validation messages")
         judging = _engine(manifest, tokenizer, shipped)
-        deep = _of_windows(judging, validation)
+        looks = judging.looks(validation.texts, validation.kinds)
         if request.wide:
             report("fitting the wide half")
-        manifest = _with_wide(request, judging, dataset, deep, folder, earlier)
-        half = Wide.load(folder, manifest.wide) if manifest.wide else None
-        margins = _together(deep, half, validation.kinds)
+        manifest = _with_wide(request, judging, dataset, looks, folder, earlier)
+        judging.wide = half = Wide.load(folder, manifest.wide) if manifest.wide else None
+        margins = _margins(judging, looks, validation.kinds)
         manifest = (decide or _decide)(manifest, margins, validation)
         report("comparing with PyTorch")
         checked = _check(
@@ -284,34 +283,11 @@ def _engine(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: Wi
     return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Of messages, [n]: the texts of their windows, and the GPT-2's margins of them."""
-
-    texts: list[list[str]]
-    margins: list[list[float]]
-
-
-def _of_windows(judging: Engine, of: Messages) -> Windows:
-    cut = [judging.cut(one, kind) for one, kind in zip(of.texts, of.kinds, strict=True)]
-    rows = judging.logits(list(chain.from_iterable(cut))).astype(float).tolist()
-    found = iter([verdict.margin(row, judging.bundle.manifest.ham_indices) for row in rows])
-    return Windows(
-        [[judging.text_of(window) for window in windows] for windows in cut],
-        [[next(found) for _ in windows] for windows in cut],
-    )
-
-
-def _together(deep: Windows, half: Wide | None, kinds: Sequence[Kind]) -> Floats:
-    """Margins of messages by both halves, [n]: of each its highest window's."""
+def _margins(judging: Engine, looks: Sequence[Look], kinds: Sequence[Kind]) -> Floats:
+    """Margins of messages [n] that the GPT-2 has seen already, by both halves."""
+    wide = [judging.wide_of(look.windows, kind) for look, kind in zip(looks, kinds, strict=True)]
     return np.array(
-        [
-            max(
-                nats + (half.margin(one, kind) if half else 0.0)
-                for one, nats in zip(texts, margins, strict=True)
-            )
-            for texts, margins, kind in zip(deep.texts, deep.margins, kinds, strict=True)
-        ]
+        [look._replace(wide=nats or look.wide).margin for look, nats in zip(looks, wide, strict=True)]
     )
 
 
@@ -319,11 +295,11 @@ def _with_wide(
     request: Request,
     judging: Engine,
     dataset: Dataset,
-    deep: Windows,
+    looks: Sequence[Look],
     folder: Path,
     earlier: NDArray[np.int8] | None,
 ) -> Manifest:
-    """The manifest with a wide half: another bundle's, or one that is fitted; deep: of validation."""
+    """The manifest with a wide half: another bundle's, or one that is fitted; looks: of validation."""
     manifest = judging.bundle.manifest
     if request.wide_of:
         entry = bundle.read(request.wide_of).manifest.wide
@@ -332,8 +308,9 @@ def _with_wide(
     elif request.wide:
         train = _learnt(judging, dataset)
         held = messages(dataset, "validation")
-        checked = linear.Texts(deep.texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
-        entry = linear.write(train, checked, deep.margins, folder, earlier)
+        texts = [[judging.text_of(window) for window in look.windows] for look in looks]
+        checked = linear.Texts(texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
+        entry = linear.write(train, checked, looks, folder, earlier)
     else:
         return manifest
     files = manifest.files | {bundle.WIDE: FileEntry(sha256="", bytes=0)} if entry else manifest.files
@@ -487,7 +464,11 @@ def _with_fast_path(
     """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
     natural = "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
     held, test = messages(dataset, "validation"), messages(dataset, natural)
-    look = _engine(manifest, tokenizer, shipped, half).looks
+    engine = _engine(manifest, tokenizer, shipped, half)
+
+    def look(texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
+        return [(one.margin, one.wide_margin) for one in engine.looks(texts, kinds)]
+
     fits = {
         kind: fastpath.fit(
             manifest,

@@ -37,7 +37,7 @@ SEED: Final = 123
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-# The full model's margin and the wide half's alone of each text, as Engine.looks.
+# The full model's margin and the wide half's alone of each text.
 Look = Callable[[Sequence[str], Sequence[Kind]], Sequence[tuple[float, float]]]
 
 

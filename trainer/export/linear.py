@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 from filterd.api import Kind
 from filterd.scoring.bundle import WIDE, WideEntry
+from filterd.scoring.engine import Look
 from filterd.scoring.linear import TABLE, Wide, features
 
 MAX_FITTED: Final = 6_000  # messages of one source, kind and label; a minute for all
@@ -47,11 +48,11 @@ class Texts:
 def write(
     train: Texts,
     held: Texts,
-    deep: Sequence[Sequence[float]],
+    looks: Sequence[Look],
     folder: Path,
     earlier: NDArray[np.int8] | None = None,
 ) -> WideEntry:
-    """Fit, weigh against the GPT-2's margins of the held-out windows (`deep`), write `wide.int8`.
+    """Fit, weigh against how the held-out messages look to the GPT-2 alone, write `wide.int8`.
 
     earlier: another bundle's table, [TABLE]; it and the fitted one are then averaged.
     """
@@ -60,14 +61,11 @@ def write(
         table, unit = mean(table, earlier, unit)
     (folder / WIDE).write_bytes(table.tobytes())
     half = Wide(dict.fromkeys(Kind, table), WideEntry(dict.fromkeys(Kind, unit)))
-    found = np.array(
-        [
-            max(
-                ((nats, half.margin(window, kind)) for nats, window in zip(of, windows, strict=True)), key=sum
-            )
-            for of, windows, kind in zip(deep, held.windows, held.kinds, strict=True)
-        ]
-    )
+    both = [
+        look._replace(wide=[half.margin(window, kind) for window in windows])
+        for look, windows, kind in zip(looks, held.windows, held.kinds, strict=True)
+    ]
+    found = np.array([(look.deep[look.deciding], look.wide[look.deciding]) for look in both])
     scale = {}
     for kind in Kind:
         of_kind = np.array([one is kind for one in held.kinds])

@@ -126,19 +126,19 @@ class Half:
 def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> Asked:
     """What the champion sees in a dataset's rows (Text, Kind, Role). Anchors are held."""
     kinds = [Kind(kind) for kind in frame["Kind"]]
-    cut = [
-        champion.cut(text.of_sms(one).canonical if kind is Kind.SMS else one, kind)
+    texts = [
+        text.of_sms(one).canonical if kind is Kind.SMS else one
         for one, kind in zip(frame["Text"].astype(str), kinds, strict=True)
     ]
-    ham = champion.bundle.manifest.ham_indices
-    rows = iter(champion.logits([window for windows in cut for window in windows]).astype(float).tolist())
-    seen, margins = [], []
-    for windows, kind in zip(cut, kinds, strict=True):
-        texts = [champion.text_of(window) for window in windows]
-        half = [champion.wide.margin(one, kind) if champion.wide else 0.0 for one in texts]
-        seen.append([features(one) for one in texts])
-        margins.append([verdict.margin(next(rows), ham) + nats for nats in half])
-    return Asked(seen, margins, kinds, is_spam, (frame["Role"] == "anchor").to_numpy(dtype=bool))
+    looks = champion.looks(texts, kinds)
+    seen = [[features(champion.text_of(window)) for window in look.windows] for look in looks]
+    return Asked(
+        seen,
+        [look.margins for look in looks],
+        kinds,
+        is_spam,
+        (frame["Role"] == "anchor").to_numpy(dtype=bool),
+    )
 
 
 def fit(champion: Manifest, of: Asked, corrected: Collection[Kind] = KINDS) -> Added:

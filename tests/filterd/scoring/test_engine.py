@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BundleError
 from filterd.reading.text import GTUBE
-from filterd.scoring.engine import batches
-from filterd.scoring.verdict import Calibration, Thresholds
+from filterd.scoring.engine import Look, batches
+from filterd.scoring.verdict import Calibration, Thresholds, log_odds
 from tests.filterd.fakes import engine
 
 CLEAN = "see you at the station"
@@ -110,3 +111,21 @@ def test_probes_that_score_otherwise_refuse_the_bundle() -> None:
     engine(probes=(Probe(Kind.SMS, SPAM, right),))[0].check_probes()
     with pytest.raises(BundleError, match="probe"):
         engine(probes=(Probe(Kind.SMS, SPAM, right - 0.1),))[0].check_probes()
+
+
+def test_the_window_that_both_halves_together_call_most_like_spam_decides() -> None:
+    rows = np.array([[0.0, 2.0], [1.0, 0.0], [0.0, 1.5]], np.float32)
+    look = Look.of(rows, (0,), wide=[0.0, 2.0, 1.0])
+    assert (look.deep, look.margins) == ([2.0, -1.0, 1.5], [2.0, 1.0, 2.5])
+    assert (look.deciding, look.margin, look.wide_margin) == (2, 2.5, 2.0)
+    assert Look.of(rows, (0,)).deciding == 0
+
+
+def test_looks_are_what_verdicts_are_made_of() -> None:
+    judging, _ = engine()
+    long = "urgent " + "word " * 60
+    (look,) = judging.looks([long], [Kind.SMS])
+    assert len(look.windows) == len(look.rows) > 1 and judging.margins([long], [Kind.SMS]) == [look.margin]
+    found = judging.judge([Message(long.encode(), Kind.SMS)])[0].probability
+    assert log_odds(found) == pytest.approx(look.margin, abs=1e-5)
+    assert judging.looks([], []) == [] and judging.judge([]) == []

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from filterd.api import Kind
+from filterd.scoring.engine import Look
 from filterd.scoring.linear import Wide, read
 from filterd_trainer.export import linear
 from tests.trainer import tiny
@@ -18,11 +20,16 @@ def labelled(count: int, seed: int) -> linear.Texts:
     return linear.Texts([[one] for one in made], kinds, np.array(labels, dtype=bool), groups)
 
 
+def looks(deep: NDArray[np.float64]) -> list[Look]:
+    """Messages of one window each, by these margins of the GPT-2."""
+    return [Look.of(np.array([[0.0, nats]]), (0,)) for nats in deep]
+
+
 def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
     held = labelled(80, 2)
     draw = np.random.default_rng(0)
     deep = np.where(held.is_spam, 1.0, -1.0) + draw.normal(0, 2, 80)  # a model that is often wrong
-    entry = linear.write(labelled(200, 1), held, [[nats] for nats in deep], tmp_path)
+    entry = linear.write(labelled(200, 1), held, looks(deep), tmp_path)
     half = Wide.load(tmp_path, entry)
     assert half.margin("free prize 12 waiting, click here", Kind.SMS) > 0
     assert half.margin("the train is 5 minutes late", Kind.MAIL) < 0
@@ -42,8 +49,8 @@ def test_the_mean_lies_between_and_fills_its_bytes(tmp_path: Path) -> None:
     wanted = unit * (one.astype(float) + other) / 2
     assert np.quantile(np.abs(new * table.astype(float) - wanted), 0.99) <= 0.51 * new
     held = labelled(80, 3)
-    deep = [[1.0 if spam else -1.0] for spam in held.is_spam]
-    entry = linear.write(labelled(120, 1), held, deep, tmp_path, other)
+    deep = np.where(held.is_spam, 1.0, -1.0)
+    entry = linear.write(labelled(120, 1), held, looks(deep), tmp_path, other)
     assert (read(tmp_path, entry)[Kind.SMS] == table).all()
 
 
