@@ -90,6 +90,12 @@ class Headers(Section, frozen=True):
     keep_forged: bool = False
 
 
+class Trust(Section, frozen=True):
+    """Whose word about a mail's sender counts: ids as in `Authentication-Results: id; …` (RFC 8601 2.2)."""
+
+    authserv_ids: tuple[str, ...] = ()
+
+
 class Feedback(Section, frozen=True):
     """Where corrections are kept, for how long, and who may give them."""
 
@@ -204,6 +210,7 @@ class Config(Section, frozen=True):
     queue: Queue = Queue()
     cache: Cache = Cache()
     headers: Headers = Headers()
+    trust: Trust = Trust()
     feedback: Feedback = Feedback()
     retrain: Retrain = Retrain()
     spamd: Spamd = Spamd()

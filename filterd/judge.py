@@ -27,7 +27,12 @@ def open_engine(config: Config, path: Path | None = None, *, threads: int | None
 
     threads: of one model call; None for one a core. Raises BundleError, RuntimeMissing.
     """
-    return Engine.open(path or bundle_path(config), threads=threads, fast_path=config.model.fast_path)
+    return Engine.open(
+        path or bundle_path(config),
+        threads=threads,
+        fast_path=config.model.fast_path,
+        authserv_ids=config.trust.authserv_ids,
+    )
 
 
 def open_judge(config: Config, path: Path | None = None, *, threads: int | None = None, tell: Tell) -> Engine:

@@ -99,7 +99,8 @@ class Learner:
     def _text(self, message: Message, kind: Kind) -> str | None:
         if not self.config.feedback.keep_text:
             return None
-        return read(Message(message.raw, kind))[0].canonical[:MAX_KEPT_TEXT]  # none of our headers is in it
+        trusted = self.config.trust.authserv_ids
+        return read(Message(message.raw, kind), trusted)[0].canonical[:MAX_KEPT_TEXT]  # without our headers
 
     def _catch_up(self) -> None:
         with self._catching_up:

@@ -55,6 +55,7 @@ def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
         wanted = bundle.id_of(judge.bundle_path(config))
         for engine in known:
             if engine.bundle.id == wanted:
+                engine.authserv_ids = config.trust.authserv_ids
                 return engine
     return judge.open_engine(config, threads=config.model.threads)
 
@@ -62,12 +63,12 @@ def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
 def open_shadow(config: Config) -> Engine | None:
     """The shadow model's engine: as configured, else what is on trial, else None. Raises BundleError."""
     if config.model.shadow:
-        return Engine.open(Path(config.model.shadow), threads=1, fast_path=config.model.fast_path)
+        return judge.open_engine(config, Path(config.model.shadow), threads=1)
     challenger = config.bundles / bundle.CHALLENGER
     if not challenger.exists():
         return None
     try:
-        return Engine.open(challenger, threads=1, fast_path=config.model.fast_path)
+        return judge.open_engine(config, challenger, threads=1)
     except BundleError as error:  # the champion judges well without it
         log.error("nobody on trial", extra={"fields": {"reason": str(error)}})
         return None

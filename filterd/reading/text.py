@@ -5,22 +5,40 @@ give the same one. What is in a canonical text, and why, is in docs/text.md.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
 from filterd.api import Kind, Message
-from filterd.reading import mime
+from filterd.reading import mime, sender
+from filterd.reading.charsets import decode
+from filterd.reading.fields import MAX_HEAD
 from filterd.reading.kind import BOM, detect
 from filterd.reading.unicode import normalise
 
-__all__ = ["GTUBE", "TEXT_FORMAT", "Text", "again", "detect", "of_sms", "read", "windows"]
+__all__ = [
+    "GTUBE",
+    "READ_FORMATS",
+    "TEXT_FORMAT",
+    "Text",
+    "again",
+    "detect",
+    "head_of",
+    "in_format",
+    "of_sms",
+]
+__all__ += ["parted", "read", "windows", "without_head"]
 
 LONG_SMS: Final = 96  # tokens; three of a hundred SMS are longer
 SMS_PIECE: Final = 48  # tokens of a piece of a long SMS; a usual SMS has 20 to 45
 SMS_STEP: Final = 32
 MAX_SMS_PIECES: Final = 8  # a chain of ten SMS
-TEXT_FORMAT: Final = 4  # goes up when the canonical text of any message changes; a bundle names its own
+TEXT_FORMAT: Final = 5  # goes up when the canonical text of any message changes; a bundle names its own
+READ_FORMATS: Final = (4, 5)  # of bundles; 4 had no head
+HEAD_MARK: Final = (
+    "`"  # begins the head; reading makes it an apostrophe everywhere else, so nobody forges one
+)
 GTUBE: Final = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 MAX_READINGS: Final = 4  # two ways to read headers times two to read parameters
 MAX_BODY: Final = 32_768  # characters of a mail; some 8,000 tokens, of which windows take their pick
@@ -43,24 +61,30 @@ class Text:
 
     subject, body: normalised, `subject` empty for an SMS.
     facts: what a person would notice besides ("hidden-text", "html-only", "attachment:exe", …).
+    head: who sent a mail and how that fits the rest of it, a line each; see sender.py.
     """
 
     kind: Kind
     subject: str
     body: str
     facts: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
 
     @property
     def canonical(self) -> str:
-        """What the model sees: subject, an empty line and the body, or the body alone."""
-        return f"{self.subject}\n\n{self.body}" if self.subject else self.body
+        """What the model sees: head, subject and body with empty lines between; what is empty is left out."""
+        rest = f"{self.subject}\n\n{self.body}" if self.subject else self.body
+        return HEAD_MARK + "\n".join(self.head) + "\n\n" + rest if self.head else rest
 
 
-def read(message: Message) -> tuple[Text, ...]:
-    """Every way to read a message, at most MAX_READINGS and nearly always one. Never raises."""
+def read(message: Message, trusted: Collection[str] = ()) -> tuple[Text, ...]:
+    """Every way to read a message, at most MAX_READINGS and nearly always one. Never raises.
+
+    trusted: ids of servers whose Authentication-Results count (RFC 8601 2.2).
+    """
     if (message.kind or detect(message.raw)) is Kind.MAIL:
-        return _readings(message.raw)
-    return (of_sms(mime.decode(message.raw[:MAX_SMS_BYTES])),)
+        return _readings(message.raw, trusted)
+    return (of_sms(decode(message.raw[:MAX_SMS_BYTES])),)
 
 
 def of_sms(text: str) -> Text:
@@ -70,15 +94,37 @@ def of_sms(text: str) -> Text:
     return Text(Kind.SMS, "", body, tuple(facts))
 
 
+def parted(canonical: str) -> tuple[tuple[str, ...], str, str]:
+    """The lines of the head, the subject and the body of a mail's canonical text; what it lacks is empty."""
+    lines = head_of(canonical).removeprefix(HEAD_MARK).split("\n")
+    rest = without_head(canonical)
+    subject, found, body = rest.partition("\n\n")
+    head = tuple(filter(None, lines))
+    return (head, subject, body) if found else (head, "", rest)
+
+
+def head_of(canonical: str) -> str:
+    """The head of a canonical text with the empty line behind it; "" where it has none."""
+    return "".join(canonical.partition("\n\n")[:2]) if canonical.startswith(HEAD_MARK) else ""
+
+
+def without_head(canonical: str) -> str:
+    """Subject and body of a canonical text, as format 4 had it."""
+    return canonical[len(head_of(canonical)) :]
+
+
+def in_format(canonical: str, text_format: int) -> str:
+    """A canonical text as a bundle of that format was trained on it."""
+    return without_head(canonical) if text_format < 5 else canonical
+
+
 def again(canonical: str, kind: Kind) -> str:
     """A canonical text that was changed, made canonical once more; of one that was not, the same."""
     if kind is Kind.SMS:
         return of_sms(canonical).canonical
-    subject, parted, body = canonical.partition("\n\n")
-    if not parted:
-        subject, body = "", canonical
+    head, subject, body = parted(canonical)
     subject = normalise(subject, MAX_SUBJECT).replace("\n", " ")
-    return Text(kind, subject, normalise(body, MAX_BODY)).canonical
+    return Text(kind, subject, normalise(body, MAX_BODY), head=sender.again(head)).canonical
 
 
 def windows(ids: list[int], size: int, limit: int, kind: Kind = Kind.MAIL) -> list[list[int]]:
@@ -104,24 +150,24 @@ def _spread(ids: list[int], size: int, count: int, limit: int) -> list[list[int]
     return [ids[start : start + size] for start in (last * i // (count - 1) for i in range(count))]
 
 
-def _readings(raw: bytes) -> tuple[Text, ...]:
+def _readings(raw: bytes, trusted: Collection[str]) -> tuple[Text, ...]:
     raw = raw.removeprefix(BOM)
-    if b"\n" not in raw[: mime.MAX_HEAD] and b"\r" in raw:
+    if b"\n" not in raw[:MAX_HEAD] and b"\r" in raw:
         raw = raw.replace(b"\r", b"\n")
     first = mime.parse(raw)
     if not first.doubts:
-        return (_of_mail(first),)
+        return (_of_mail(first, trusted),)
     orders = list(product((False, True), repeat=2))[:MAX_READINGS]
     found: dict[str, Text] = {}
     for order in orders:
-        text = _of_mail(mime.parse(raw, mime.Reading(*order)))
+        text = _of_mail(mime.parse(raw, mime.Reading(*order)), trusted)
         found.setdefault(text.canonical, text)
     if len(found) == 1:
         return tuple(found.values())
     return tuple(replace(text, facts=(*text.facts, "ambiguous")) for text in found.values())
 
 
-def _of_mail(mail: mime.Mail) -> Text:
+def _of_mail(mail: mime.Mail, trusted: Collection[str]) -> Text:
     """The canonical text of one reading of a mail."""
     whole = mail.text
     if GTUBE in whole or GTUBE in mail.subject:
@@ -131,4 +177,5 @@ def _of_mail(mail: mime.Mail) -> Text:
     body = _QUOTE.sub("\n> ", "\n" + whole.replace("\r", ""))
     body = _WRAP.sub(" ", _BLOB.sub(r"\n\1", body))
     subject = normalise(mail.subject, MAX_SUBJECT).replace("\n", " ")
-    return Text(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts))
+    head = sender.head(mail.fields, subject, mail.links, mail.facts, mail.shown, trusted)
+    return Text(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts), head)

@@ -39,8 +39,9 @@ def explain(engine: Engine, message: Message) -> Explanation:
     found = engine.conclude(prepared, rows)
     unlearned = engine.conclude(prepared._replace(memory=Recollection()), rows)
     by = "model" if prepared.settled is None else "linear"
-    reading = text.read(message)[0]
-    pieces = occlude(engine, reading.canonical, reading.kind, linear=by == "linear")
+    reading = text.read(message, engine.authserv_ids)[0]
+    shown = text.in_format(reading.canonical, engine.bundle.manifest.text_format)
+    pieces = occlude(engine, shown, reading.kind, linear=by == "linear")
     return Explanation(found, pieces, by, found.points - unlearned.points)
 
 

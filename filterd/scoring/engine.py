@@ -8,7 +8,7 @@ threads and batch the middle one over many callers. `prepare` reads the message 
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -134,28 +134,36 @@ class Engine:
         self.wide = wide
         self.learner: Remembering | None = None
         self.fast_path: dict[Kind, Certainty] | None = None
+        self.authserv_ids: Collection[str] = ()
         self._tokenizer = tokenizer
         self._backend = backend
 
     @classmethod
     def open(
-        cls, path: Path = bundle.DEFAULT, *, threads: int | None = None, fast_path: bool = False
+        cls,
+        path: Path = bundle.DEFAULT,
+        *,
+        threads: int | None = None,
+        fast_path: bool = False,
+        authserv_ids: Collection[str] = (),
     ) -> "Engine":
         """Read a bundle, load its model and check its probes.
 
         threads: of one model call; None for one a core. fast_path: use the bundle's, if it has one.
+        authserv_ids: servers whose Authentication-Results count.
         Raises BundleError, RuntimeMissing.
         """
         read = bundle.read(path)
-        if read.manifest.text_format != text.TEXT_FORMAT:
+        if read.manifest.text_format not in text.READ_FORMATS:
             raise BundleError(
-                f"{read.path}: made for text format {read.manifest.text_format}, this filterd has"
-                f" {text.TEXT_FORMAT}; export the model again"
+                f"{read.path}: made for text format {read.manifest.text_format}, this filterd reads"
+                f" {' and '.join(map(str, text.READ_FORMATS))}; export the model again"
             )
         tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
         wide = Wide.load(read.path, read.manifest.wide) if read.manifest.wide else None
         engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads), wide)
         engine.check_probes()
+        engine.authserv_ids = authserv_ids
         if fast_path:
             engine.fast_path = read.manifest.fast_path
         return engine
@@ -182,7 +190,7 @@ class Engine:
 
     def prepare(self, message: Message) -> Prepared:
         """Read a message and cut its text into windows; every reading of an ambiguous mail counts."""
-        readings = text.read(message)
+        readings = text.read(message, self.authserv_ids)
         facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
         first = readings[0]
         memory = self._recollect(message, first.kind)
@@ -216,7 +224,7 @@ class Engine:
     def cut(self, canonical: str, kind: Kind) -> list[list[int]]:
         """The token ids of a canonical text's windows."""
         manifest = self.bundle.manifest
-        ids = self._tokenizer.encode(canonical)
+        ids = self._tokenizer.encode(text.in_format(canonical, manifest.text_format))
         return text.windows(ids, manifest.max_tokens, manifest.max_windows, kind)
 
     def text_of(self, window: list[int]) -> str:

@@ -194,7 +194,7 @@ def _row(message: Labelled, reading: Reading) -> tuple[Any, ...] | None:
     said = message.facts
     found = text.read(Message(marks.of_raw(message.raw), reading.kind or said.kind))[0]
     whole = marks.of_text(found.canonical)
-    if not whole.strip():
+    if not text.without_head(whole).strip():
         return None
     whole = text.again(whole, found.kind) if whole != found.canonical else whole
     links = [reading.rules.family(link) for link in said.links]
@@ -225,10 +225,11 @@ def class_names(found: Iterable[str], ham: Sequence[str]) -> tuple[tuple[str, ..
 
 def distinct(frame: pd.DataFrame, losses: Losses) -> pd.DataFrame:
     """One row a text; a text that comes with different labels is left out, as none of them can be trusted."""
-    contradictory = frame.groupby("Text")["Label"].transform("nunique") > 1
+    told = frame["Text"].map(text.without_head)  # the same text from two senders is the same text
+    contradictory = frame.groupby(told)["Label"].transform("nunique") > 1
     losses.counts["the same text with different labels"] += int(contradictory.sum())
     frame = frame[~contradictory]
-    once = frame.drop_duplicates("Text").reset_index(drop=True)
+    once = frame[~told[frame.index].duplicated()].reset_index(drop=True)
     losses.counts["verbatim copy"] += len(frame) - len(once)
     return once
 
@@ -261,7 +262,8 @@ def without(frame: pd.DataFrame, held: set[str], losses: Losses) -> pd.DataFrame
 
 def _folded(message: str) -> str:
     """A text's words without case and punctuation; of a mail without words, the text itself."""
-    return " ".join(tokens(message)) or message
+    told = text.without_head(message)
+    return " ".join(tokens(told)) or told
 
 
 def grouped(
@@ -276,7 +278,7 @@ def grouped(
     """
     frame = frame.assign(
         Label=frame["Label"].map({name: i for i, name in enumerate(labels)}),
-        Group=joined(group(frame["Text"].tolist(), report), frame.get("Links", ())),
+        Group=joined(group(frame["Text"].map(text.without_head).tolist(), report), frame.get("Links", ())),
     )[["Label", "Text", "Kind", "Group", "Source", *(name for name in ("Lang", "Year") if name in frame)]]
     side = _sides(frame)
     if test_source:

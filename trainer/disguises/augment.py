@@ -31,7 +31,9 @@ SPLIT: Final = 0.08
 WHOLE: Final = 0.60  # of texts whose tokens are split
 DISGUISED: Final = 0.30
 TWICE: Final = 0.15  # of those
-# Reading undoes little of these, so they are drawn OFTEN times as often as the others.
+NO_HEAD: Final = 0.15  # as in corpora that lost it
+NO_LINE: Final = 0.15  # of each line of a head
+# Reading undoes little of the next, so they are drawn OFTEN times as often as the others.
 REMAINING: Final = ("leetspeak", "misspelling", "joined", "mixed_case")
 OFTEN: Final = 3
 SURROUNDED: Final = 0.25
@@ -83,17 +85,26 @@ def augment(canonical: str, kind: Kind, rng: Random, ham: Sequence[str] = ()) ->
 
     ham: canonical ham texts of the training part to put around it, of the same kind; none leaves that out.
     """
-    changed = _shortened(canonical)
+    head, rest = thinned(text.head_of(canonical), rng), text.without_head(canonical)
+    changed = _shortened(rest)
     changed = _without_habits(changed, kind, rng)
     changed = retyped(changed, kind, rng)
     if rng.random() < DISGUISED:
         changed = disguised(changed, rng)
     if ham and rng.random() < SURROUNDED:
         changed = surrounded(changed, rng, ham)
-    if changed == _shortened(canonical):
-        return canonical
-    again = text.again(changed, kind)
-    return again if again.strip() else canonical
+    if changed == _shortened(rest):
+        return head + rest
+    again = text.again(head + changed, kind)
+    return again if text.without_head(again).strip() else canonical
+
+
+def thinned(head: str, rng: Random) -> str:
+    """A mail's head without some of its lines, or none at all: no line may be all that tells."""
+    if not head or rng.random() < NO_HEAD:
+        return ""
+    lines = [line for line in text.parted(head)[0] if rng.random() >= NO_LINE]
+    return text.Text(Kind.MAIL, "", "", head=tuple(lines)).canonical
 
 
 def _shortened(whole: str) -> str:
@@ -109,11 +120,11 @@ def surrounded(whole: str, rng: Random, ham: Sequence[str]) -> str:
 
     The windows of a longer text train each by itself, and one that held ham alone would be called spam.
     """
-    passage = whole
-    if len(whole) > PASSAGE:
-        passage = whole[:PASSAGE].rpartition(" ")[0] or whole[:PASSAGE]
+    head, passage = text.head_of(whole), text.without_head(whole)
+    if len(passage) > PASSAGE:
+        passage = passage[:PASSAGE].rpartition(" ")[0] or passage[:PASSAGE]
     surround = rng.choice(tuple(SURROUNDINGS.values()))
-    return surround(passage, rng.random() * MODERATE, rng, ham)
+    return head + surround(passage, rng.random() * MODERATE, rng, ham)
 
 
 def _without_habits(canonical: str, kind: Kind, rng: Random) -> str:
@@ -156,14 +167,16 @@ def _as(model: str, word: str) -> str:
 
 def retyped(canonical: str, kind: Kind, rng: Random) -> str:
     """The text as another corpus would have it: in another case, its signs joined to words or parted."""
+    head, canonical = text.head_of(canonical), text.without_head(canonical)
     if len(_SPLIT_MARK.findall(canonical[:500])) >= 2:  # as Enron is
         if rng.random() < WHOLE:
-            return _whole(canonical, capitals=rng.random() < 0.7)
-        return canonical
-    if kind is Kind.MAIL and rng.random() < SPLIT:
+            canonical = _whole(canonical, capitals=rng.random() < 0.7)
+    elif kind is Kind.MAIL and rng.random() < SPLIT:
         subject, body = _parted(canonical)
-        return _joined(_MARKS.sub(r" \1 ", subject), _MARKS.sub(r" \1 ", body)).lower()
-    return canonical.lower() if rng.random() < LOWER else canonical
+        canonical = _joined(_MARKS.sub(r" \1 ", subject), _MARKS.sub(r" \1 ", body)).lower()
+    elif rng.random() < LOWER:
+        canonical = canonical.lower()
+    return head + canonical
 
 
 def _whole(canonical: str, *, capitals: bool) -> str:
@@ -174,11 +187,12 @@ def _whole(canonical: str, *, capitals: bool) -> str:
 
 
 def disguised(canonical: str, rng: Random) -> str:
-    """One attack, seldom two, at a random strength, weak ones more often."""
+    """One attack, seldom two, at a random strength, weak ones more often; the head stays."""
+    head, canonical = text.head_of(canonical), text.without_head(canonical)
     for _ in range(2 if rng.random() < TWICE else 1):
         attack = ATTACKS[rng.choice(_DISGUISES)]
         canonical = attack(canonical, rng.random() ** 1.5, rng)
-    return canonical
+    return head + canonical
 
 
 def _parted(canonical: str) -> tuple[str, str]:

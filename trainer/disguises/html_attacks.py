@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
+from filterd.reading import text
 from filterd_trainer.disguises.attacks import LEAST_LENGTH, LENGTHS_A_UNIT, ham_of
 
 HtmlAttack = Callable[[str, float, Random, Sequence[str]], bytes]
@@ -37,22 +38,22 @@ _BREAKS: Final = (
 
 
 def mail(subject: str, body: str, subtype: str = "plain") -> bytes:
-    """A mail of one text part, headers as few as can be."""
+    """A mail of one text part, headers as few as can be: none that say who sent it, so it has no head."""
     encoded = base64.b64encode(subject.encode(errors="replace")).decode()
     head = f"Subject: =?utf-8?B?{encoded}?=\n" if subject else ""
-    head += f"From: sender@example.org\nMIME-Version: 1.0\nContent-Type: text/{subtype}; charset=utf-8\n"
+    head += f"MIME-Version: 1.0\nContent-Type: text/{subtype}; charset=utf-8\n"
     return f"{head}Content-Transfer-Encoding: 8bit\n\n{body}\n".encode(errors="replace")
 
 
 def split(canonical: str) -> tuple[str, str]:
     """Subject and body of a mail's canonical text."""
-    subject, parted, body = canonical.partition("\n\n")
-    return (subject, body) if parted else ("", canonical)
+    _, subject, body = text.parted(canonical)
+    return subject, body
 
 
-def hidden_words(text: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
+def hidden_words(canonical: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
     """Ham that no reader sees, before, between and behind the shown text; four times its length at 1."""
-    subject, body = split(text)
+    subject, body = split(canonical)
     room = round(LENGTHS_A_UNIT * strength * max(len(body), LEAST_LENGTH))
     pieces = _paragraphs(body)
     while room > 0 and (added := ham_of(min(room, LEAST_LENGTH), rng, ham)):
@@ -63,9 +64,9 @@ def hidden_words(text: str, strength: float, rng: Random, ham: Sequence[str]) ->
     return mail(subject, _page(pieces), "html")
 
 
-def broken_words(text: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
+def broken_words(canonical: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
     """Empty tags, comments and hidden junk inside a share of the shown words ("vi<b></b>agra")."""
-    subject, body = split(text)
+    subject, body = split(canonical)
 
     def broken(word: re.Match[str]) -> str:
         if rng.random() >= strength:
@@ -78,9 +79,9 @@ def broken_words(text: str, strength: float, rng: Random, ham: Sequence[str]) ->
     return mail(subject, _page([f"<p>{piece}</p>" for piece in pieces]), "html")
 
 
-def shown_after_all(text: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
+def shown_after_all(canonical: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
     """The reverse: a share of the paragraphs in styles that look as if they hid, and do not."""
-    subject, body = split(text)
+    subject, body = split(canonical)
     pieces = [
         f'<div style="{rng.choice(SHOWING)}">{piece}</div>' if rng.random() < strength else piece
         for piece in _paragraphs(body)

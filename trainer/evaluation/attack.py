@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from filterd.api import Kind, Message
+from filterd.reading.text import without_head
 from filterd.scoring.engine import Engine
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.disguises.attacks import ATTACKS, MODERATE, STRENGTHS, SURROUNDINGS
@@ -173,7 +174,8 @@ def _point(strength: float, hit: Bools, caught: Bools, before: Bools, groups: ob
 
 def _some(frame: pd.DataFrame, kind: Kind, chosen: "pd.Series[bool]", limit: int) -> pd.DataFrame:
     found = frame[(frame["Kind"] == kind.value) & chosen]
-    return found.sample(min(limit, len(found)), random_state=SEED).reset_index(drop=True)
+    some = found.sample(min(limit, len(found)), random_state=SEED).reset_index(drop=True)
+    return some.assign(Text=some["Text"].map(without_head))  # the mails that are made of them say no sender
 
 
 def _groups(frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:

@@ -23,6 +23,7 @@ from filterd.reading.text import (
     of_sms,
     read,
     windows,
+    without_head,
 )
 
 MAIL = b"From: ann@example.org\nSubject: Lunch\nMIME-Version: 1.0\n"
@@ -57,12 +58,12 @@ def test_detect(raw: bytes, kind: Kind) -> None:
 
 def test_mail() -> None:
     text = only(MAIL + b"\nAre you free for lunch?\n\n> > earlier\n|| words\n")
-    assert text == Text(Kind.MAIL, "Lunch", "Are you free for lunch?\n> earlier\n> words")
-    assert text.canonical == "Lunch\n\nAre you free for lunch?\n> earlier\n> words"
+    assert (text.subject, text.body) == ("Lunch", "Are you free for lunch?\n> earlier\n> words")
+    assert without_head(text.canonical) == "Lunch\n\nAre you free for lunch?\n> earlier\n> words"
 
 
 def test_mail_without_subject_is_its_body() -> None:
-    assert only(b"From: a@example.org\n\nhello\n").canonical == "hello"
+    assert without_head(only(b"From: a@example.org\n\nhello\n").canonical) == "hello"
 
 
 def test_wrapped_lines_are_joined_and_short_ones_stay() -> None:

@@ -75,8 +75,15 @@ def test_messages_are_read_as_the_filter_reads_them() -> None:
     losses = Losses()
     unsaid: dict[str, object] = {"Lang": "", "Year": 0, "Links": ()}
     frame = corpus.canonical(given, losses)
+    head = "`from a@example.org\nto nobody\nid none\ndate none\nparts plain"
     assert frame.to_dict("records") == [
-        {"Label": "ham", "Text": "Roof\n\nThe roof\nis done.", "Kind": "mail", "Source": "home", **unsaid},
+        {
+            "Label": "ham",
+            "Text": head + "\n\nRoof\n\nThe roof\nis done.",
+            "Kind": "mail",
+            "Source": "home",
+            **unsaid,
+        },
         {
             "Label": "spam",
             "Text": "WIN now",

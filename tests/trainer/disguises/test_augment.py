@@ -108,3 +108,13 @@ def test_chances_are_probabilities() -> None:
         "DISGUISED",
     )
     assert all(0 < getattr(augmenting, name) < 1 for name in names)
+
+
+def test_lines_of_a_head_go_at_random_and_stay_as_they_are() -> None:
+    head = "`from Ann Lee <ann@example.org>\nto one\nlinks other\nid same\nparts plain\n\n"
+    made = [augment(head + MAIL, Kind.MAIL, Random(seed), [head + HAM[0]]) for seed in range(200)]
+    lines = [text.parted(one)[0] for one in made]
+    assert {line for some in lines for line in some} == set(text.parted(head)[0])
+    assert 10 < sum(not some for some in lines) < 60
+    assert 0 < sum("to one" not in some for some in lines) < 100
+    assert not any("`" in text.without_head(one) for one in made)
