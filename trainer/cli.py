@@ -121,6 +121,12 @@ def data_prepare(
         Path | None, typer.Option(help="Marks to take out; by default traps.json beside an input.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that read messages.")] = 1,
+    envelopes: Annotated[
+        bool, typer.Option("--envelopes", help="Half of the mails without headers get invented ones.")
+    ] = False,
+    calibrate_source: Annotated[
+        list[str] | None, typer.Option(help="An input that only calibrates; repeatable.")
+    ] = None,
 ) -> None:
     """Split labelled messages into train, validation and test, and say what leaks."""
     from rich.console import Console
@@ -130,6 +136,8 @@ def data_prepare(
     request = prepare.Request(
         *(inputs or ["data"], out, recipe, form, label_column, text_column, kind),
         *(labels or (), ham or (), hold_out or (), test_source, rules, traps, jobs),
+        envelopes=envelopes,
+        calibrate_sources=calibrate_source or (),
     )
     with prepare.progress(Console(stderr=True)) as report:
         dataset, losses = prepare.prepare(request, report)

@@ -8,7 +8,7 @@ Rows without a label are in `unlabelled.csv`.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from filterd.api import Kind, Message
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd.reading import text
 from filterd.scoring.bundle import sha256
+from filterd_trainer.data.envelopes import addressed, is_bare
 from filterd_trainer.data.grouping import Report, group, joined, quiet, tokens
 from filterd_trainer.data.marks import NO_MARKS, AllMarks
 from filterd_trainer.data.rows import folded
@@ -34,6 +35,8 @@ from filterd_trainer.data.sources import Labelled, Losses
 SEED = 123  # the lecture's
 TRAIN, VALIDATION = 0.7, 0.1  # the rest is the test part
 SPLITS = ("train", "validation", "test")
+CALIBRATION = "calibration"  # the part of sources that were left out for it
+MAX_CALIBRATION = 1000  # messages of a source and label there: no source outweighs the others
 MANIFEST = "dataset.json"
 UNLABELLED_FILE = "unlabelled.csv"
 LECTURE_ROWS = 5572  # of the UCI file, as pandas reads it
@@ -154,11 +157,15 @@ CHUNK = 64  # messages handed to a process at once
 
 @dataclass(frozen=True)
 class Reading:
-    """How messages become rows. kind: None looks at each message that does not say; jobs: processes."""
+    """How messages become rows. kind: None looks at each message that does not say; jobs: processes.
+
+    envelopes: half of the mails that come without headers get invented ones.
+    """
 
     kind: Kind | None = None
     marks: AllMarks = NO_MARKS
     rules: Rules = NO_RULES
+    envelopes: bool = False
     jobs: int = 1
 
 
@@ -192,7 +199,10 @@ def _row(message: Labelled, reading: Reading) -> tuple[Any, ...] | None:
     """A message's row of `canonical`; None where nothing is left of it."""
     marks = reading.marks.of(message.source)
     said = message.facts
-    found = text.read(Message(marks.of_raw(message.raw), reading.kind or said.kind))[0]
+    raw = marks.of_raw(message.raw)
+    kind = reading.kind or said.kind or text.detect(raw)
+    bare = reading.envelopes and kind is Kind.MAIL and is_bare(raw)
+    found = text.read(Message((bare and addressed(raw)) or raw, kind))[0]
     whole = marks.of_text(found.canonical)
     if not text.without_head(whole).strip():
         return None
@@ -267,11 +277,17 @@ def _folded(message: str) -> str:
 
 
 def grouped(
-    frame: pd.DataFrame, labels: Sequence[str], report: Report = quiet, test_source: str = ""
+    frame: pd.DataFrame,
+    labels: Sequence[str],
+    report: Report = quiet,
+    test_source: str = "",
+    calibrate_sources: Collection[str] = (),
 ) -> Parts:
     """Our split of distinct texts: near-duplicates on one side, each label and source cut 70/10/20.
 
     test_source: all groups with a message of that source are the test part, and no others.
+    calibrate_sources: these are the part `calibration`, at most MAX_CALIBRATION of a source and label; what
+    is near them is left out.
 
     train, validation and test_natural keep the rates of the data; test is test_natural with the larger
     classes undersampled to the smallest, kind by kind, so that to be a mail is no sign of spam.
@@ -285,7 +301,8 @@ def grouped(
         side = np.where(side == SPLITS.index("test"), SPLITS.index("train"), side)
         tested = set(frame.loc[frame["Source"] == test_source, "Group"])
         side[frame["Group"].isin(tested)] = SPLITS.index("test")
-    parts = {name: frame[side == i].reset_index(drop=True) for i, name in enumerate(SPLITS)}
+    aside, calibration = _set_aside(frame, calibrate_sources)
+    parts = {name: frame[~aside & (side == i)].reset_index(drop=True) for i, name in enumerate(SPLITS)}
     for name, part in parts.items():
         if set(part["Label"]) != set(range(len(labels))):
             raise BadInput(
@@ -293,7 +310,18 @@ def grouped(
             )
     parts["test_natural"] = parts["test"]
     parts["test"] = _undersampled(parts["test_natural"], len(labels))
+    if len(calibration):
+        parts[CALIBRATION] = calibration
     return parts
+
+
+def _set_aside(frame: pd.DataFrame, sources: Collection[str]) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
+    """Which rows are of these sources' groups, and those of the sources themselves, so many of each label."""
+    ours = frame["Source"].isin(list(sources))
+    near = frame["Group"].isin(set(frame.loc[ours, "Group"])).to_numpy()
+    mixed = frame[ours].sample(frac=1, random_state=SEED)
+    some = mixed.groupby(["Source", "Label"]).head(MAX_CALIBRATION).sort_index()
+    return near, some.reset_index(drop=True)
 
 
 def _sides(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -368,7 +396,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
-        for name in ("test_natural.csv", UNLABELLED_FILE):
+        for name in ("test_natural.csv", f"{CALIBRATION}.csv", UNLABELLED_FILE):
             (folder / name).unlink(missing_ok=True)
         for name, frame in parts.items():
             frame.to_csv(folder / f"{name}.csv", index=False)

@@ -45,6 +45,8 @@ class Request:
     rules: str = ""
     traps: Path | None = None
     jobs: int = 1
+    envelopes: bool = False
+    calibrate_sources: Sequence[str] = ()
 
 
 def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
@@ -71,7 +73,9 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     found = as_sources(request)
     rules = Rules.load(request.rules)
     messages = chain.from_iterable(sources.read(each, losses) for each in found)
-    reading = corpus.Reading(KINDS[request.kind], _traps(request.traps, found), rules, request.jobs)
+    reading = corpus.Reading(
+        KINDS[request.kind], _traps(request.traps, found), rules, request.envelopes, request.jobs
+    )
     frame = rules.capped(corpus.canonical(messages, losses, reading, report))
     unlabelled = frame[frame["Label"] == UNLABELLED].drop_duplicates("Text")
     frame = frame[frame["Label"] != UNLABELLED]
@@ -79,9 +83,12 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     once = corpus.distinct(frame, losses)
     if request.hold_out:
         once = corpus.without(once, corpus.held_out(request.hold_out), losses)
-    if request.test_source and request.test_source not in set(once["Source"]):
-        raise ConfigError(f"--test-source {request.test_source}: no --input has that name")
-    parts = corpus.grouped(once, labels, report, request.test_source)
+    asked = {"--test-source": [request.test_source], "--calibrate-source": request.calibrate_sources}
+    for option, names in asked.items():
+        for name in filter(None, names):
+            if name not in set(once["Source"]):
+                raise ConfigError(f"{option} {name}: no --input has that name")
+    parts = corpus.grouped(once, labels, report, request.test_source, request.calibrate_sources)
     groups = sum(parts[name]["Group"].nunique() for name in ("train", "validation", "test_natural"))
     about = {"read": len(frame), "lost": dict(+losses.counts), "kept": len(once), "groups": groups}
     about["text_format"] = text.TEXT_FORMAT

@@ -60,8 +60,8 @@ def facts(row: Mapping[str, Any], source: str) -> Facts:
     links = [f"{name}:{row[name]}" for name in ("group", "uci") if isinstance(row.get(name), str)]
     if isinstance(row.get("id"), str):
         links.append(f"id:{source}:{row['id']}")
-    if isinstance(row.get("orig"), str):
-        links.append(f"id:{row['orig']}")
+    if isinstance(orig := row.get("orig"), str) and ":" in orig:  # NUS has the country there
+        links.append(f"id:{orig}")
     return Facts(
         KINDS.get(kind) if isinstance(kind, str) else None,
         _language(lang) if isinstance(lang, str) else "",

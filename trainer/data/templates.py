@@ -87,6 +87,11 @@ def generate(count: int, seed: int, *, holdout: bool | None = None) -> Iterator[
                 yield message
 
 
+def written(pattern: str, rng: random.Random) -> str:
+    """A pattern of slots and alternatives as a template's is written, in a country's names at random."""
+    return _Writer(rng, rng.choice(REGIONS)).write(pattern)
+
+
 def write(file: Path, messages: Iterable[Own]) -> int:
     """JSON lines with `label` and `text`, a mail with its Subject line; returns how many.
 

@@ -190,3 +190,31 @@ def test_a_translation_of_a_held_out_message_is_held_out(tmp_path: Path) -> None
         file.write(json.dumps({**row, "text": "made from it", "uci": rows.folded(row["text"])}) + "\n")
     said = run("prepare", "--input", folder, "--out", tmp_path / "out", "--hold-out", held)
     assert "2 held out" in said
+
+
+def test_sources_that_only_calibrate_are_in_no_other_part(tmp_path: Path) -> None:
+    folder = more(tmp_path / "more")
+    near = json.loads((folder / "bait.jsonl").read_text().splitlines()[0])
+    aside = [{**near, "text": f"other {i} words{i} of{i} it{i}", "id": str(i)} for i in "abcdef"]
+    aside += [{**near, "id": "copy", "text": near["text"] + " indeed"}]
+    (folder / "aside.jsonl").write_text("".join(json.dumps(one) + "\n" for one in aside))
+    run("prepare", "--input", folder, "--out", tmp_path / "out", "--calibrate-source", "aside")
+    data = corpus.Dataset.load(tmp_path / "out")
+    assert set(data.split("calibration")["Source"]) == {"aside"} and len(data.split("calibration")) == 7
+    rest = pd.concat([data.split(name) for name in ("train", "validation", "test_natural")])
+    assert "aside" not in set(rest["Source"])
+    assert not rest["Group"].isin(data.split("calibration")["Group"]).any()
+    with pytest.raises(ConfigError, match="--calibrate-source gone"):
+        run("prepare", "--input", folder, "--out", tmp_path / "out", "--calibrate-source", "gone")
+
+
+def test_mails_without_headers_get_some_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    words = [f"{chr(97 + i)}{chr(97 + j)}x" for i in range(8) for j in range(10)]
+    rows_of = [
+        {"label": ("ham", "spam")[i % 2], "kind": "mail", "subject": word, "text": f"{word}k {word}l {word}m"}
+        for i, word in enumerate(words)
+    ]
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows_of))
+    run("prepare", "--input", path, "--out", tmp_path / "out", "--envelopes")
+    assert len(corpus.Dataset.load(tmp_path / "out").split("train")) > 40
