@@ -62,8 +62,7 @@ def _text(data: bytes) -> Words:
 
 def _html(data: bytes) -> Words:
     seen = html.visible(_decoded(data))
-    facts = (("hidden-text", seen.hidden), ("tangled-html", not seen.whole))
-    return Words(seen.text, seen.links, tuple(fact for fact, holds in facts if holds))
+    return Words(seen.text, seen.links, seen.facts)
 
 
 _TEXT_NODE = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style|metadata)\b.*?(?:</\1\s*>|\Z)|<[^>]*>?", re.DOTALL)

@@ -254,9 +254,8 @@ class _Walk:
         self._html_parts -= 1
         seen = visible(decode(content, charset), quick=self._html_parts < 0)
         self.mail.links += ((link.href, link.text) for link in seen.links[:MAX_LINKS])
-        for fact, holds in (("hidden-text", seen.hidden), ("tangled-html", not seen.whole)):
-            if holds:
-                self.mail.note(fact)
+        for fact in seen.facts:
+            self.mail.note(fact)
         return _Shown(seen.text, html=True)
 
     def _content(self, head: _Head, start: int, end: int) -> bytes:

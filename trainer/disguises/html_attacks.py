@@ -1,6 +1,6 @@
 """Disguises that need markup: a message's text written as an HTML mail that a person reads as before.
 
-The bytes go through `filterd.reading.text`, whose renderer (htmltext.py) has to find what is shown.
+The bytes go through `filterd.reading.text`, whose renderer (html.py) has to find what is shown.
 `strength` is in [0, 1] as in `filterd_trainer.disguises.attacks`; at 0 the mail is plain HTML.
 """
 
@@ -23,6 +23,7 @@ HIDING: Final = (
     *("max-height:0;overflow:hidden", "display : NONE !important", "color:transparent"),
     *("line-height:0;font-size:0px", "visibility:collapse", "margin-left:-5000px", "font-size:0.1px"),
 )  # fmt: skip
+_BOXES: Final = ("text-indent", "overflow", "margin")  # hides boxes, and nothing in a line for sure
 # Looks as if it hid, and does not: a later declaration holds, the text inside is set large again, white
 # stands on black, or the rule is for something else.
 SHOWING: Final = (
@@ -59,7 +60,8 @@ def hidden_words(canonical: str, strength: float, rng: Random, ham: Sequence[str
     while room > 0 and (added := ham_of(min(room, LEAST_LENGTH), rng, ham)):
         room -= len(added) + 1
         style = rng.choice(HIDING)
-        tag = rng.choice(("div", "span", "p", "font"))
+        boxed = any(name in style for name in _BOXES)
+        tag = rng.choice(("div", "p") if boxed else ("div", "span", "p", "font"))
         pieces.insert(rng.randrange(len(pieces) + 1), f'<{tag} style="{style}">{html.escape(added)}</{tag}>')
     return mail(subject, _page(pieces), "html")
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filterd.reading.html import MAX_AS_IS, MAX_HREF, MAX_LINK_TEXT, MAX_LINKS, Link, visible
+from filterd.reading.html import MAX_HREF, MAX_LINK_TEXT, MAX_LINKS, Link, visible
+from filterd.reading.markup import MAX_AS_IS
 
 WORDS = "secret poem"
 
