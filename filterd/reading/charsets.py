@@ -8,6 +8,7 @@ name for ever, and offer codecs that are no charsets (zlib, idna, unicode_escape
 import binascii
 import re
 from encodings.aliases import aliases
+from functools import lru_cache
 from typing import Final
 
 from webencodings.labels import LABELS  # type: ignore[import-untyped]
@@ -45,6 +46,7 @@ _CODECS: Final = {
     "x-mac-cyrillic": "mac_cyrillic", "ibm866": "cp866", "iso-8859-8-i": "iso8859_8",
     "x-user-defined": "latin_1", "windows-874": "cp874",
 }  # fmt: skip
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 # Declared by programs that do not know: the bytes tell better.
 _VAGUE: Final = frozenset(["ascii", "latin_1", "cp1252", "utf_8"])
 
@@ -78,21 +80,22 @@ _CHARSETS: Final[dict[str, str]] = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def codec_of(charset: bytes) -> str:
     """Python's name of a charset, "" where no client knows it."""
-    name = charset[:MAX_CHARSET].decode("ascii", "replace").partition("'")[0]
+    name = charset.decode("ascii", "replace").partition("'")[0]
     return _CHARSETS.get(_plain(name), "")
 
 
 def decode(content: bytes, charset: bytes = b"") -> str:
     """Bytes as text in a declared charset; where it is unknown or vague, UTF-8 if they are, else cp1252."""
-    if content.isascii() and not any(sign in content for sign in (b"\x00", b"+", b"\x1b", b"~")):
+    codec = codec_of(charset[:MAX_CHARSET]) if charset else ""
+    if codec.startswith(("utf_16", "utf_32")):
+        codec = _wide(content, codec)
+    elif content.isascii() and not any(sign in content for sign in (b"\x00", b"+", b"\x1b", b"~")):
         return content.decode("ascii")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", "replace")
-    codec = codec_of(charset)
-    if codec.startswith(("utf_16", "utf_32")):
-        codec = _wide(content, codec)
     if not codec or codec in _VAGUE:
         return _undeclared(content, codec)
     try:
@@ -106,7 +109,7 @@ def _wide(content: bytes, codec: str) -> str:
 
     Without a byte order mark UTF-16 is big-endian (RFC 2781 4.3), unless most zeros say otherwise.
     """
-    if content.isascii() and b"\x00" not in content:
+    if content.isascii() and not _CONTROL.search(content):
         return "ascii"
     if codec != "utf_16":
         return codec

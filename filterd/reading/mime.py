@@ -4,45 +4,48 @@ Not built on stdlib `email`, because its parser recurses, its feed is slow on ho
 one reading where clients differ. This walker only looks for headers it needs and for boundary lines, by
 C-speed searches on the raw bytes: nothing is copied but the text parts, each step is linear, every loop
 has a bound. It follows RFC 5322, RFC 2045–2047 and RFC 2231, and where a mail breaks them it shows more
-rather than less. Nothing here raises on any input.
+rather than less. Bounds count what is shown: junk that decodes to nothing hides nothing. Nothing here
+raises on any input.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from filterd.reading import fields, transfer
+from filterd.reading import attachments, transfer
 from filterd.reading.charsets import decode, decode_words
-from filterd.reading.fields import MAX_VALUE, Fields
-from filterd.reading.html import visible
-from filterd.reading.kind import header_block
+from filterd.reading.fields import MAX_HEAD, Fields
+from filterd.reading.html import Link, visible
+from filterd.reading.parts import Head, Reading, is_blank, kind_of_file, read_head, spans
 
 __all__ = ["Mail", "Reading", "parse"]
 
+FIRST: Final = Reading()
+
 MAX_DEPTH: Final = 12  # forwarded digests reach 6; the deepest of 6,046 SpamAssassin mails has 4
-MAX_PARTS: Final = 500  # a mail with more is a bomb; the parts seen so far are judged
+MAX_PARTS: Final = 500  # that hold something; a mail with more is a bomb, and those seen so far are judged
 MAX_TEXT_BYTES: Final = 524_288  # decoded text of one mail; the model reads a few thousand characters
+MAX_SOURCE_BYTES: Final = 2_097_152  # decoded HTML of one mail; comments and style sheets are most of it
+MAX_RAW_BYTES: Final = 16_777_216  # of one part before decoding; 0.1 s of quoted-printable
+FIRST_RAW_BYTES: Final = 786_432  # of a part that are decoded first: half a megabyte in base64
 MAX_HTML_PARTS: Final = 3  # rendered as a browser would; further ones lose their tags the cheap way
 MAX_ATTACHMENTS: Final = 10  # facts about attachments
+MAX_READ_ATTACHMENTS: Final = 8  # that are opened for their words
+MAX_ATTACHED_BYTES: Final = 2_097_152  # of all that are opened
+MAX_ATTACHED_TEXT: Final = 8_192  # characters of their words, behind what the mail itself shows
 MAX_LINKS: Final = 100  # of one part; more show nothing that these do not
-MAX_UUENCODED: Final = 50  # files within one text; more are no files
 MAX_LINES: Final = 20_000  # lines of one mail that begin like a boundary; real ones have two a part
+SQUEEZED_FROM: Final = 65_536  # bytes of a part from which its empty lines are taken out first
 
-_UUENCODED = re.compile(
-    rb"^begin [0-7]{3,4} ([^\r\n]{1,200})\r?\n(?:M[ -`]{60}\r?\n)*+(?:[ -`]{0,61}\r?\n){0,3}", re.MULTILINE
-)
+_BLANKS = re.compile(rb"[ \t\r\n\x0b\x0c]{16,}+")
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_:.-]{1,40})""", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://[^\s<>\"'/?#]{1,256}", re.IGNORECASE)
-_EXTENSION = re.compile(r"\.([a-z0-9]{1,8})\s*\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Which of two contradicting headers or parameters is believed; clients differ."""
-
-    last_header: bool = False
-    last_parameter: bool = False
+_HTML: Final = ("text/html", "application/xhtml+xml", "text/enriched", "text/richtext")
+# Not opened for words: decoding them would cost more than all the rest.
+_NO_WORDS: Final = ("image/", "audio/", "video/", "font/")
+_SHOWN_MESSAGES: Final = ("message/delivery-status", "message/disposition-notification")
 
 
 @dataclass(slots=True)
@@ -68,19 +71,6 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
-    """The headers of a mail or part that matter here."""
-
-    fields: Fields = field(default_factory=dict)
-    subject: bytes = b""
-    type: str = ""
-    parameters: dict[str, bytes] = field(default_factory=dict)
-    encoding: str = ""
-    attached: bool = False
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Shown:
     """What a part shows: its text, and whether that was HTML or plain."""
 
@@ -89,189 +79,180 @@ class _Shown:
     plain: bool = False
 
 
-def parse(raw: bytes, reading: Reading = Reading()) -> Mail:
-    """Read a mail. Only its text parts are decoded, MAX_TEXT_BYTES at most."""
-    walk = _Walk(raw, reading)
-    mail = walk.mail
+@dataclass(slots=True)
+class _Left:
+    """What may still be spent on a mail, and what its parts have said of it."""
+
+    parts: int = MAX_PARTS
+    lines: int = MAX_LINES
+    text: int = MAX_TEXT_BYTES
+    source: int = MAX_SOURCE_BYTES
+    html_parts: int = MAX_HTML_PARTS
+    attachments: int = MAX_READ_ATTACHMENTS
+    attached: int = MAX_ATTACHED_BYTES
+    charset: bytes = b""  # the first that a text part declares; headers in 8 bits are in it, too
+    saw_plain: bool = False
+    words: list[str] = field(default_factory=list)  # of attachments
+
+
+def parse(raw: bytes, reading: Reading = FIRST) -> Mail:
+    """Read a mail. Only what holds words is decoded, within the bounds above."""
+    mail, left = Mail(), _Left()
+    walk = _Walk(raw, reading, mail, left)
     head, body = walk.head(0, len(raw))
     mail.fields = head.fields
+    if body > MAX_HEAD:
+        mail.note("truncated")
     shown = walk.part(head, body, len(raw), 0)
-    mail.subject = decode_words(head.subject, walk.charset)
-    mail.text = shown.text
-    if shown.html and not walk.saw_plain:
+    mail.subject = decode_words(head.subject, left.charset)
+    words = "\n\n".join(left.words)[:MAX_ATTACHED_TEXT]
+    mail.text = f"{shown.text}\n\n{words}" if words else shown.text
+    if shown.html and not left.saw_plain:
         mail.note("html-only")
-    mail.shown = "both" if shown.html and walk.saw_plain else "html" if shown.html else "plain" * shown.plain
+    mail.shown = "both" if shown.html and left.saw_plain else "html" if shown.html else "plain" * shown.plain
     return mail
 
 
 class _Walk:
-    """One way through a mail, with what may still be spent on it."""
+    """One way through a mail, or through one that is attached to it in an encoding."""
 
-    def __init__(self, raw: bytes, reading: Reading) -> None:
-        self.mail = Mail()
-        self.saw_plain = False
-        self.charset = b""  # the first that a text part declares; headers in 8 bits are in it, too
+    def __init__(self, raw: bytes, reading: Reading, mail: Mail, left: _Left) -> None:
         self._raw = raw
         self._reading = reading
-        self._parts = MAX_PARTS
-        self._bytes = MAX_TEXT_BYTES
-        self._lines = MAX_LINES
-        self._html_parts = MAX_HTML_PARTS
+        self._mail = mail
+        self._left = left
 
-    def head(self, start: int, end: int) -> tuple[_Head, int]:
-        """The headers at `start` and where the body begins (RFC 5322 2.1)."""
-        stop = min(header_block(self._raw, start), end)
-        body = stop
-        for blank in (b"\n", b"\r\n"):
-            if self._raw.startswith(blank, stop):
-                body = min(stop + len(blank), end)
-        return self._understand(fields.find(self._raw, start, stop)), body
+    def head(self, start: int, end: int) -> tuple[Head, int]:
+        return read_head(self._raw, start, end, self._reading, self._mail.doubts)
 
-    def _one(self, found: Fields, name: bytes) -> bytes:
-        """The field that is believed of those with a name."""
-        values = found.get(name)
-        if not values:
-            return b""
-        if len(values) > 1 and len(set(values)) > 1:
-            self.mail.doubts.add("header")
-            return values[-1 if self._reading.last_header else 0]
-        return values[0]
-
-    def _understand(self, found: Fields) -> _Head:
-        kind, parameters = self._value(self._one(found, b"content-type"))
-        disposition, more = self._value(self._one(found, b"content-disposition"))
-        encoding, _ = self._value(self._one(found, b"content-transfer-encoding"))
-        name = more.get("filename") or parameters.get("name") or b""
-        return _Head(
-            fields=found,
-            subject=self._one(found, b"subject"),
-            type=kind,
-            parameters=parameters,
-            encoding=encoding,
-            attached=disposition == "attachment",
-            name=decode_words(name[:MAX_VALUE]).lower() if name else "",
-        )
-
-    def _value(self, value: bytes) -> tuple[str, dict[str, bytes]]:
-        first, parameters, twice = fields.value(value, last=self._reading.last_parameter)
-        if twice:
-            self.mail.doubts.add("parameter")
-        return first, parameters
-
-    def part(self, head: _Head, start: int, end: int, depth: int) -> _Shown:
+    def part(self, head: Head, start: int, end: int, depth: int) -> _Shown:
         """What one part shows; the parts in it are read by the rules of its type."""
-        self._parts -= 1
-        if self._parts < 0 or depth > MAX_DEPTH:
-            self.mail.note("truncated")
-            return self._plain(_Head(), start, end) if self._parts >= 0 else _Shown()
-        if head.type.startswith("multipart/") and (spans := self._split(head, start, end)):
-            return self._multipart(head, spans, depth)
-        if head.type == "message/rfc822" and head.encoding not in ("base64", "quoted-printable"):
-            return self._forwarded(start, end, depth)
-        textual = head.type.startswith(("text/", "multipart/", "message/rfc822")) or "/" not in head.type
-        if textual and not head.attached:
-            read = self._html if head.type == "text/html" else self._plain
-            return read(head, start, end)
-        if not head.type.startswith("message/"):
-            self.mail.note("attachment:" + _kind_of_file(head))
+        self._left.parts -= 1
+        if self._left.parts < 0 or depth > MAX_DEPTH:
+            self._mail.note("truncated")
+            return self._plain(Head(), start, end) if self._left.parts >= 0 else _Shown()
+        if head.type.startswith("multipart/") and (found := self._multipart(head, start, end, depth)):
+            return found
+        if head.type in ("message/rfc822", "message/global") or head.name.endswith(".eml"):
+            return self._forwarded(head, start, end, depth)
+        textual = head.type.startswith(("text/", "multipart/")) or "/" not in head.type
+        if (textual or head.type in _HTML or head.type in _SHOWN_MESSAGES) and not head.attached:
+            return (self._html if head.type in _HTML else self._plain)(head, start, end)
+        self._attachment(head, start, end)
         return _Shown()
 
-    def _forwarded(self, start: int, end: int, depth: int) -> _Shown:
-        head, body = self.head(start, end)
-        inner = self.part(head, body, end, depth + 1)
-        return _Shown(f"{decode_words(head.subject)}\n\n{inner.text}", inner.html, inner.plain)
-
-    def _multipart(self, head: _Head, spans: list[tuple[int, int]], depth: int) -> _Shown:
-        default = "message/rfc822" if head.type == "multipart/digest" else ""
-        shown: list[_Shown] = []
-        for start, end in spans:
-            inner, body = self.head(start, end)
-            if default and not inner.type:
-                inner = _Head(type=default)
-            seen = self.part(inner, body, end, depth + 1)
-            if seen.text.strip():
-                shown.append(seen)
-            if self._parts < 0:
-                break
-        if head.type == "multipart/alternative":
-            # RFC 2046 5.1.4: the last that can be shown; which is the HTML one in any client of today.
-            return next((seen for seen in reversed(shown) if seen.html), shown[-1] if shown else _Shown())
+    def _forwarded(self, head: Head, start: int, end: int, depth: int) -> _Shown:
+        """A mail within the mail; in an encoding, which RFC 2046 5.2.1 forbids and clients undo."""
+        walk = self
+        if head.encoding in ("base64", "quoted-printable"):
+            decoded = self._content(head, start, end, self._left.source)
+            self._left.source -= len(decoded)
+            walk = _Walk(decoded, self._reading, self._mail, self._left)
+            start, end = 0, len(decoded)
+        inner, body = walk.head(start, end)
+        seen = walk.part(inner, body, end, depth + 1)
         return _Shown(
-            "\n\n".join(seen.text for seen in shown),
-            any(seen.html for seen in shown),
-            any(seen.plain for seen in shown),
+            f"{decode_words(inner.subject, self._left.charset)}\n\n{seen.text}", seen.html, seen.plain
         )
 
-    def _split(self, head: _Head, start: int, end: int) -> list[tuple[int, int]]:
-        """Where the parts are (RFC 2046 5.1.1); empty where the boundary is missing or never comes."""
-        boundary = head.parameters.get("boundary", b"").rstrip()
-        if not boundary:
-            return []
-        delimiter, opened = b"--" + boundary, -1
-        spans: list[tuple[int, int]] = []
-        at = start if self._raw.startswith(delimiter, start) else self._next(delimiter, start, end)
-        while 0 <= at < end and len(spans) < MAX_PARTS and self._lines > 0:
-            self._lines -= 1
-            after = at + len(delimiter)
-            line = self._raw.find(b"\n", after, end)
-            rest = self._raw[after : min(after + 64, line if line >= 0 else end)].rstrip()
-            if rest in (b"", b"--"):
-                if opened >= 0:
-                    spans.append((opened, at))
-                opened = line + 1 if line >= 0 and not rest else -1
-                if rest:
-                    break
-            at = self._next(delimiter, after, end)
-        if opened >= 0:
-            spans.append((opened, end))
-        return spans
+    def _multipart(self, head: Head, start: int, end: int, depth: int) -> _Shown | None:
+        """What the parts show together; None where the boundary is missing or never comes."""
+        default = Head(type="message/rfc822") if head.type == "multipart/digest" else None
+        shown: list[_Shown] = []
+        any_part = False
+        for first, last in spans(self._raw, head.parameters.get("boundary", b""), start, end):
+            self._left.lines -= 1
+            if self._left.lines < 0 or self._left.parts < 0:
+                self._mail.note("truncated")
+                break
+            if first == last:
+                continue
+            any_part = True
+            inner, body = self.head(first, last)
+            inner = default if default and not inner.type else inner
+            if is_blank(self._raw, body, last) and not inner.attached:
+                continue
+            seen = self.part(inner, body, last, depth + 1)
+            if seen.text.strip():
+                shown.append(seen)
+        return _together(head, shown) if any_part else None
 
-    def _next(self, delimiter: bytes, start: int, end: int) -> int:
-        found = self._raw.find(b"\n" + delimiter, max(start - 1, 0), end)
-        return found + 1 if found >= 0 else -1
-
-    def _plain(self, head: _Head, start: int, end: int) -> _Shown:
-        content = self._content(head, start, end)
+    def _plain(self, head: Head, start: int, end: int) -> _Shown:
+        content = self._content(head, start, end, self._left.text)
+        self._left.text -= len(content)
         if b"begin " in content:
-            content = _UUENCODED.sub(self._uuencoded, content, MAX_UUENCODED)
-        self.saw_plain = True
-        charset = head.parameters.get("charset", b"")
-        self.charset = self.charset or charset
-        text = decode(content, charset)
-        self.mail.links += ((address, "") for address in islice(_ADDRESS.findall(text), MAX_LINKS))
+            content, files = transfer.without_uuencoded(content)
+            for name, data in files:
+                self._words(Head(name=decode(name).lower(), attached=True), data)
+        self._left.saw_plain = True
+        self._left.charset = self._left.charset or head.charset
+        text = decode(content, head.charset)
+        self._mail.links += ((address, "") for address in islice(_ADDRESS.findall(text), MAX_LINKS))
         return _Shown(text, plain=True)
 
-    def _uuencoded(self, blob: re.Match[bytes]) -> bytes:
-        self.mail.note("attachment:" + _kind_of_file(_Head(name=decode(blob[1]).lower())))
-        return b""
-
-    def _html(self, head: _Head, start: int, end: int) -> _Shown:
-        content = self._content(head, start, end)
-        charset = head.parameters.get("charset", b"")
+    def _html(self, head: Head, start: int, end: int) -> _Shown:
+        content = self._content(head, start, end, self._left.source)
+        self._left.source -= len(content)
+        charset = head.charset
         if not charset and not content.isascii() and (meta := _META_CHARSET.search(content, 0, 2_048)):
             charset = meta[1]
-        self.charset = self.charset or charset
-        self._html_parts -= 1
-        seen = visible(decode(content, charset), quick=self._html_parts < 0)
-        self.mail.links += ((link.href, link.text) for link in seen.links[:MAX_LINKS])
-        for fact in seen.facts:
-            self.mail.note(fact)
+        self._left.charset = self._left.charset or charset
+        self._left.html_parts -= 1
+        seen = visible(decode(content, charset), quick=self._left.html_parts < 0)
+        self._found(seen.links, seen.facts)
         return _Shown(seen.text, html=True)
 
-    def _content(self, head: _Head, start: int, end: int) -> bytes:
-        """A part's bytes without their transfer encoding, as many as may still be read."""
-        taken = min(end, start + self._bytes * (3 if head.encoding else 1))
-        content = transfer.decoded(self._raw[start:taken], head.encoding)
-        if taken < end or len(content) > self._bytes:
-            self.mail.note("truncated")
-        content = content[: self._bytes]
-        self._bytes -= len(content)
-        return content
+    def _attachment(self, head: Head, start: int, end: int) -> None:
+        """Note what kind of file is attached, and what it says where that can be read."""
+        left = self._left
+        if (
+            left.attachments <= 0
+            or left.attached <= 0
+            or (head.type.startswith(_NO_WORDS) and head.type != "image/svg+xml")
+        ):
+            self._mail.note("attachment:" + kind_of_file(head))
+            return
+        taken = min(end, start + left.attached * 4 // 3)
+        self._words(head, transfer.decoded(self._raw[start:taken], head.encoding))
+
+    def _words(self, head: Head, data: bytes) -> None:
+        self._mail.note("attachment:" + kind_of_file(head))
+        if self._left.attachments <= 0 or self._left.attached <= 0:
+            return
+        self._left.attachments -= 1
+        self._left.attached -= len(data)
+        found = attachments.words(head.type, head.name, data)
+        self._found(found.links, [fact for fact in found.facts if fact != "truncated"])
+        if found.text.strip():
+            self._left.words.append(found.text[:MAX_ATTACHED_TEXT])
+
+    def _found(self, links: Sequence[Link], facts: Iterable[str]) -> None:
+        self._mail.links += ((link.href, link.text) for link in links[:MAX_LINKS])
+        for fact in facts:
+            self._mail.note(fact)
+
+    def _content(self, head: Head, start: int, end: int, most: int) -> bytes:
+        """At most `most` bytes of a part without their encoding; runs of empty lines do not count."""
+        take = FIRST_RAW_BYTES
+        while True:
+            taken = min(end, start + take)
+            content = transfer.decoded(self._raw[start:taken], head.encoding)
+            if len(content) > SQUEEZED_FROM:
+                content = _BLANKS.sub(b"\n", content)
+            if taken == end or len(content) >= most or take >= MAX_RAW_BYTES:
+                break
+            take *= 4  # from the start again, so that no unit of an encoding is cut: a third more work in all
+        if taken < end or len(content) > most:
+            self._mail.note("truncated")
+        return content[:most]
 
 
-def _kind_of_file(head: _Head) -> str:
-    """A file's extension, or the subtype it was declared as."""
-    if extension := _EXTENSION.search(head.name[-64:]):
-        return extension[1]
-    subtype = re.sub(r"[^a-z0-9.+-]", "", head.type.partition("/")[2])
-    return subtype[:20] or "unknown"
+def _together(head: Head, shown: list[_Shown]) -> _Shown:
+    """What parts show together; of alternatives the last (RFC 2046 5.1.4), which in clients is the HTML."""
+    if head.type == "multipart/alternative":
+        return next((seen for seen in reversed(shown) if seen.html), shown[-1] if shown else _Shown())
+    return _Shown(
+        "\n\n".join(seen.text for seen in shown),
+        any(seen.html for seen in shown),
+        any(seen.plain for seen in shown),
+    )

@@ -67,7 +67,12 @@ _DATE = re.compile(
     rb"(?:[+-](?:0\d|1[0-4])[0-5]\d|[a-z]{1,5})?\s*(?:\([^()]*\)?)?\s*",
     re.IGNORECASE,
 )
-_HELD: Final = {"hidden-text": "hidden", "truncated": "cut", "tangled-html": "tangled"}
+_HELD: Final = {
+    "hidden-text": "hidden",
+    "mostly-hidden": "mostly",
+    "truncated": "cut",
+    "tangled-html": "tangled",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,11 +280,13 @@ class Engine:
             look = Look.of(rows, manifest.ham_indices, prepared.wide)
             row = look.rows[look.deciding]
             judged = verdict.probability(look.margin, manifest.calibration[prepared.kind])
+        thresholds = manifest.thresholds[prepared.kind]
+        if text.DOUBTFUL.intersection(prepared.facts):  # not called ham by what is left; corrections may
+            judged = verdict.at_least_unsure(judged, thresholds)
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
         learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:
             probability = verdict.sigmoid(verdict.MAX_LOG_ODDS)
-        thresholds = manifest.thresholds[prepared.kind]
         return Verdict(
             label=verdict.label(probability, thresholds),
             probability=probability,

@@ -14,6 +14,7 @@ from filterd.scoring.points import POINTS_AT_SPAM
 
 # Log-odds are clipped here (p = 1e-6 … 1 - 1e-6): no held-out set is large enough to tell smaller
 # probabilities apart, and headers stay readable.
+LEAST_OVER = 1e-6  # survives the way to log-odds and back
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)
 
 
@@ -59,6 +60,12 @@ def label(probability: float, thresholds: Thresholds) -> Label:
     if probability >= thresholds.spam:
         return Label.SPAM
     return Label.UNSURE if probability >= thresholds.unsure else Label.HAM
+
+
+def at_least_unsure(probability: float, thresholds: Thresholds) -> float:
+    """The probability, or the least that is called unsure; as it is where nothing is called that."""
+    least = thresholds.unsure + LEAST_OVER
+    return max(probability, least) if least < thresholds.spam else probability
 
 
 def points(probability: float, thresholds: Thresholds) -> float:

@@ -52,6 +52,14 @@ def test_spam_after_a_long_innocent_start_is_found() -> None:
     assert judge("and then we walked home. " * 40 + SPAM).label is Label.SPAM
 
 
+def test_what_was_cut_is_no_ham() -> None:
+    cut = b"From: a@b.test\nContent-Type: text/html\n\n<!--" + b"x" * 3_000_000 + b"--><p>spam"
+    wide = {kind: Thresholds(unsure=0.3, spam=0.9) for kind in Kind}
+    found = engine(thresholds=wide)[0].judge([Message(cut, Kind.MAIL)])[0]
+    assert found.label is Label.UNSURE
+    assert "TRUNCATED" in found.tests
+
+
 def test_gtube_is_always_spam() -> None:
     found = judge(f"hello {GTUBE}", max_tokens=64)
     assert found.label is Label.SPAM

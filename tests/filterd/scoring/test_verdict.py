@@ -14,6 +14,15 @@ THRESHOLDS = Thresholds(unsure=0.4, spam=0.95)
 probabilities = st.floats(0.0, 1.0)
 
 
+def test_at_least_unsure() -> None:
+    both = Thresholds(unsure=0.3, spam=0.9)
+    for probability in (0.0, 0.3, 0.5, 0.95):
+        kept = verdict.sigmoid(verdict.log_odds(verdict.at_least_unsure(probability, both)))
+        assert verdict.label(kept, both) is not Label.HAM
+    one = Thresholds(unsure=0.5, spam=0.5)
+    assert verdict.at_least_unsure(0.1, one) == 0.1
+
+
 def test_margin_of_two_classes_is_their_difference() -> None:
     assert verdict.margin([1.5, -0.5], ham=[0]) == pytest.approx(-2.0)
 
