@@ -1,5 +1,6 @@
 """`filterd bundle`: check a bundle, list those that are installed, switch to one, go back."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -54,20 +55,23 @@ def use(
     config: ConfigOption = None,
 ) -> None:
     """Make a bundle the one that judges, after checking it; a running daemon takes it at once."""
-    from filterd.daemon import presence
-    from filterd.scoring import bundle
+    from filterd.corrections.store import Store
+    from filterd.promotion import champion
     from filterd.scoring.engine import Engine
 
     settings = config_of(config)
     opened = Engine.open(path).bundle
-    bundle.promote(opened, settings.bundles)
-    print(f"{opened.id} is current; {presence.reload(Path(settings.state), opened.id)}")
+    ours = champion.read_of(opened, settings.feedback_url)
+    store = Store.existing(settings.feedback_url) if ours else None
+    with store or nullcontext():
+        said = champion.promote(opened, settings.bundles, Path(settings.state), store)
+    print(f"{opened.id} is current; {said}")
 
 
 @app.command("rollback")
 def rollback(config: ConfigOption = None) -> None:
     """Go back to the bundle before the current one; a running daemon takes it at once."""
-    from filterd.daemon import presence
+    from filterd.promotion import champion
 
     settings = config_of(config)
-    print(presence.roll_back(settings.bundles, Path(settings.state)))
+    print(champion.roll_back(settings.bundles, Path(settings.state)))

@@ -105,10 +105,10 @@ def _is_rollback(arguments: Sequence[str]) -> bool:
 
 def _roll_back(config: str) -> int:
     from filterd.config import in_force
-    from filterd.daemon import presence
+    from filterd.promotion import champion
 
     settings = in_force(Path(config) if config else None)[1]
-    print(presence.roll_back(settings.bundles, Path(settings.state)))
+    print(champion.roll_back(settings.bundles, Path(settings.state)))
     return 0
 
 

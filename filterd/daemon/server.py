@@ -22,16 +22,16 @@ from filterd.api import Plugin
 from filterd.config import Config, load, settings
 from filterd.corrections.learner import Learner
 from filterd.daemon import systemd
-from filterd.daemon.presence import Presence
 from filterd.errors import BundleError, ConfigError, FilterdError, StoreError
 from filterd.history.recorder import Recorder
 from filterd.log import log
+from filterd.promotion import champion, trial
+from filterd.promotion.presence import Presence
 from filterd.protocols.http import app as http
 from filterd.protocols.http.server import HttpServer
 from filterd.protocols.spamd.server import SpamdServer
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
-from filterd.service import trial
 from filterd.service.service import Service
 
 PLUGINS = "filterd.plugins"  # the entry-point group
@@ -208,9 +208,7 @@ class Daemon:
     async def _end_trial(self, on: trial.Trial, decision: trial.Decision) -> None:
         told = {"model": on.counts.challenger, "reason": decision.reason}
         try:
-            await asyncio.to_thread(on.end, bool(decision.promote))
-            if decision.promote:
-                await asyncio.to_thread(self._mark_retrained, on.counts.challenger)
+            await asyncio.to_thread(self._settle_trial, on, bool(decision.promote))
         except (OSError, FilterdError) as error:
             log.error("trial not ended, tried again", extra={"fields": {"reason": str(error)}})
             return
@@ -219,9 +217,11 @@ class Daemon:
                  extra={"fields": told})  # fmt: skip
         await self._reload()
 
-    def _mark_retrained(self, name: str) -> None:
-        known = bundle.read(self._config.bundles / name).manifest.metrics.get("retrain", {})
-        self._learner.store.mark_retrained(name, int(known.get("revision", 0)))
+    def _settle_trial(self, on: trial.Trial, promote: bool) -> None:
+        if promote:
+            bundles = self._config.bundles
+            champion.link(bundle.read(bundles / on.counts.challenger), bundles, self._learner.store)
+        on.end()
 
     def _save_trial(self) -> None:
         if self._service.trial:
@@ -253,7 +253,7 @@ class Daemon:
         return reopen_engine(config, known), open_shadow(config)
 
     def _announce(self) -> None:
-        """Leave word in the state folder, for who promotes and rolls back (`filterd.daemon.presence`)."""
+        """Leave word in the state folder, for who promotes and rolls back (`filterd.promotion.presence`)."""
         if self._presence:
             self._presence.judges_with(self._engine.bundle.id)
 

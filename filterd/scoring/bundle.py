@@ -109,6 +109,18 @@ class WideEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("wide has to name both mail and sms")
 
 
+class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a retrained bundle was made from.
+
+    store: which corrections store, by `filterd.promotion.champion.fingerprint`. revision: the last of its
+    corrections that were read. strategy: how they were learned.
+    """
+
+    store: str
+    revision: int
+    strategy: str
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`manifest.json`, format 1.
 
@@ -116,7 +128,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens, max_windows: a longer message is judged in up to max_windows windows of max_tokens tokens.
     calibration, thresholds: by kind of message.
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
-    parent: id of the bundle that this one was retrained from.
+    parent: id of the bundle that this one was retrained from. lineage: None where it was not retrained.
     wide: the linear half of the model; None where the GPT-2 judges alone.
     fast_path: where the wide half settles a message without the GPT-2, by kind; None where it never does.
     reference: shares of scores, labels, lengths and scripts on held-out data, for `drift.py`.
@@ -139,6 +151,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Any]
     files: dict[str, FileEntry]
     parent: str | None = None
+    lineage: Lineage | None = None
     reference: dict[Kind, dict[str, list[float]]] = {}
     fast_path: dict[Kind, Certainty] | None = None
     wide: WideEntry | None = None

@@ -1,1 +1,1 @@
-"""The one Classifier behind every listener: queue, cache, trial of a challenger, metrics."""
+"""The one Classifier behind every listener: queue, cache, shadow, metrics."""

@@ -32,12 +32,12 @@ from filterd.errors import (
     Overloaded,
 )
 from filterd.history.record import Event
+from filterd.promotion.trial import Trial
 from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
 from filterd.service.batching import Batcher, Logits
 from filterd.service.metrics import Metrics
 from filterd.service.room import Room
-from filterd.service.trial import Trial
 
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.

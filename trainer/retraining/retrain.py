@@ -11,7 +11,7 @@ Stages, each leaving what the next one needs in the run's folder, so that a run 
 
 Nothing but the last step touches what the daemon judges with, and that step is atomic. The corrections
 store is only read, up to the mark of the last promotion, which its next bundle says again
-(`retrain.revision` in its manifest), so that a crash between the two forgets nothing.
+(`lineage` in its manifest), so that a crash between the two forgets nothing.
 """
 
 import tempfile
@@ -29,13 +29,13 @@ from rich.console import Console
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Promotion
 from filterd.corrections.store import Store
-from filterd.daemon import presence
 from filterd.errors import BundleError, NotFound, Unwritable
+from filterd.promotion import champion as promotion
+from filterd.promotion import presence, trial
 from filterd.scoring import bundle
-from filterd.scoring.bundle import Bundle, Manifest
+from filterd.scoring.bundle import Bundle, Lineage, Manifest
 from filterd.scoring.engine import Engine
 from filterd.scoring.memory import Recollection
-from filterd.service import trial
 from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import judge as judging
@@ -82,7 +82,7 @@ class Request:
     bundles: the store of bundles whose `current` judges; a promoted one goes there. runs: a folder a run.
     champion: what to start from; None: the store's current bundle, else the one that ships.
     rehearsal: inputs as `trainer data prepare` takes them, or folders that it wrote.
-    promotion: immediate; shadow: beside the champion first (`filterd.service.trial`); manual: leave it to a
+    promotion: immediate; shadow: beside the champion first (`filterd.promotion.trial`); manual: leave it to a
     person. state: the folder of the daemon to tell, None where there is none. remembers: users have the
     memory beside the model, so the gate compares both with it.
     """
@@ -170,10 +170,9 @@ def _champion(request: Request) -> Path:
 def _plan(request: Request, champion: Bundle, store: Store) -> run_folder.Plan:
     """Where the new corrections begin and end."""
     position = store.position()
-    known = champion.manifest.metrics.get("retrain", {})
-    since = known.get("revision", 0) if known.get("store") == _name(request.feedback) else 0
+    since = promotion.read_of(champion, request.feedback)
     if since and store.retrained() != (champion.id, since):  # the last run ended before it could say so
-        store.mark_retrained(champion.id, since)
+        promotion.mark(champion, store)
         presence.reload(request.state)
     return run_folder.Plan(
         champion=champion.id,
@@ -185,11 +184,6 @@ def _plan(request: Request, champion: Bundle, store: Store) -> run_folder.Plan:
         rules=request.rules,
         seed=request.seed,
     )
-
-
-def _name(feedback: str) -> str:
-    """What a bundle calls the store whose revision it names; no password in it."""
-    return run_folder.fingerprint(feedback)
 
 
 @contextmanager
@@ -412,14 +406,11 @@ class _Retraining:
 
     def _signed(self, made: Bundle, record: Record) -> Bundle:
         """The challenger with both models' figures in its manifest, and how far it has read the store."""
-        known = {
-            "store": _name(self.request.feedback),
-            "revision": self.plan.until,
-            "strategy": self.strategy,
-            **pages.summary(record),
-        }
-        metrics = made.manifest.metrics | {"retrain": known}
-        bundle.rewrite_manifest(made.path, msgspec.structs.replace(made.manifest, metrics=metrics))
+        metrics = made.manifest.metrics | {"retrain": pages.summary(record)}
+        store = promotion.fingerprint(self.request.feedback)
+        lineage = Lineage(store=store, revision=self.plan.until, strategy=self.strategy)
+        signed = msgspec.structs.replace(made.manifest, metrics=metrics, lineage=lineage)
+        bundle.rewrite_manifest(made.path, signed)
         return bundle.read(made.path)
 
     def _promote(self, made: Bundle) -> str:
@@ -428,12 +419,9 @@ class _Retraining:
         if request.promotion == "manual":
             return f"passed; promotion is manual: filterd bundle use {made.path}"
         if request.promotion == "shadow":
-            bundle.put_on_trial(made, request.bundles, self.champion.bundle.path)
-            presence.reload(request.state)
+            promotion.try_out(made, request.bundles, request.state, self.champion.bundle.path)
             return "passed; on trial beside the champion"
-        bundle.promote(made, request.bundles, self.champion.bundle.path)
-        self.store.mark_retrained(made.id, self.plan.until)
-        presence.reload(request.state, made.id)
+        promotion.promote(made, request.bundles, request.state, self.store, self.champion.bundle.path)
         return ""
 
     # -- the record ----------------------------------------------------------------------------------------

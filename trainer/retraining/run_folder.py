@@ -5,8 +5,6 @@ an end was killed. It goes on where the champion, the corrections and the option
 was begun with; otherwise it is ended as given up, and a new one begins.
 """
 
-import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -99,14 +97,6 @@ def clean(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def fingerprint(feedback: str) -> str:
-    """A name for a corrections store that gives nothing of its URL away."""
-    where = feedback if "://" in feedback else os.path.realpath(feedback)
-    if where.startswith("sqlite:///"):
-        where = os.path.realpath(where.removeprefix("sqlite:///"))
-    return hashlib.sha256(where.encode()).hexdigest()[:16]
 
 
 def _read(folder: Path) -> _State | None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,12 @@ def test_a_manifest_survives_its_own_json(tmp_path: Path) -> None:
     bundle.write_manifest(tmp_path, manifest)
     raw = (tmp_path / bundle.MANIFEST).read_bytes()
     assert msgspec.json.decode(raw, type=bundle.Manifest) == manifest
+
+
+def test_an_id_needs_the_manifest_alone(tmp_path: Path) -> None:
+    shipped = bundle.read(bundle.DEFAULT)
+    shutil.copy(bundle.DEFAULT / bundle.MANIFEST, tmp_path)
+    assert bundle.id_of(tmp_path) == bundle.id_of(bundle.DEFAULT) == shipped.id
+    (tmp_path / bundle.MANIFEST).write_text("{}")
+    with pytest.raises(BundleError, match="use another bundle"):
+        bundle.id_of(tmp_path)

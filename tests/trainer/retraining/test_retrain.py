@@ -17,8 +17,8 @@ import torch
 
 from filterd.api import Kind, Label, Message
 from filterd.corrections.store import Store
-from filterd.daemon.presence import Presence
 from filterd.errors import ConfigError, NotFound, StoreError, Unwritable
+from filterd.promotion.presence import Presence
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd_trainer.gpt2.model import read_tensors
@@ -67,7 +67,8 @@ def test_corrections_become_the_bundle_that_judges(night: tuple[Path, Outcome], 
     old, new = bundle.read(champion), bundle.read(folder / "bundles" / "current")
     assert new.id != old.id and new.manifest.parent == old.id
     assert outcome.record.challenger == new.id
-    assert new.manifest.metrics["retrain"]["revision"] == 60
+    assert new.manifest.lineage
+    assert new.manifest.lineage.revision == 60
     figures = new.manifest.metrics["retrain"]["figures"]
     assert figures["challenger"]["accuracy"] > figures["champion"]["accuracy"]
     learned = Message(b"your coat zuzuzu hangs in the hall zobama", Kind.SMS)

@@ -60,14 +60,3 @@ def test_old_runs_go_and_empty_ones_first(tmp_path: Path) -> None:
         run.end("no")
     run_folder.prune(tmp_path, keep=3)
     assert [folder.name for folder in run_folder.folders(tmp_path)] == ["000004", "000005", "000006"]
-
-
-def test_a_stores_name_gives_nothing_away(tmp_path: Path) -> None:
-    secret = "postgresql://user:password@host/base"
-    assert "password" not in run_folder.fingerprint(secret)
-    file = tmp_path / "store.sqlite"
-    assert (
-        run_folder.fingerprint(str(file))
-        == run_folder.fingerprint(f"sqlite:///{file}")
-        != run_folder.fingerprint(secret)
-    )

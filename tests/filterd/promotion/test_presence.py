@@ -1,17 +1,14 @@
 """Who runs on a state folder, and that a number left behind is nobody."""
 
 import os
-import shutil
 import signal
 import threading
 from pathlib import Path
 
 import pytest
 
-from filterd.daemon import presence
-from filterd.daemon.presence import Presence
-from filterd.errors import BundleError
-from filterd.scoring import bundle
+from filterd.promotion import presence
+from filterd.promotion.presence import Presence
 
 
 def test_a_daemon_is_found_while_it_lives(tmp_path: Path) -> None:
@@ -63,27 +60,3 @@ def test_a_daemon_that_does_not_take_it_is_told_of(tmp_path: Path, monkeypatch: 
 def test_a_folder_that_is_not_there_has_no_daemon(tmp_path: Path) -> None:
     assert Presence.announce(tmp_path / "none") is None
     assert presence.find(tmp_path / "none") is None
-
-
-def test_nobody_goes_back_to_a_damaged_bundle(tmp_path: Path) -> None:
-    store = tmp_path / "bundles"
-    with pytest.raises(BundleError, match="no previous bundle"):
-        presence.roll_back(store, tmp_path)
-    now = bundle.install(bundle.read(bundle.DEFAULT), store)
-    bundle.use(store, now)
-    shutil.copytree(store / now, store / "old")
-    (store / "previous").symlink_to("old")
-    with (store / "old" / bundle.MODEL).open("ab") as stream:
-        stream.write(b"!")
-    with pytest.raises(BundleError, match="does not match its hash"):
-        presence.roll_back(store, tmp_path)
-    assert (store / "current").readlink() == Path(now)
-
-
-def test_an_id_needs_the_manifest_alone(tmp_path: Path) -> None:
-    shipped = bundle.read(bundle.DEFAULT)
-    shutil.copy(bundle.DEFAULT / bundle.MANIFEST, tmp_path)
-    assert bundle.id_of(tmp_path) == bundle.id_of(bundle.DEFAULT) == shipped.id
-    (tmp_path / bundle.MANIFEST).write_text("{}")
-    with pytest.raises(BundleError, match="use another bundle"):
-        bundle.id_of(tmp_path)

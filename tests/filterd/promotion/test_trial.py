@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from filterd.api import Label
+from filterd.promotion import trial
+from filterd.promotion.trial import DAY_S, Counts, Trial, decide
 from filterd.scoring import bundle
-from filterd.service import trial
-from filterd.service.trial import DAY_S, Counts, Trial, decide
 from tests.filterd.scoring.test_bundle import write
 
 HAM, UNSURE, SPAM = Label.HAM, Label.UNSURE, Label.SPAM
@@ -58,16 +58,15 @@ def test_a_restart_goes_on_with_it_and_another_challenger_begins_anew(tmp_path: 
     assert Trial.open(tmp_path, "c").counts.seen == 0
 
 
-@pytest.mark.parametrize("promote", [True, False])
-def test_the_end_leaves_no_trial(tmp_path: Path, promote: bool) -> None:
+def test_the_end_leaves_no_trial(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / name, name=name)
     bundle.use(tmp_path, "a")
     (tmp_path / bundle.CHALLENGER).symlink_to("b")
     on = Trial.open(tmp_path, "b")
     assert trial.under_way(tmp_path) == bundle.read(tmp_path / "b").id
-    on.end(promote)
-    assert bundle.read(tmp_path / "current").manifest.name == ("b" if promote else "a")
+    on.end()
+    assert bundle.read(tmp_path / "current").manifest.name == "a"
     assert trial.under_way(tmp_path) == "" and not (tmp_path / trial.FILE).exists()
     assert (tmp_path / "b").is_dir()
 

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from filterd.scoring import bundle
-
 FILE = "filterd.pid"
 RELOADED_WITHIN_S = 10.0  # a bundle of 124M parameters is read and checked in three
 LOOK_EVERY_S = 0.02
@@ -90,15 +88,3 @@ def reload(state: Path | None, model: str = "") -> str:
             return f"the daemon judges with it (after {time.monotonic() - started:.2f} s)"
         time.sleep(LOOK_EVERY_S)
     return "the daemon has not taken it yet; see its log" if model else "the daemon reloads"
-
-
-def roll_back(bundles: Path, state: Path) -> str:
-    """Back to the bundle before the current one, at once; returns a line about it.
-
-    Raises BundleError where there is none or where it is damaged; nothing has changed then.
-    """
-    previous = bundles / "previous"
-    now = bundle.read(previous).id if previous.exists() else ""
-    bundle.rollback(bundles)
-    bundle.end_trial(bundles)  # what was on trial is a child of the one that was not good enough
-    return f"{now} is current; {reload(state, now)}"

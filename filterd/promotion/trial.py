@@ -108,10 +108,8 @@ class Trial:
             temporary.write_bytes(msgspec.json.encode(self.counts))
             temporary.replace(self._store / FILE)
 
-    def end(self, promote: bool) -> None:
-        """Promote the challenger, or leave it where it is for inspection. Raises BundleError, OSError."""
-        if promote:
-            bundle.use(self._store, bundle.read(self._store / self.counts.challenger).path.name)
+    def end(self) -> None:
+        """Nobody is on trial any more; the bundle itself stays. Raises OSError."""
         bundle.end_trial(self._store)
         (self._store / FILE).unlink(missing_ok=True)
 
