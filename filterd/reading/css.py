@@ -146,8 +146,10 @@ def _valid(name: str, value: str) -> str | None:
     if "(" in value and re.search(r"\b(?:var|calc|min|max|clamp|env|attr|if|light-dark|color-mix)\(", value):
         return UNKNOWN
     if known := _KEYWORDS.get(name):
-        several = " " in value and name in ("display", "overflow")  # "block flow", "hidden auto"
-        return value if value in known else UNKNOWN if several else None
+        several = value.split() if name in ("display", "overflow") else [value]
+        if not all(word in known or (name == "display" and word == "flow") for word in several):
+            return None
+        return UNKNOWN if name == "display" and len(several) > 1 else value
     if name in ("color", "background-color", "-webkit-text-fill-color"):
         valid = color(value) is not None
     elif name == "font-size":

@@ -31,9 +31,10 @@ MAX_FRAMES: Final = 3  # <iframe srcdoc> that are read
 
 _UNSEEN = names(
     "head title script style template noembed noframes audio video datalist iframe desc defs metadata"
-    " annotation annotation-xml -comment"
+    " annotation annotation-xml rp -comment"
 )
 _APART = look.BLOCK | names("table tr caption thead tbody tfoot")
+_BESIDE = look.CELL | names("rt legend")
 _LINKING = names("a form")
 _LEAVES = names("area br hr img input select textarea embed")
 _TYPED = names("text submit button reset search email tel url number")
@@ -317,11 +318,11 @@ def _separator(tag: str, style: Style) -> str:
     if style.floats:
         return " "
     if display is None or display == UNKNOWN:
-        return "\n" if tag in _APART else " " if tag in look.CELL else ""
+        return "\n" if tag in _APART else " " if tag in _BESIDE else ""
     if display in ("inline", "contents", "ruby"):
         return ""
     if display.startswith("inline") or display == "table-cell":
-        return " " if tag in _APART or tag in look.CELL else ""
+        return " " if tag in _APART or tag in _BESIDE else ""
     return "\n"
 
 

@@ -15,6 +15,7 @@ __all__ = ["BLOCK", "CELL", "FIRST", "Look", "alike", "inside"]
 
 MAX_TINY_PX: Final = 3.0  # nobody reads type of less than three pixels
 MAX_FAINT: Final = 24  # of 255, per channel; nobody tells #eee from #fff in running text
+MIN_RELATIVE_PX: Final = 6.0  # Chromium's least type where no pixels are asked for
 OFF_SCREEN_PX: Final = 900.0  # moved by this much or more; people's indents are smaller
 PUSH_SHARE: Final = 4  # what may push a text back must be this many times less than what moved it
 
@@ -53,6 +54,7 @@ class Look(NamedTuple):
     background: RGB | str = (255, 255, 255)
     on_inline: bool = False
     size: float = 16.0
+    absolute: bool = False
     opacity: float = 1.0
     invisible: bool = False
     tricks: bool = False
@@ -112,8 +114,10 @@ def inside(outer: Look, tag: str, attributes: _Attributes, style: Style) -> Look
         look = look._replace(color=look.page_color, size=max(16.0, look.size))
     if attributes:
         look = _with_attributes(look, tag, attributes)
-    if tag in _SIZES or tag in _OWN_SIZE:
-        look = look._replace(size=13.3 if tag in _OWN_SIZE else look.size * _SIZES[tag])
+    if tag in _OWN_SIZE:
+        look = look._replace(size=13.3)
+    elif tag in _SIZES:
+        look = _sized(look, _SIZES[tag], relative=True, absolute=False)
     if tag in ("mark", "button", "svg"):
         look = look._replace(tricks=True)
     return _placed(_painted(look, tag, style, display), outer, tag, attributes, style, display)
@@ -148,8 +152,7 @@ def _painted(look: Look, tag: str, style: Style, display: str) -> Look:
     if style.visible is not None:
         look = look._replace(invisible=not style.visible)
     if style.size is not None:
-        size, relative = style.size
-        look = look._replace(size=size * look.size if relative else size)
+        look = _sized(look, *style.size)
     if style.background is not None and not look.invisible and display != "contents":
         look = look._replace(background=style.background, on_inline=not block)
     if style.color is not None:
@@ -159,6 +162,14 @@ def _painted(look: Look, tag: str, style: Style, display: str) -> Look:
     if style.fill is not None:
         look = look._replace(fill=style.fill)
     return look._replace(tricks=True) if style.tricks and not look.tricks else look
+
+
+def _sized(look: Look, size: float, relative: bool, absolute: bool) -> Look:
+    """Type of another size; what is relative to the reader's own size is never tiny."""
+    if not relative:
+        return look._replace(size=size, absolute=absolute)
+    size *= look.size
+    return look._replace(size=size if look.absolute or not size else max(MIN_RELATIVE_PX, size))
 
 
 def _placed(look: Look, outer: Look, tag: str, attributes: _Attributes, style: Style, display: str) -> Look:
@@ -174,7 +185,7 @@ def _placed(look: Look, outer: Look, tag: str, attributes: _Attributes, style: S
     free = style.position in ("absolute", "fixed", UNKNOWN)
     if outer.cut and free:
         changes["cut"] = False
-    if style.cut and display != "inline" and not table and not outer.flexible and tag not in ("body", "html"):
+    if _has_no_room(style, tag, attributes, display, outer):
         changes["cut"] = True
     if outer.moved and (odd or table or free or style.push > OFF_SCREEN_PX / PUSH_SHARE or style.animated):
         changes["moved"] = False
@@ -190,6 +201,15 @@ def _placed(look: Look, outer: Look, tag: str, attributes: _Attributes, style: S
     if style.push:
         changes["pushed"] = outer.pushed + style.push
     return look._replace(**changes) if changes else look  # type: ignore[arg-type]
+
+
+def _has_no_room(style: Style, tag: str, attributes: _Attributes, display: str, outer: Look) -> bool:
+    if tag == "svg" and not style.overlaps:
+        sides = (attributes.get("width"), attributes.get("height"))
+        return any(side in ("0", "0px", "1", "1px") for side in sides) and "overflow" not in attributes
+    if display in ("inline", "contents") or tag in ("body", "html"):
+        return False
+    return style.scaled or (style.cut and display not in _TABLE_DISPLAYS and not outer.flexible)
 
 
 def _is_moved(outer: Look, style: Style, odd: bool, boxed: bool) -> bool:

@@ -48,7 +48,9 @@ class Part(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """parts: the selector's compounds from the right. pseudo: "before", "after" for what it writes there."""
+    """parts: the selector's compounds from the right. pseudo: "before", "after" for what it writes
+    there, "first" for the first line or letter.
+    """
 
     parts: tuple[Part, ...]
     weight: tuple[int, int, int, int]
@@ -162,6 +164,8 @@ def style_of(rules: Holding, own: Declarations) -> Style:
     found = style(_cascade([(rule, sure) for rule, sure in rules if not rule.pseudo], own))
     if not any(rule.pseudo for rule, _ in rules):
         return found
+    if any(rule.pseudo == "first" for rule, _ in rules):
+        found = found._replace(tricks=True, size=(16.0, False, False))
     texts: dict[str, str] = {}
     for pseudo in ("before", "after"):
         written = _cascade(
@@ -252,7 +256,7 @@ def _split(source: str) -> Iterator[tuple[str, str, str]]:
             prelude, condition = stack.pop()
             if not prelude.startswith("@") and piece.strip():
                 nested = bool(stack) and not stack[-1][0].startswith("@")
-                yield ("*" if nested else prelude), piece, condition
+                yield ("&" if nested else prelude), piece, condition
         else:
             stray = True  # part of the next rule's selector, which it spoils
 
@@ -318,7 +322,7 @@ def _split_odd(source: str) -> Iterator[tuple[str, str, str]]:
                 body = tinycss2.serialize(node.content)
                 yield tinycss2.serialize(node.prelude), body, condition
                 if "{" in body:  # rules in rules: what they show is shown perhaps
-                    yield from (("*", inner, MAYBE) for inner in re.findall(r"\{([^{}]*)\}", body))
+                    yield from (("&", inner, MAYBE) for inner in re.findall(r"\{([^{}]*)\}", body))
             elif node.type == "at-rule" and node.content is not None:
                 prelude = f"@{node.at_keyword} {tinycss2.serialize(node.prelude)}"
                 inner = _inner(condition, prelude, doubtful=False)
@@ -347,7 +351,7 @@ def _rules(selectors: str, said: Declarations, condition: str, order: int) -> It
     sure = condition == SURE and all(one is not None and one.sure for one in found)
     for one in found:
         if one is None:
-            yield Rule((_ANY,), (0, 0, 0, order), said, False, "")
+            yield Rule((_ANY,), (_HEAVIEST, 0, 0, order), said, False, "")
         elif one.pseudo != "unmet":
             yield Rule(one.parts, (*one.weight[:3], order), said, sure, one.pseudo)
 
@@ -359,6 +363,7 @@ def _commas(selectors: str) -> list[str]:
     return re.findall(r"(?:[^,(\[]|\((?:[^()]|\([^()]*\))*\)|\[[^\]]*\]|[(\[])+", selectors)
 
 
+_HEAVIEST: Final = 1_000_000  # the weight of a selector that is not understood
 _ANY: Final = Part(frozenset(), frozenset(), (), False)
 
 
@@ -402,7 +407,7 @@ def _selector(source: str) -> Rule | None:
 
 
 def _pseudo(name: str, names: set[str]) -> str:
-    """What a pseudo-class or -element means: "" always holds, "unmet" never, "before", "after" write text."""
+    """What a pseudo-class or -element means: "" always holds, "unmet" never, others as in Rule."""
     if name in _ALWAYS:
         names.add("a")
         return ""
@@ -411,6 +416,8 @@ def _pseudo(name: str, names: set[str]) -> str:
         return ""
     if name in ("before", "after"):
         return name
+    if name in ("first-line", "first-letter"):
+        return "first"
     return "unmet" if name in _UNMET or name.startswith("-webkit-scroll") else MAYBE
 
 

@@ -15,7 +15,7 @@ MIN_CLIPPED: Final = 1.0  # pixels; a box with less has no room for text
 class Style(NamedTuple):
     """What an element's declarations come to, as far as it bears on what is seen; None: nothing is said.
 
-    gone: all that is in it is unseen. cut: what is in it has no room, but for positioned elements.
+    gone: all that is in it is unseen. cut, scaled: what is in it has no room.
     pull: pixels by which it is moved to the left of where it would stand. away: pixels by which it stands
     left of the page or above it. push: pixels by which it may be moved back. odd: its text may stand
     anywhere in it. tricks: colours do not tell what is seen. overlaps: it may stand over something else.
@@ -25,12 +25,13 @@ class Style(NamedTuple):
     display: str | None = None
     visible: bool | None = None
     opacity: float = 1.0
-    size: tuple[float, bool] | None = None
+    size: tuple[float, bool, bool] | None = None
     color: Paint = None
     fill: Paint = None
     background: Paint = None
     gone: bool = False
     cut: bool = False
+    scaled: bool = False
     pull: float = 0.0
     away: float = 0.0
     push: float = 0.0
@@ -54,7 +55,7 @@ def style(said: Mapping[str, str]) -> Style:
         return PLAIN
     if "all" in said or not ANIMATIONS.isdisjoint(said):
         return Style(
-            color=UNKNOWN, background=UNKNOWN, visible=True, size=(16.0, False), odd=True, tricks=True,
+            color=UNKNOWN, background=UNKNOWN, visible=True, size=(16.0, False, False), odd=True, tricks=True,
             overlaps=True, animated=True, position="?", display="inline" if "all" in said else None,
         )  # fmt: skip
     position = said.get("position")
@@ -68,7 +69,8 @@ def style(said: Mapping[str, str]) -> Style:
         background=_background_of(said),
         gone=not _CUTTING.isdisjoint(said) and _is_gone(said),
         cut=not _CUTTING.isdisjoint(said) and _is_cut(said, position),
-        pull=_pull(said) if not _PULLING.isdisjoint(said) else 0.0,
+        scaled=not _CUTTING.isdisjoint(said) and _is_scaled_away(said),
+        pull=_pull(said, position) if not _PULLING.isdisjoint(said) else 0.0,
         away=_away(said, position),
         push=_push(said),
         position=None if position in ("static", "initial", "unset", "revert") else position,
@@ -80,8 +82,11 @@ def style(said: Mapping[str, str]) -> Style:
     )
 
 
-_CUTTING: Final = names("overflow clip clip-path -webkit-clip-path filter transform -webkit-transform scale")
-_PULLING: Final = names("text-indent margin-left transform -webkit-transform translate")
+_CUTTING: Final = names(
+    "overflow overflow-x overflow-y content-visibility clip clip-path -webkit-clip-path filter transform"
+    " -webkit-transform scale"
+)
+_PULLING: Final = names("left text-indent margin-left transform -webkit-transform translate")
 
 
 def _has_tricks(said: Mapping[str, str]) -> bool:
@@ -113,19 +118,19 @@ def _opacity(value: str | None) -> float:
 _SHARES: Final[Mapping[str, float]] = {"em": 1.0, "%": 0.01, "ex": 0.5, "ch": 0.5}
 
 
-def _size(value: str | None) -> tuple[float, bool] | None:
-    """Font size: pixels, or a share of the outer one's and True."""
+def _size(value: str | None) -> tuple[float, bool, bool] | None:
+    """Font size: pixels or a share of the outer one's, whether it is that, whether pixels were asked for."""
     if value is None or value in ("inherit", "unset"):
         return None
     if value in ("larger", "smaller"):
-        return (1.2 if value == "larger" else 0.83), True
+        return (1.2 if value == "larger" else 0.83), True, False
     match = LENGTH.fullmatch(value)
     if not match or (not match[2] and float(match[1])):
-        return FONT_SIZES.get(value, 16.0), False  # unknown, or pixels in quirks mode only
+        return FONT_SIZES.get(value, 16.0), False, False  # unknown, or pixels in quirks mode only
     number = float(match[1])
     if match[2] in _SHARES:
-        return number * _SHARES[match[2]], True
-    return (number * UNITS[match[2]], False) if number >= 0.0 else None
+        return number * _SHARES[match[2]], True, False
+    return (number * UNITS[match[2]], False, True) if number >= 0.0 else None
 
 
 def _paint(value: str | None) -> Paint:
@@ -166,7 +171,7 @@ _TRANSLATE = re.compile(r"(?:^|\s)translate(?:x|3d)?\(\s*(-[\d.]+[a-z%]*)\s*[,)]
 _NO_CLIP = re.compile(r"rect\(\s*(?:[01](?:px)?[\s,]+){3}[01](?:px)?\s*\)")
 
 
-def scaled_away(said: Mapping[str, str]) -> bool:
+def _is_scaled_away(said: Mapping[str, str]) -> bool:
     """Whether a transform leaves nothing of a box; inline elements have none."""
     transform = said.get("transform") or said.get("-webkit-transform") or ""
     return bool(_NO_SCALE.search(transform)) or said.get("scale", "1").split()[:1] in (["0"], ["0%"])
@@ -176,13 +181,22 @@ def _is_cut(said: Mapping[str, str], position: str | None) -> bool:
     """No room, and what is over is not shown; holds for boxes, which `html.py` looks at."""
     if position in ("absolute", "fixed") and _NO_CLIP.fullmatch(said.get("clip", "")):
         return True
-    if scaled_away(said):
+    if said.get("content-visibility") == "hidden":
         return True
-    if said.get("overflow") not in ("hidden", "clip") or "overflow-x" in said or "overflow-y" in said:
-        return False
-    if "aspect-ratio" in said:
+    if "aspect-ratio" in said or not _is_clipped(said):
         return False
     return _no_room(said, "height", "top", "bottom") or _no_room(said, "width", "left", "right")
+
+
+def _is_clipped(said: Mapping[str, str]) -> bool:
+    """Whether what is over is not shown; if it is so in one direction, the other is at least scrolled."""
+    values = " ".join(
+        [said[name] for name in ("overflow", "overflow-x", "overflow-y") if name in said]
+    ).split()
+    return UNKNOWN not in values and (values == ["clip"] or any(value in _CLIPPING for value in values))
+
+
+_CLIPPING: Final = names("hidden auto scroll overlay")
 
 
 def _no_room(said: Mapping[str, str], side: str, start: str, end: str) -> bool:
@@ -190,9 +204,7 @@ def _no_room(said: Mapping[str, str], side: str, start: str, end: str) -> bool:
         return False
     if any(_known(said.get(f"padding-{edge}", "0")) > MIN_CLIPPED for edge in (start, end)):
         return False
-    if f"max-{side}" in said and _known(said[f"max-{side}"]) < 1e9:
-        return _is_nothing(said[f"max-{side}"])
-    return side in said and _is_nothing(said[side])
+    return any(_is_nothing(said[name]) for name in (f"max-{side}", side) if name in said)
 
 
 def _is_nothing(value: str) -> bool:
@@ -212,8 +224,11 @@ def _known(value: str) -> float:
     return 1e9 if found is None else found
 
 
-def _pull(said: Mapping[str, str]) -> float:
-    values = [said[name] for name in ("text-indent", "margin-left") if name in said]
+def _pull(said: Mapping[str, str], position: str | None) -> float:
+    names_ = (
+        ("text-indent", "margin-left", "left") if position == "relative" else ("text-indent", "margin-left")
+    )
+    values = [said[name] for name in names_ if name in said]
     transform = said.get("transform") or said.get("-webkit-transform") or ""
     if moved := _TRANSLATE.search(transform):
         values.append(moved[1])
@@ -250,7 +265,7 @@ def _push(said: Mapping[str, str]) -> float:
 
 
 _ODD: Final = names(
-    "text-align direction float display white-space border rotate letter-spacing word-spacing"
+    "text-align text-indent direction float display white-space border rotate letter-spacing word-spacing"
 )
 _ALWAYS_ODD: Final = names("direction border rotate letter-spacing word-spacing")
 
@@ -258,6 +273,8 @@ _ALWAYS_ODD: Final = names("direction border rotate letter-spacing word-spacing"
 def _is_odd(said: Mapping[str, str]) -> bool:
     """Whether text may stand elsewhere than at the left of its box, or be wider than usual."""
     if not _ALWAYS_ODD.isdisjoint(said) or said.get("float", "none") != "none":
+        return True
+    if "text-indent" in said and (px(said["text-indent"]) or 0.0) >= 0.0:
         return True
     if said.get("text-align", "left") not in ("left", "start", "initial"):
         return True
