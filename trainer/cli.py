@@ -371,6 +371,9 @@ def evaluate_command(
     kind: Annotated[Kind | None, typer.Option(help="Only messages of this kind.")] = None,
     without: Annotated[list[Path] | None, typer.Option(help=WITHOUT)] = None,
     out: Annotated[Path | None, typer.Option(help="Write metrics.json, plots and report.html there.")] = None,
+    misjudged: Annotated[
+        int, typer.Option(min=0, help="Print so many misjudged messages, surest first.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
 ) -> None:
     """Judge a split, or some of it, and show how good the model is, with intervals."""
@@ -380,6 +383,8 @@ def evaluate_command(
     subject = judge.Subject.load(dataset, split, only)
     record, scored, histories = judge.evaluate_models(models, subject)
     pages.show_evaluation(record, as_json)
+    if misjudged and not as_json:
+        pages.show_misjudged(scored[0], subject.frame["Text"].tolist(), misjudged)
     if out:
         pages.write_evaluation(out, record, scored, histories)
         typer.echo(f"{out / 'report.html'}", err=as_json)

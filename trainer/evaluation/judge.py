@@ -202,8 +202,11 @@ def read_log(run: Path) -> History | None:
     file = run / LOG
     if not file.is_file():
         return None
+    from filterd_trainer.training import runs
+
     try:
-        return results.history([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return results.history(rows, runs.read_config(run).recipe.keep)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{file}: not a training log of ours ({error}); train the run again") from error
 

@@ -18,6 +18,7 @@ from filterd_trainer.evaluation.results import (
     Table,
     classes_table,
     comparison_table,
+    confusion_table,
     decisions_table,
     disagreements_table,
     figures_table,
@@ -26,6 +27,7 @@ from filterd_trainer.evaluation.results import (
 )
 from filterd_trainer.evaluation.scores import Scored
 
+SHOWN = 120  # characters of a misjudged message: enough to recognise it
 CAPTIONS = {
     "loss": "Cross entropy in nats, as logged while training.",
     "accuracy": "Share of messages called rightly, as logged while training.",
@@ -95,9 +97,26 @@ def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
     tables = {f"{several} on {_lead(record.data)}": figures_table(record)}
     if len(record.runs) > 1:
         tables["Run by run"] = runs_table(record.runs)
+    if not first.classes:
+        tables |= {f"Confusion, {n}": confusion_table(m) for n, m in first.parts.items()}
     tables |= {f"Decisions, {n}": decisions_table(m) for n, m in first.parts.items() if m.decisions}
     tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items()}
     print_tables(tables, [*notes(next(iter(first.parts.values()))), _leak(record.data)])
+
+
+def show_misjudged(scored: Scored, texts: Sequence[str], most: int) -> None:
+    """The messages whose most probable class is not theirs, the surest errors first, a line each."""
+    called = scored.classes.argmax(axis=1)
+    wrong = [i for i in range(len(scored)) if called[i] != scored.truth[i]]
+    wrong.sort(key=lambda i: float(scored.classes[i, scored.truth[i]]))
+    print(
+        f"{len(wrong):,} of {len(scored):,} misjudged{f', the surest {most:,}' if len(wrong) > most else ''}"
+    )
+    for i in wrong[:most]:
+        line = " ".join(texts[i].split())
+        plain = "".join(c if c.isprintable() else " " for c in line[:SHOWN])
+        names = f"{scored.labels[scored.truth[i]]} called {scored.labels[called[i]]}"
+        print(f"  {names}  P(spam) {scored.probability[i]:.3f}  {plain}{'…' if len(line) > SHOWN else ''}")
 
 
 def show_comparison(record: Comparison, as_json: bool = False) -> None:

@@ -129,6 +129,14 @@ def runs_table(runs: Sequence[Result]) -> Table:
     return ["run", *(NAMES[name] for name in COMPARED)], rows
 
 
+def confusion_table(metrics: Metrics) -> Table:
+    """Truth in rows, what was called in columns, at P(spam) = `threshold`."""
+    rows = [
+        [name, *(f"{n:,}" for n in row)] for name, row in zip(("ham", "spam"), metrics.confusion, strict=True)
+    ]
+    return ["truth", "called ham", "called spam"], rows
+
+
 def decisions_table(metrics: Metrics) -> Table:
     """What filterd's own labels did with ham and with spam. Needs `decisions`."""
     rows = []
@@ -237,13 +245,17 @@ class History(msgspec.Struct, frozen=True):
         return dict.fromkeys(values, self.epochs), values
 
 
-def history(rows: Sequence[Mapping[str, float]]) -> History | None:
-    """The curves in log.jsonl's rows (`train.Evaluation`); None where no epoch was finished."""
+def history(rows: Sequence[Mapping[str, float]], keep: str = "best") -> History | None:
+    """The curves in log.jsonl's rows (`train.Evaluation`); None where no epoch was finished.
+
+    keep: the recipe's: whether the best or the last state became the model, or none of the two (`halfway`).
+    """
     ends = [row for row in rows if row["epoch_end"]]
     if not ends:
         return None
     per_epoch = ends[-1]["seen"] / ends[-1]["epoch"]
-    kept = [row["seen"] / per_epoch for row in rows if row["best"]]
+    chosen = {"best": [row for row in rows if row["best"]], "last": list(rows)}.get(keep, [])
+    kept = [row["seen"] / per_epoch for row in chosen]
     return History(
         [row["seen"] / per_epoch for row in rows], list(rows), per_epoch, kept[-1] if kept else None
     )

@@ -18,6 +18,7 @@ class Display:
         self._run, self._lecture = run, lecture
         self._console = console or Console(highlight=False)
         self._loss: float | None = None
+        self._before: dict[str, Baseline] = {}
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -50,9 +51,26 @@ class Display:
 
     def before(self, baselines: list[Baseline]) -> None:
         """Figures before training."""
+        self._before = {figures.part: figures for figures in baselines}
         for figures in baselines:
             self.say(
                 f"before training: {figures.part} loss {figures.loss:.3f}, accuracy {figures.accuracy:.2%}"
+            )
+
+    def after(self, finals: list[Baseline]) -> None:
+        """How long it took, why it ended, and the final accuracies beside the initial ones."""
+        state, recipe = self._run.state, self._run.plan.recipe
+        self.say(f"Training completed in {state.seconds / 60:.2f} minutes.")
+        if self._run.stopped_early:
+            self.say(
+                f"stopped early after epoch {state.epoch} of {recipe.epochs}: {state.worse} evaluations"
+                f" without a lower validation loss; kept: {recipe.keep}, step {state.best_step:,} was best"
+            )
+        for final in finals:
+            first = self._before.get(final.part)
+            began = f", before training {first.accuracy:.2%}" if first else ""
+            self.say(
+                f"{final.part.capitalize()} accuracy: {final.accuracy:.2%}{began}; loss {final.loss:.3f}"
             )
 
     def step(self, loss: float) -> None:

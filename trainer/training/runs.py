@@ -161,10 +161,21 @@ def _fit(plan: Plan, seed: int, config: Config, console: Console | None) -> Fit:
     run = Fit(plan)
     with Display(run, plan.recipe.way == "lecture", console) as display:
         display.say(f"{_described(run, plan)} on {config.device} in {config.precision}")
+        if _drawn(config.recipe.base) and frozen_blocks(config.recipe.strategy, len(plan.model.gpt.h)):
+            display.say(
+                f"warning: {config.recipe.base} begins with random weights, and --strategy"
+                f" {config.recipe.strategy} freezes most of them; name weights as --base, or --strategy all"
+            )
+        if config.recipe.way == "lecture":
+            display.say(
+                "note: this recipe reads the padded position, as the lecture does; a message's score hangs on"
+                " how far it is padded. For a model to use, --recipe gpt2"
+            )
         if run.state.rows == 0:
             display.before(run.baseline())
             torch.manual_seed(seed)
         fit(run, display.evaluation, display.step)
+        display.after(run.final())
     return run
 
 

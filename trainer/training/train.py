@@ -121,7 +121,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Figures of a part before training."""
+    """Figures of a part before training, or after it."""
 
     part: str
     loss: float
@@ -258,9 +258,11 @@ class Fit:
     def baseline(self) -> list[Baseline]:
         """Measure and log where training begins: accuracy on 10 batches and loss on 5, as the lecture does.
 
-        Without eval_iter it is all of validation, and as much of training as accuracy takes.
+        Another way looks at eval_iter batches; without it at all of validation, and as much of training as
+        accuracy takes.
         """
-        plan, few = self.plan, self.plan.recipe.eval_iter
+        plan = self.plan
+        few = BASELINE_BATCHES if plan.recipe.way == "lecture" else plan.recipe.eval_iter
         looks = [("training", plan.train, self.train_order, few or BASELINE_BATCHES)]
         looks.append(("validation", plan.validation, self.validation_order, few or len(plan.validation)))
         if plan.test is not None:
@@ -271,6 +273,28 @@ class Fit:
         train, validation = list(zip(losses, accuracies, strict=True))[:2]
         self._log(self._row(train, validation))
         return [Baseline(*of) for of in zip((look[0] for look in looks), losses, accuracies, strict=True)]
+
+    def final(self) -> list[Baseline]:
+        """Loss and accuracy of each part with the weights that are kept: all of it in the lecture's way or
+        without eval_iter, else of so many batches.
+        """
+        parts = {"training": self.plan.train, "validation": self.plan.validation, "test": self.plan.test}
+        recipe = self.plan.recipe
+        few = None if recipe.way == "lecture" else recipe.eval_iter or None
+        return [
+            Baseline(
+                name, *measure(self.plan, part, batches.in_sequence(len(part), recipe.batch_size)()[:few])
+            )
+            for name, part in parts.items()
+            if part is not None
+        ]
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the patience was used up before the epochs."""
+        return (
+            0 < self.plan.recipe.patience <= self.state.worse and self.state.epoch < self.plan.recipe.epochs
+        )
 
     def evaluate(self, epoch_end: bool = False) -> Evaluation:
         """Measure, log, keep the best, and write a checkpoint."""

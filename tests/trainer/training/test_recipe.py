@@ -16,7 +16,7 @@ def test_presets_load(name: str) -> None:
 def test_the_lectures_numbers() -> None:
     lecture = recipe.load("lecture")
     assert (lecture.batch_size, lecture.learning_rate, lecture.weight_decay) == (8, 5e-5, 0.1)
-    assert (lecture.epochs, lecture.eval_freq, lecture.eval_iter, lecture.dropout) == (5, 50, 5, 0.0)
+    assert (lecture.epochs, lecture.eval_freq, lecture.eval_iter, lecture.dropout) == (5, 50, 1, 0.0)
     assert (lecture.strategy, lecture.schedule, lecture.clip_norm) == ("last_block", "constant", 0.0)
 
 
