@@ -6,8 +6,8 @@ ASCII without CR, LF or NUL, whatever a bundle or a test is called (header injec
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from filterd import __version__
 from filterd.api import Label, Verdict
@@ -18,6 +18,7 @@ MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays
 NAMES = ("Flag", "Status", "Level", "Score", "Checker-Version")  # of ours, each after the prefix
 STYLE_HEADER = "Filterd-Headers"  # of an answer by HTTP: how to tag, for `filterd check --tag`
 KEEPING = "; keep-forged"
+MAX_NAME_BYTES = 1_024  # of a first line that is looked at for a name and a colon; names have tens
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
@@ -91,45 +92,54 @@ def fold(name: str, value: str, line_end: str = "\n") -> str:
 
 def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle()) -> bytes:
     """The mail with our headers on top (below an mbox "From " line) and forged ones gone."""
-    line_end = "\r\n" if raw.split(b"\n", 1)[0].endswith(b"\r") else "\n"
+    first = raw.find(b"\n")
+    line_end = "\r\n" if first > 0 and raw[first - 1] == 0x0D else "\n"
     ours = "".join(fold(name, value, line_end) for name, value in fields(verdict, style)).encode("ascii")
-    start = raw.find(b"\n") + 1 if raw.startswith(b"From ") else 0
-    kept, body = _strip(raw, start, style)
-    gap = b"" if kept or body.startswith((b"\n", b"\r\n")) or not body else line_end.encode()
-    return b"".join((raw[:start], ours, kept, gap, body))
+    start = _start(raw)
+    kept, end = _strip(raw, start, style)
+    gap = b"" if kept or raw.startswith((b"\n", b"\r\n"), end) or end == len(raw) else line_end.encode()
+    return b"".join((raw[:start], ours, kept, gap, memoryview(raw)[end:]))
 
 
 def strip(raw: bytes, style: HeaderStyle = HeaderStyle()) -> bytes:
     """The mail without headers of ours; what learning and hashing look at."""
-    start = raw.find(b"\n") + 1 if raw.startswith(b"From ") else 0
-    kept, body = _strip(raw, start, style)
-    return b"".join((raw[:start], kept, body))
+    start = _start(raw)
+    kept, end = _strip(raw, start, style)
+    return b"".join((raw[:start], kept, memoryview(raw)[end:]))
 
 
-def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, bytes]:
-    """The header block less forged fields, and all that follows it (with the blank line)."""
-    kept: list[bytes] = []
-    dropping, end = False, start
-    for line in _header_lines(raw, start):
-        end += len(line)
-        if not line.startswith((b" ", b"\t")):
-            name = line.split(b":", 1)[0]
-            dropping = style.is_ours(name.decode("latin-1"))
-            if dropping and style.keep_forged:
-                line = style.old_prefix.encode() + line[len(style.prefix) :]  # noqa: PLW2901
-                dropping = False
-        if not dropping:
-            kept.append(line)
-    return b"".join(kept), raw[end:]
+def _start(raw: bytes) -> int:
+    """Where the headers begin: below an mbox line, also one that was quoted on its way."""
+    return raw.find(b"\n") + 1 if raw.startswith((b"From ", b">From ")) else 0
 
 
-def _header_lines(raw: bytes, start: int) -> Iterator[bytes]:
-    """Lines of the header block with their ends; stops before the blank line or what is no header."""
-    first = True
-    while start < len(raw):
-        end = raw.find(b"\n", start) + 1 or len(raw)
-        line = raw[start:end]
-        if not (_FIELD.match(line) or (line.startswith((b" ", b"\t")) and line.strip() and not first)):
-            return
-        yield line
-        start, first = end, False
+def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
+    """The header block less forged fields, and where it ends. Searches only: no step for each line.
+
+    It reaches to the first empty line, also past lines that are no headers: what a program behind us makes of
+    those is not ours to know. It is empty where the first line is no header.
+    """
+    end = _end_of_head(raw, start) if _FIELD.match(raw, start, start + MAX_NAME_BYTES) else start
+    head = raw[start:end]
+    if style.prefix.lower().encode() not in head.lower():
+        return head, end
+    forged, kept = _forged(style.prefix), style.old_prefix.encode() if style.keep_forged else None
+    return forged.sub(b"" if kept is None else lambda run: _renamed(run[0], style, kept), head), end
+
+
+def _end_of_head(raw: bytes, start: int) -> int:
+    end = raw.find(b"\n\n", start)
+    crlf = raw.find(b"\n\r\n", start, end if end >= 0 else len(raw))
+    found = crlf if crlf >= 0 else end
+    return found + 1 if found >= 0 else len(raw)
+
+
+@lru_cache(maxsize=8)
+def _forged(prefix: str) -> re.Pattern[bytes]:
+    """A run of fields whose names begin so, with their folded lines."""
+    name = re.escape(prefix.encode())
+    return re.compile(rb"(?<![^\n])(?:%b[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+)++" % name, re.IGNORECASE)
+
+
+def _renamed(run: bytes, style: HeaderStyle, kept: bytes) -> bytes:
+    return re.sub(rb"(?im)^%b" % re.escape(style.prefix.encode()), kept, run)

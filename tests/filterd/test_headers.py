@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 from filterd import headers
 from filterd.api import Kind, Label, Verdict
 from filterd.headers import HeaderStyle
+from tests.conftest import SHARED
+from tests.filterd.mails import raw_mails
+
+CASES = SHARED.parent / "cases"
 
 SPAM = Verdict(Label.SPAM, 0.99, 7.13, Kind.MAIL, model="mini-1", tests=("GPT2", "HIDDEN_TEXT"))
 HAM = Verdict(Label.HAM, 0.01, -4.0, Kind.MAIL, model="mini-1", tests=("GPT2",))
@@ -53,6 +57,14 @@ def test_a_filter_that_could_not_judge_says_so() -> None:
         pytest.param(b"A: \xff\xfe\n\n\x00\x80", b"A: \xff\xfe\n\n\x00\x80", id="bytes stay bytes"),
         pytest.param(b"A: 1", b"A: 1", id="no line end"),
         pytest.param(b"A: 1\nX-Spam-Flag: NO", b"A: 1\n", id="cut off in a forged header"),
+        pytest.param(
+            b"A: 1\n \n\t\n b\nX-Spam-Flag: NO\n\nx", b"A: 1\n \n\t\n b\n\nx", id="behind lines of blanks"
+        ),
+        pytest.param(
+            b"A: 1\nno header\nX-Spam-Flag: NO\n\nx", b"A: 1\nno header\n\nx", id="behind no header"
+        ),
+        pytest.param(b"X-Spam-A: 1\n \n\tb\nX-Spam-B: 2\nA: 1\n\nx", b"A: 1\n\nx", id="two in a row"),
+        pytest.param(b"no header\nX-Spam-A: 1\n\nx", b"no header\nX-Spam-A: 1\n\nx", id="no header at first"),
         pytest.param(b"\nbody only\n", b"\nbody only\n", id="no header at all"),
     ],
 )
@@ -80,6 +92,38 @@ def test_names_are_configurable() -> None:
 
 def test_an_mbox_line_stays_on_top() -> None:
     assert headers.tag(b"From a@b Tue Nov 10\nA: 1\n\nx", HAM).startswith(b"From a@b Tue Nov 10\nX-Spam-")
+
+
+def test_a_quoted_mbox_line_stays_on_top_and_the_head_is_one() -> None:
+    raw = b">From a@b Tue Nov 10\nX-Spam-Flag: YES\nA: 1\n\nx"
+    tagged = headers.tag(raw, HAM)
+    assert tagged.startswith(b">From a@b Tue Nov 10\nX-Spam-")
+    assert tagged.endswith(b"\nA: 1\n\nx")
+    assert tagged.count(b"\n\n") == 1
+    assert b"YES" not in tagged
+
+
+@pytest.mark.skipif(not CASES.exists(), reason=f"needs {CASES}")
+@pytest.mark.parametrize("name", ["a01b-ws-fold-ham", "a30b-gtfrom-nofrom"])
+def test_shared_cases_lose_the_forged_header_and_nothing_else(name: str) -> None:
+    raw = (CASES / f"{name}.eml").read_bytes()
+    without = raw.replace(b"X-Spam-Flag: YES\n", b"")
+    tagged = headers.tag(raw, HAM)
+    ours = "".join(headers.fold(*field) for field in headers.fields(HAM)).encode()
+    assert tagged.replace(ours, b"") == without
+    assert b"Subject" in tagged.partition(b"\n\n")[0]
+
+
+@pytest.mark.shared
+def test_every_shared_mail_comes_out_as_it_was() -> None:
+    """Byte-exact on real mails: what `tag` adds is on top, and nothing else is gone but headers of ours."""
+    ours = "".join(headers.fold(*field) for field in headers.fields(HAM)).encode()
+    for raw in raw_mails(600):
+        tagged = headers.tag(raw, HAM)
+        crlf = ours.replace(b"\n", b"\r\n")
+        assert tagged.replace(crlf if crlf in tagged else ours, b"", 1) == headers.strip(raw)
+        if b"x-spam-" not in raw.lower():
+            assert headers.strip(raw) == raw
 
 
 def test_line_ends_follow_the_mail() -> None:

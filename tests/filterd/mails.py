@@ -1,0 +1,36 @@
+"""Raw mails of ../shared/data for tests, spread over their sources."""
+
+import base64
+import json
+import lzma
+import tarfile
+from collections.abc import Iterator
+from itertools import islice
+
+from tests.conftest import SHARED
+
+SOURCES = ("fixtures", "fixtures2", "list_spam", "bounces", "zh_ccert")
+FILES = (*(f"mail_{name}" for name in SOURCES), "phishing_pot", "nazario1")
+ARCHIVE = "email_spamassassin/email_spamassassin.tar.xz"
+
+
+def raw_mails(count: int, *, of_each: int = 0) -> Iterator[bytes]:
+    """About so many mails, or `of_each` of every source; skips nothing for being odd."""
+    share = of_each or max(1, count // (len(FILES) + 1))
+    for source in FILES:
+        yield from islice(_of_json(source), share)
+    yield from islice(_of_archive(), share)
+
+
+def _of_json(source: str) -> Iterator[bytes]:
+    with lzma.open(SHARED / "more" / f"{source}.jsonl.xz", "rt") as lines:
+        for line in lines:
+            if (raw := json.loads(line).get("raw")) is not None:
+                yield base64.b64decode(raw)
+
+
+def _of_archive() -> Iterator[bytes]:
+    with tarfile.open(SHARED / ARCHIVE) as archive:
+        for member in archive:
+            if member.isfile() and (file := archive.extractfile(member)):
+                yield file.read()
