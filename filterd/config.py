@@ -4,6 +4,7 @@
 exactly what stands here. A plugin's section is checked by the plugin's own `Settings`.
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -167,6 +168,20 @@ class History(Section, frozen=True):
     text: bool = False
 
 
+class Console(Section, frozen=True):
+    """The console in a browser; there once `filterd console password` or a trusted proxy lets somebody in."""
+
+    enabled: bool = True
+    secure: bool = False
+    proxy_header: str = ""
+    proxy_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which msgspec reports with the section's name."""
+        for network in self.proxy_networks:
+            ipaddress.ip_network(network)
+
+
 class Log(Section, frozen=True):
     """What is written to stderr; never a message's text."""
 
@@ -216,6 +231,7 @@ class Config(Section, frozen=True):
     spamd: Spamd = Spamd()
     http: Http = Http()
     history: History = History()
+    console: Console = Console()
     log: Log = Log()
     drain_s: Seconds = 20.0
     plugins: dict[str, dict[str, Any]] = {}

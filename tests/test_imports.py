@@ -25,7 +25,7 @@ FILTERD = [
     "promotion",
     "mailboxes",
 ]
-SERVING = ["service", "protocols", "daemon", "commands", "__main__"]
+SERVING = ["service", "protocols", "console", "daemon", "commands", "__main__"]
 TRAINER = [
     *["data", "disguises", "gpt2", "training", "pretraining", "evaluation", "export", "retraining"],
     *["simulation", "active", "steps", "__init__", "cli", "__main__"],

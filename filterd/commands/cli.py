@@ -13,7 +13,7 @@ import typer
 
 from filterd import __version__
 from filterd.api import Kind, Label
-from filterd.commands import bundles, feedback
+from filterd.commands import accounts, bundles, feedback
 from filterd.commands.options import (
     BundleOption,
     ConfigOption,
@@ -44,6 +44,7 @@ configuration = typer.Typer(help="The daemon's configuration.", no_args_is_help=
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(configuration, name="config")
 app.add_typer(bundles.app, name="bundle")
+app.add_typer(accounts.app, name="console")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 from filterd.api import Kind, Label, Message
 from filterd.config import Config
 from filterd.corrections import store as feedback
+from filterd.corrections.correction import Correction
 from filterd.corrections.recall import MEMORY_FILE, saved
 from filterd.corrections.store import Store
 from filterd.errors import ModelUnavailable, StoreError
@@ -69,13 +70,21 @@ class Learner:
             source=message.source,
             message_id=message.id,
         )
+        return self.take(correction)
+
+    def take(self, correction: Correction) -> bool:
+        """Take a correction of a message that is not at hand; durable and in effect once this returns."""
         changed = self.store.learn(correction)
         self._catch_up()
         return changed
 
     def forget(self, message: Message) -> bool:
         """Take a correction back, as if it had never been given. False: there was none."""
-        forgotten = self.store.forget(self.content_hash(message))
+        return self.forget_hash(self.content_hash(message))
+
+    def forget_hash(self, content_hash: str) -> bool:
+        """The same of a message that is not at hand."""
+        forgotten = self.store.forget(content_hash)
         self._catch_up()
         return forgotten
 

@@ -20,12 +20,16 @@ from pathlib import Path
 from filterd import judge, listen
 from filterd.api import Plugin
 from filterd.config import Config, load, settings
+from filterd.console import app as console
+from filterd.console.access import Sessions
+from filterd.console.accounts import Accounts
+from filterd.console.desk import Controls, Desk
 from filterd.corrections.learner import Learner
 from filterd.daemon import systemd
 from filterd.errors import BundleError, ConfigError, FilterdError, StoreError
-from filterd.history.recorder import Recorder
+from filterd.history.recorder import Recorder, key_of
 from filterd.log import log
-from filterd.promotion import champion, trial
+from filterd.promotion import champion, presence, trial
 from filterd.promotion.presence import Presence
 from filterd.protocols.http import app as http
 from filterd.protocols.http.server import HttpServer
@@ -93,6 +97,7 @@ class Daemon:
         self._service.trial = trial_of(config, shadow)
         self._recorder = Recorder.open(config)
         self._service.observers.append(self._recorder.judged)
+        self._desk = self._open_desk(config)
         self._closers: list[Closer] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -120,6 +125,26 @@ class Daemon:
             await self._stop.wait()
         finally:
             await self._close()
+
+    def _open_desk(self, config: Config) -> Desk | None:
+        """What the console works at; its accounts and the history's key lie in the state folder."""
+        if not config.console.enabled:
+            return None
+        state, bundles = Path(config.state), config.bundles
+        accounts = Accounts(state)
+
+        def promote(path: Path) -> str:
+            bundle.use(bundles, path.name)
+            return f"{path.name} is current; {presence.reload(state, bundle.read(path).id)}"
+
+        return Desk(
+            service=self._service,
+            history=self._recorder.history,
+            keys=self._recorder.keys,
+            accounts=accounts,
+            sessions=Sessions(key_of(state), accounts),
+            controls=Controls(promote, lambda: champion.roll_back(bundles, state)),
+        )
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -171,7 +196,8 @@ class Daemon:
             may_learn=local or section.allow_learn_tcp,
             token="" if local else _token(section.token_file),
         )
-        app = http.make(self._service, access, section.max_bytes)
+        mounts = [console.make(self._desk)] if self._desk else []
+        app = http.make(self._service, access, section.max_bytes, mounts)
         server = HttpServer(app, max_connections=section.max_connections)
         await server.start(self._open(address, section.mode))
         self._closers.append(lambda: server.close(self._config.drain_s))
@@ -270,6 +296,8 @@ class Daemon:
         clean = await self._service.close(until - time.monotonic())
         for task in list(self._tasks):
             task.cancel()
+        if self._desk:
+            self._desk.close()
         await asyncio.to_thread(self._recorder.close)
         await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})

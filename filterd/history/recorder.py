@@ -47,7 +47,7 @@ class Recorder:
     def __init__(self, config: Config, history: History | None) -> None:
         self.dropped = 0  # messages that left no row
         self.keys = Keys(key_of(Path(config.state)))
-        self._config, self._history = config, history
+        self._config, self.history = config, history
         self._numbers = Numbers()
         self._waiting: deque[Event] = deque()
         self._bytes = 0
@@ -86,8 +86,8 @@ class Recorder:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
-        if self._history:
-            self._history.close()
+        if self.history:
+            self.history.close()
 
     def flush(self) -> None:
         """Write what has come until now, in the caller's thread."""
@@ -116,9 +116,9 @@ class Recorder:
             rows.append((row, kept))
             if self._config.log.messages:
                 log.info("judged", extra={"fields": line(row, event.message, self._config.log.addresses)})
-        if self._history:
+        if self.history:
             try:
-                self._history.add(rows)
+                self.history.add(rows)
             except StoreError:
                 self.dropped += len(rows)
                 raise
@@ -126,7 +126,7 @@ class Recorder:
     def _row(self, event: Event, *, correctable: bool) -> tuple[Kept | None, Record]:
         message, found = event.message, event.verdict
         settings = self._config.history
-        known = self._correction(event) if correctable and self._history and settings.correctable else None
+        known = self._correction(event) if correctable and self.history and settings.correctable else None
         row = Record(
             number=self._numbers.next(event.time),
             time=event.time,
@@ -164,11 +164,11 @@ class Recorder:
         return correct(message.raw, kind, Label.HAM, prefix=self._config.headers.prefix, text=text)
 
     def _prune(self) -> None:
-        if not self._history or time.monotonic() < self._pruned:
+        if not self.history or time.monotonic() < self._pruned:
             return
         kept = self._config.history
         limits = {"days": kept.retention_days, "max_rows": kept.max_messages, "correctable": kept.correctable}
-        while self._history.prune(**limits) and not self._ending:
+        while self.history.prune(**limits) and not self._ending:
             self.flush()
         self._pruned = time.monotonic() + PRUNE_EVERY_S
 

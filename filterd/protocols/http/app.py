@@ -9,7 +9,7 @@ too large, 503 no verdict in time or none possible, and a connection too many.
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from filterd import __version__, headers
 from filterd.api import Kind, Label, Message
@@ -67,8 +67,8 @@ class _TooLarge(FilterdError):
     """A body over the configured size."""
 
 
-def make(service: Service, access: Access, max_bytes: int) -> Starlette:
-    """The application for one kind of listener."""
+def make(service: Service, access: Access, max_bytes: int, mounts: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application for one kind of listener. mounts: what else it serves, with its own rules of access."""
     routes = Routes(service, access, max_bytes)
 
     def post(path: str, handler: Handler) -> Route:
@@ -94,6 +94,7 @@ def make(service: Service, access: Access, max_bytes: int) -> Starlette:
             post("/learnham", routes.rspamd_learn(Label.HAM)),
             get("/stat", routes.rspamd_stat),
             get("/auth", routes.rspamd_auth),
+            *mounts,
         ],
         exception_handlers={HTTPException: _no_such_route},
     )

@@ -33,7 +33,7 @@ def test_no_text_has_markup(language: str) -> None:
 
 
 def test_an_unknown_language_or_key_is_no_error() -> None:
-    assert catalogue.say("xx", "label.spam") == "spam"
+    assert catalogue.say("xx", "console.label.spam") == "spam"
     assert catalogue.say("en", "no.such.key") == "no.such.key"
 
 

@@ -1,0 +1,199 @@
+"""The console's application: routes, who may come in, errors as pages. See `pages` and `deeds`."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from filterd.console import access, deeds, pages, render
+from filterd.console.access import Viewer
+from filterd.console.desk import Desk
+from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound, Overloaded
+from filterd.language import catalogue
+
+MAX_FORM = 4 << 20  # bytes; a pasted mail is the largest thing that a form holds
+MAX_FIELDS = 50
+LANGUAGE_COOKIE = "filterd-language"
+STATUS: dict[type[FilterdError], int] = {BadInput: 400, LearningClosed: 403, NotFound: 404, Overloaded: 503}
+
+Handler = Callable[["Asked"], Awaitable[Response]]
+
+
+class Asked:
+    """A request of somebody who may make it."""
+
+    def __init__(
+        self, desk: Desk, request: Request, viewer: Viewer, form: dict[str, str], raw: bytes
+    ) -> None:
+        self.desk, self.request, self.viewer = desk, request, viewer
+        self.form, self.raw = form, raw
+        self.language = language_of(request)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters, of each the last, bounded."""
+        return {key: value[:500] for key, value in self.request.query_params.items()}
+
+    async def page(self, template: str, code: int = 200, /, **values: object) -> Response:
+        """A page for this viewer, made in the console's threads."""
+        return await self.desk.run(lambda: self.render(template, code, **values))
+
+    def render(self, template: str, code: int = 200, /, **values: object) -> Response:
+        """The same in the caller's thread."""
+        root = self.request.scope.get("root_path", "").rstrip("/")
+        shown = {"viewer": self.viewer, "root": root, "here": self.request.url.path, "query": self.query}
+        made = render.page(template, self.language, **shown | values)
+        return Response(made, code, media_type="text/html; charset=utf-8")
+
+    def redirect(self, to: str) -> Response:
+        """To a page of the console; what leads elsewhere goes to the first page."""
+        root = self.request.scope.get("root_path", "").rstrip("/")
+        local = to.startswith(f"{root}/") and "//" not in to and "\\" not in to and to.isprintable()
+        return RedirectResponse(to if local else f"{root}/", 303)
+
+
+def make(desk: Desk) -> Mount:
+    """The console's routes, for the listeners' applications."""
+
+    def get(path: str, handler: Callable[..., Awaitable[Response]]) -> Route:
+        return Route(path, _guarded(desk, handler, posted=False), methods=["GET"])
+
+    def post(path: str, handler: Callable[..., Awaitable[Response]]) -> Route:
+        return Route(path, _guarded(desk, handler, posted=True), methods=["POST"])
+
+    async def login(request: Request) -> Response:
+        return _finish(request, await deeds.login(desk, request, await _form(request)))
+
+    routes = [
+        get("/", pages.overview),
+        get("/messages", pages.messages),
+        get("/messages/{id}", pages.message),
+        post("/messages/{id}", deeds.correct),
+        get("/learn", pages.learn),
+        get("/models", pages.models),
+        post("/models", deeds.models),
+        get("/check", pages.check),
+        post("/check", deeds.check),
+        get("/status", pages.status),
+        post("/logout", deeds.logout),
+        Route("/login", _login_page(desk), methods=["GET"]),
+        Route("/login", login, methods=["POST"]),
+        Mount("/static", _static()),
+    ]
+    console = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_page})
+    return Mount("/console", console)
+
+
+def _guarded(
+    desk: Desk, handler: Callable[..., Awaitable[Response]], *, posted: bool
+) -> Callable[..., Awaitable[Response]]:
+    """A handler for who is signed in; of a form also with its token. Errors become pages."""
+
+    async def guard(request: Request) -> Response:
+        if not desk.open:
+            return _closed()
+        viewer = viewer_of(desk, request)
+        if not viewer:
+            return _to_login(request, posted=posted)
+        asked = Asked(desk, request, viewer, {}, b"")
+        try:
+            if posted:
+                asked.form, asked.raw = await _body(request)
+                given = asked.form.get("token") or request.headers.get("x-token", "")
+                if not access.same(viewer.token, given) or not _from_here(request):
+                    raise LearningClosed("the form is too old or was not ours; load the page again")
+            answer = await handler(asked)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except FilterdError as error:
+            status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+            answer = asked.render("error.html", status, message=str(error), status=status)
+        return _finish(request, answer)
+
+    return guard
+
+
+def viewer_of(desk: Desk, request: Request) -> Viewer | None:
+    """Who asks: by a trusted proxy's header, else by his session."""
+    client = request.client.host if request.client else None
+    named = access.proxied(desk.service.config.console, request.headers, client)
+    if named:
+        return desk.sessions.by_proxy(named)
+    return desk.sessions.viewer(request.cookies.get(access.COOKIE, ""))
+
+
+def language_of(request: Request) -> str:
+    """As chosen on a page, else as the browser asks."""
+    for chosen in (request.query_params.get("language"), request.cookies.get(LANGUAGE_COOKIE)):
+        if chosen in catalogue.languages():
+            return str(chosen)
+    return catalogue.choose(request.headers.get("accept-language", ""))
+
+
+async def _form(request: Request) -> dict[str, str]:
+    return (await _body(request))[0]
+
+
+async def _body(request: Request) -> tuple[dict[str, str], bytes]:
+    """A form's fields, of each the last; or the bytes of a dropped message. Raises BadInput."""
+    size, chunks = 0, []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_FORM:
+            raise BadInput(f"more than {MAX_FORM:,} bytes; use `filterd check FILE`")
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/x-www-form-urlencoded":
+        return {}, body
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise BadInput("the form has too many fields") from error
+    return {key: values[-1] for key, values in fields.items()}, b""
+
+
+def _from_here(request: Request) -> bool:
+    """Whether the browser says that the form was on a page of this host, as far as it says so at all."""
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    return site in {"same-origin", "none"}
+
+
+def _login_page(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:
+        if not desk.open:
+            return _closed()
+        return _finish(request, deeds.login_page(request, language_of(request)))
+
+    return page
+
+
+def _to_login(request: Request, *, posted: bool) -> Response:
+    root = request.scope.get("root_path", "").rstrip("/")
+    return _finish(request, RedirectResponse(f"{root}/login", 303))
+
+
+def _closed() -> Response:
+    said = "The console is closed: no password is set. `filterd console password NAME` sets one.\n"
+    return PlainTextResponse(said, 404, headers=access.HEADERS)
+
+
+def _finish(request: Request, answer: Response) -> Response:
+    answer.headers.update(access.HEADERS)
+    language = request.query_params.get("language", "")
+    if language in catalogue.languages():
+        answer.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="strict")
+    return answer
+
+
+def _static() -> StaticFiles:
+    return StaticFiles(directory=render.STATIC)
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=access.HEADERS)
