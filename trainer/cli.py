@@ -180,7 +180,9 @@ def train_command(
     recipe_name: Annotated[
         str, typer.Option("--recipe", help="lecture, gpt2, mini, sms, more or a YAML file.")
     ] = "mini",
-    base: Annotated[str | None, typer.Option(help="gpt2, filterd-mini, or a folder.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="gpt2, default (what ships), filterd-mini, or a folder.")
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks or all.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,

@@ -2,10 +2,11 @@
 
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import get_current_context
 
 from filterd.commands.options import ConfigOption, config_of
 
@@ -22,8 +23,9 @@ def stats(config: ConfigOption = None) -> None:
 
     from filterd.corrections.store import Stats
 
-    store = _existing(config)
-    for name, value in msgspec.to_builtins(store.stats() if store else Stats()).items():
+    with _existing(config) as store:
+        counted = msgspec.to_builtins(store.stats() if store else Stats())
+    for name, value in counted.items():
         print(f"{name:16} {value if value not in (None, '', {}) else '-'}")
 
 
@@ -33,8 +35,9 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List the newest corrections, without text: number, time, label, kind, source, id, hash."""
-    store = _existing(config)
-    for one in deque(store.iterate(), maxlen=limit) if store else ():
+    with _existing(config) as store:
+        newest = deque(store.iterate() if store else (), maxlen=limit)
+    for one in newest:
         time = one.time.isoformat(timespec="seconds")
         name = f"{one.message_id or '-'} {one.content_hash[:16]}"
         print(f"{one.number:6} {time} {one.label:4} {one.kind:4} {one.source or '-':8} {name}")
@@ -43,8 +46,8 @@ def list_(
 @app.command("export")
 def export(config: ConfigOption = None) -> None:
     """Write all corrections to stdout as JSON lines; `feedback import` reads them."""
-    store = _existing(config)
-    count = store.export_lines(sys.stdout.buffer) if store else 0
+    with _existing(config) as store:
+        count = store.export_lines(sys.stdout.buffer) if store else 0
     print(f"{count:,} corrections", file=sys.stderr)
 
 
@@ -58,9 +61,11 @@ def import_(config: ConfigOption = None) -> None:
     print(f"{count:,} corrections were new or changed", file=sys.stderr)
 
 
-def _existing(config: ConfigOption) -> "Store | None":
-    """The store where there is one; closed when the command ends."""
+@contextmanager
+def _existing(config: ConfigOption) -> "Iterator[Store | None]":
+    """The store, closed afterwards; None where there is none, and none is made."""
     from filterd.corrections.store import Store
 
     store = Store.existing(config_of(config).feedback_url)
-    return get_current_context().with_resource(store) if store else None
+    with store or nullcontext():
+        yield store

@@ -29,6 +29,7 @@ HUB = {name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt
 # OpenAI's 124M weights as the hub holds them (548,105,171 bytes, revision 607a30d783df).
 KNOWN_SHA256 = {"gpt2": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"}
 
+SHIPPED = "default"  # the name of the bundle that ships, as a base
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 HASHES = "hashes.json"
@@ -113,9 +114,14 @@ def called(size: str) -> str:
 
 
 def find(base: str) -> Path:
-    """The folder of a base: a folder by its path, or a size by name where `fetch` put it. Raises NotFound."""
+    """The folder of a base: a folder by its path, a size by name where `fetch` put it, `default`.
+
+    Raises NotFound.
+    """
     if Path(base).is_dir():
         return Path(base)
+    if base == SHIPPED:
+        return bundle.DEFAULT
     base = called(base)
     here = default_folder(base)
     if any((here / name).is_file() for name in (bundle.WEIGHTS, INDEX, PICKLED, tf_checkpoint.INDEX)):
