@@ -192,7 +192,7 @@ def train_command(
     warmup: Annotated[float | None, typer.Option(help="Share of the steps.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Cut there; 0: the longest of training.")] = None,
     windows: Annotated[int | None, typer.Option(help="Windows of a longer message that train.")] = None,
-    balance: Annotated[str | None, typer.Option(help="none, label, kind or source.")] = None,
+    balance: Annotated[str | None, typer.Option(help="none, label, kind, source or root.")] = None,
     augment: Annotated[int | None, typer.Option(help="Changed copies of each message that train.")] = None,
     eval_freq: Annotated[int | None, typer.Option(help="Steps between evaluations; 0: epochs.")] = None,
     eval_iter: Annotated[int | None, typer.Option(help="Batches an evaluation takes; 0: all.")] = None,

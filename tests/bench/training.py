@@ -1,4 +1,5 @@
-"""An epoch of fine-tuning GPT-2 124M: the lecture's own way against the cached prefix.
+"""An epoch of fine-tuning GPT-2 124M: the lecture's own way against the cached prefix; and a step of
+`filterd-mini` by the recipe `more`, as it was and as it is.
 
 Both take the same batches of 8 in the same order, the same optimiser and the last real token, so that they
 compute the same gradients. The lecture's way pads each message to the longest (120 tokens) and runs all
@@ -26,9 +27,12 @@ from torch.nn.functional import cross_entropy
 
 from filterd.scoring import bundle
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
+from filterd_trainer.gpt2 import device
 from filterd_trainer.gpt2.model import GPT2, PRESETS, SpamClassifier, freeze, frozen_blocks
 from filterd_trainer.training import batches, features
 from filterd_trainer.training.batches import Batch, Rows
+from filterd_trainer.training.recipe import load
+from filterd_trainer.training.train import Fit, Part, Plan
 
 UCI = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sms_uci" / "SMSSpamCollection"
 MESSAGES = 1045  # the lecture's training part: 70% of 747 + 747
@@ -186,5 +190,53 @@ def _difference(one: SpamClassifier, other: SpamClassifier) -> str:
     )
 
 
+# ---- filterd-mini ----------------------------------------------------------------------------------------
+
+MINI_STEPS = 12  # of 64 messages, each way, by turns
+MINI_LENGTHS = (8, 128)  # tokens, evenly
+
+
+def _mini(folder: Path, *, old: bool) -> Fit:
+    """The recipe `more` under way on made-up messages; old: as of commit 039547e."""
+    folder.mkdir()
+    torch.manual_seed(SEED)
+    model = SpamClassifier(GPT2(PRESETS["filterd-mini"]), 2)
+    recipe = load("more", keep="last", dropout=0.1 if old else 0.0)
+    for module in model.modules():
+        if hasattr(module, "dropout"):
+            setattr(module, "dropout", recipe.dropout)  # noqa: B010 (which type has one is its own affair)
+    if not old:
+        model.gpt.stream, model.gpt.wte.sparse = device.stream(torch.device("cpu")), True
+    lengths = torch.randint(*MINI_LENGTHS, (3200,)).tolist()
+    made = Rows.of([torch.randint(0, END_OF_TEXT_ID, (n,)).tolist() for n in lengths])
+    part = Part(made, torch.arange(3200) % 2, [str(i % 2) for i in range(3200)])
+    model.train()
+    return Fit(Plan(model, part, part, recipe, None, folder))
+
+
+def mini() -> Table:
+    """Messages a second of a step, old and new by turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [_mini(Path(folder) / name, old=name == "old") for name in ("old", "new")]
+        drawn = runs[0].draw()[: MINI_STEPS + 1]
+        for run in runs:
+            run.step(drawn[0])
+        spent = [[Spent.on(lambda r=r, b=b: r.step(b)) for r in runs] for b in drawn[1:]]  # type: ignore[misc]
+    sums = [Spent(sum(s.wall for s in of), sum(s.cpu for s in of)) for of in zip(*spent, strict=True)]
+    messages, precision = sum(map(len, drawn[1:])), device.precision(torch.device("cpu"))
+    table = Table(
+        "filterd-mini, recipe more", "messages/s", "times", "messages a CPU second", "times",
+        title=f"{MINI_STEPS} steps of 64, {torch.get_num_threads()} threads, {precision}",
+        title_justify="left",
+    )  # fmt: skip
+    for name, one in zip(("as of 039547e", "now"), sums, strict=True):
+        by_clock, by_cpu = sums[0].wall / one.wall, sums[0].cpu / one.cpu
+        rates = f"{messages / one.wall:.0f}", f"{messages / one.cpu:.0f}"
+        table.add_row(name, rates[0], f"{by_clock:.1f}", rates[1], f"{by_cpu:.1f}")
+    return table
+
+
 if __name__ == "__main__":
-    Console().print(run(full="--full" in sys.argv[1:]))
+    Console().print(mini())
+    if "--mini" not in sys.argv[1:]:
+        Console().print(run(full="--full" in sys.argv[1:]))

@@ -37,6 +37,7 @@ NO_LINE: Final = 0.15  # of each line of a head
 REMAINING: Final = ("leetspeak", "misspelling", "joined", "mixed_case")
 OFTEN: Final = 3
 SURROUNDED: Final = 0.25
+EMPHASISED: Final = 0.25
 PASSAGE: Final = 220  # characters; with 300 of ham they are a window of 128 tokens
 MIN_LATER: Final = 200  # characters of a text that may lose its beginning
 
@@ -51,6 +52,8 @@ _BETWEEN = re.compile(
     r"|(?<=\w) (\.) (?=(?:com|net|org|biz|info|edu|htm|[a-z]\b))"  # hosts and initials
     r"|(?<=www) (\.) |(?<=http)( : / / )"
 )
+_ENDS: Final = ("", ".", "!", "!!", "!!!", "?", "...", " !")
+_END = re.compile(r"[.!?]+(?=\s|\Z)")
 _SENTENCE = re.compile(r"(?:\A|\n|[.!?] )[a-z]|\bi\b")
 _TAG = re.compile(r"^((?:(?:re|fw|fwd)\s?: ?)*)\[ ?[\w .\-]{2,30} ?\] ?", re.IGNORECASE)
 _FOOTER = re.compile(r"\n(?:_{3,}|-{4,}|={4,})\n.*\Z", re.DOTALL)
@@ -71,6 +74,7 @@ python cnet lockergnome paliourg georgios
 """
 _NAMES: Final = frozenset(_CORPORA.split())
 _WORD = re.compile(r"\b[A-Za-z]{3,11}\b")
+_WORDS = re.compile(r"[^\W\d_]{3,}")
 _OTHERS: Final = (
     *("anna", "marek", "priya", "samuel", "chen", "fatima", "olivia", "diego", "ingrid", "kwame", "noah"),
     *("acme", "northwind", "globex", "initech", "umbra", "lisbon", "denver", "leeds", "nairobi", "oslo"),
@@ -89,6 +93,8 @@ def augment(canonical: str, kind: Kind, rng: Random, ham: Sequence[str] = ()) ->
     changed = _shortened(rest)
     changed = _without_habits(changed, kind, rng)
     changed = retyped(changed, kind, rng)
+    if rng.random() < EMPHASISED:
+        changed = emphasised(changed, rng)
     if rng.random() < DISGUISED:
         changed = disguised(changed, rng)
     if ham and rng.random() < SURROUNDED:
@@ -105,6 +111,25 @@ def thinned(head: str, rng: Random) -> str:
         return ""
     lines = [line for line in text.parted(head)[0] if rng.random() >= NO_LINE]
     return text.Text(Kind.MAIL, "", "", head=tuple(lines)).canonical
+
+
+def emphasised(whole: str, rng: Random) -> str:
+    """Other signs where sentences end, one kind throughout, or other capitals: how loud a text is."""
+    end = rng.choice(_ENDS)
+    loud = _END.sub(end, whole) if rng.random() < 0.7 else whole
+    if not _END.search(whole[-4:]) and rng.random() < 0.5:
+        loud = loud.rstrip() + end
+    way = rng.randrange(6)
+    if way == 0:
+        return loud.upper()
+    if way == 1:
+        return loud.lower()
+    if way == 2:
+        return _WORDS.sub(lambda m: m[0].upper() if rng.random() < 0.15 else m[0], loud)
+    if way == 3:
+        first, space, rest = loud.partition(" ")
+        return first.upper() + space + rest
+    return loud
 
 
 def _shortened(whole: str) -> str:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from filterd.errors import BadInput, ConfigError, NotFound
 from filterd.scoring.bundle import Architecture
+from filterd_trainer.gpt2 import half
 from filterd_trainer.gpt2.checkpoint import write_tensors
 
 VOCABULARY = 50257
@@ -52,6 +53,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
         """[B, T, C] -> [B, T, C], or [B, 1, C] with `last`."""
         drop = self.dropout if self.training else 0.0
+        if x.dtype is torch.bfloat16 and last is None:
+            return F.dropout(self.c_proj(half.attend(self.c_attn(x), self.heads)), drop)
         if last is None:
             q, k, v = (self._split(part) for part in self.c_attn(x).chunk(3, dim=-1))  # [B, H, T, D] each
             if q.device.type == "cpu" and torch.is_grad_enabled():
@@ -97,7 +100,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
-        y = F.gelu(self.c_fc(x), approximate="tanh")  # [B, T, 4C]
+        y = self.c_fc(x)  # [B, T, 4C]
+        y = half.gelu(y) if x.dtype is torch.bfloat16 else F.gelu(y, approximate="tanh")
         return F.dropout(self.c_proj(y), self.dropout, self.training)
 
 
@@ -129,6 +133,7 @@ class GPT2(nn.Module):
         super().__init__()
         a = architecture
         self.architecture, self.dropout = a, dropout
+        self.stream = torch.float32  # what the residual stream is kept in while training; see `half`
         self.wte = nn.Embedding(a.vocabulary, a.width)
         self.wpe = nn.Embedding(a.context, a.width)
         self.h = nn.ModuleList(Block(a.width, a.heads, dropout) for _ in range(a.layers))
@@ -139,7 +144,10 @@ class GPT2(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [B, T], T at most the context -> [B, T, C]."""
         positions = torch.arange(ids.shape[1], device=ids.device)
-        return F.dropout(self.wte(ids) + self.wpe(positions), self.dropout, self.training)
+        x = self.wte(ids) + self.wpe(positions)
+        if self.training and torch.is_autocast_enabled(ids.device.type):
+            x = x.to(self.stream)
+        return F.dropout(x, self.dropout, self.training)
 
     def run(self, x: Tensor, first: int = 0, stop: int | None = None, last: Tensor | None = None) -> Tensor:
         """Blocks first … stop - 1, by default all: [B, T, C] -> [B, T, C].
@@ -179,13 +187,54 @@ class GPT2(nn.Module):
         return ids
 
 
+class Exit(nn.Module):
+    """A classifier on what the first blocks make of a message's last token: a norm and a linear layer.
+
+    after: so many blocks. It begins with the answer 0 for all classes, whatever the seed.
+    """
+
+    def __init__(self, width: int, classes: int, after: int) -> None:
+        super().__init__()
+        self.after = after
+        self.ln = nn.LayerNorm(width, eps=EPSILON)
+        self.head = nn.Linear(width, classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor, last: Tensor) -> Tensor:
+        """The first blocks' output [B, T, C] -> logits [B, classes]."""
+        logits: Tensor = self.head(self.ln(at(x, last).squeeze(1).float()))
+        return logits
+
+
 class SpamClassifier(nn.Module):
-    """GPT-2 and one linear layer on what it makes of a message's last token."""
+    """GPT-2 and one linear layer on what it makes of a message's last token.
+
+    exit: judges by the first blocks alone; None where there is none.
+    """
 
     def __init__(self, gpt: GPT2, classes: int) -> None:
         super().__init__()
         self.gpt = gpt
         self.head = nn.Linear(gpt.architecture.width, classes)
+        self.exit: Exit | None = None
+
+    def add_exit(self, after: int) -> None:
+        """Put a fresh exit behind so many blocks. Raises ConfigError where there are not as many."""
+        if not 1 <= after < len(self.gpt.h):
+            raise ConfigError(f"exit after {after} blocks: the model has {len(self.gpt.h)}; name fewer")
+        with torch.random.fork_rng():
+            self.exit = Exit(self.head.in_features, self.head.out_features, after)
+
+    def both(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the exit and of the whole model, [B, classes] each. Raises ConfigError without exit."""
+        if self.exit is None:
+            raise ConfigError("this model has no exit; train it with exit_after")
+        last = lengths - 1
+        x = self.gpt.run(self.gpt.embed(ids), stop=self.exit.after)
+        early: Tensor = self.exit(x, last)
+        hidden = self.gpt.ln_f(self.gpt.run(x, self.exit.after, last=last))
+        return early, self.head(hidden.squeeze(1))
 
     def forward(self, ids: Tensor, lengths: Tensor, position: Position = "last_real") -> Tensor:
         """Token ids [B, T], padded on the right, and their numbers of real tokens [B] -> logits [B, classes].
@@ -303,7 +352,11 @@ def to_safetensors(model: SpamClassifier, file: Path, labels: Sequence[str], com
         tensors["wte.weight"], tensors[_SCALE] = _rows_to_int8(model.gpt.wte.weight.detach())
     tensors |= {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
     architecture = msgspec.json.encode(model.gpt.architecture).decode()
-    write_tensors(file, tensors, {"architecture": architecture, "labels": json.dumps(list(labels))})
+    metadata = {"architecture": architecture, "labels": json.dumps(list(labels))}
+    if model.exit is not None:
+        tensors |= {f"exit.{name}": tensor for name, tensor in model.exit.state_dict().items()}
+        metadata["exit_after"] = str(model.exit.after)
+    write_tensors(file, tensors, metadata)
 
 
 def from_safetensors(file: Path) -> tuple[SpamClassifier, tuple[str, ...]]:
@@ -312,9 +365,11 @@ def from_safetensors(file: Path) -> tuple[SpamClassifier, tuple[str, ...]]:
     try:
         architecture = msgspec.json.decode(metadata["architecture"], type=Architecture)
         labels = msgspec.json.decode(metadata["labels"], type=tuple[str, ...])
-    except (KeyError, msgspec.MsgspecError) as error:
+        after = int(metadata.get("exit_after", 0))
+    except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise BadInput(f"{file}: its header is not a classifier's ({error}); train a new one") from error
     heads = {name: tensors.pop(name) for name in list(tensors) if name.startswith("head.")}
+    of_exit = {name: tensors.pop(name) for name in list(tensors) if name.startswith("exit.")}
     width, classes = architecture.width, len(labels)
     _check_shapes({"head.weight": (classes, width), "head.bias": (classes,)}, heads, file)
     if _SCALE in tensors:
@@ -324,6 +379,11 @@ def from_safetensors(file: Path) -> tuple[SpamClassifier, tuple[str, ...]]:
         tensors["wte.weight"] = embedding["wte.weight"].float() * embedding[_SCALE].float()
     model = SpamClassifier(gpt2_from_tensors(architecture, tensors, file), classes)
     model.head.load_state_dict({name.removeprefix("head."): t.float() for name, t in heads.items()})
+    if after:
+        model.add_exit(after)
+        shapes = {f"exit.{name}": tuple(t.shape) for name, t in model.exit.state_dict().items()}  # type: ignore[union-attr]
+        _check_shapes(shapes, of_exit, file)
+        model.exit.load_state_dict({name.removeprefix("exit."): t.float() for name, t in of_exit.items()})  # type: ignore[union-attr]
     return model.eval(), labels
 
 

@@ -27,6 +27,7 @@ from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd.scoring import bundle
 from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.gpt2 import checkpoint, device, weights
+from filterd_trainer.gpt2.adamw import AdamW, clip
 from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import GPT2, PRESETS
 from filterd_trainer.pretraining import tokens
@@ -170,7 +171,7 @@ class Course(ABC):
             loss, tokens = self.loss()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        clip(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.state.step += 1
         self.state.tokens += tokens
@@ -214,7 +215,7 @@ class Course(ABC):
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             raise BadInput(f"{self.folder}: the checkpoint is of another model ({error})") from error
 
-    def _adamw(self) -> torch.optim.AdamW:
+    def _adamw(self) -> AdamW:
         s = self.settings
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim == 1]
@@ -222,7 +223,7 @@ class Course(ABC):
             {"params": matrices, "weight_decay": s.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=s.learning_rate, betas=s.betas, fused=True)
+        return AdamW(groups, lr=s.learning_rate, betas=s.betas, fused=True)
 
 
 class Pretraining(Course):
@@ -278,6 +279,7 @@ def pretrain(
     text = tokens.prepare(files, folder, Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER), tell)
     torch.manual_seed(settings.seed)
     gpt = begin(settings.base).to(target).train()
+    gpt.stream = device.stream(target)
     run = Pretraining(gpt, text, settings, folder)
     size = sum(p.numel() for p in gpt.parameters()) / 1e6
     tell(

@@ -184,6 +184,7 @@ def distil(
     longest = int(np.diff(features.starts).max())
     if longest > gpt.architecture.context:
         raise BadInput(f"{settings.base}: {longest} tokens in a text, its context is shorter")
+    gpt.stream, gpt.wte.sparse = device.stream(target), True
     run = Distilling(Student(gpt).to(target).train(), features, settings, folder)
     tell(
         f"{len(features):,} texts, {len(features.ids):,} tokens, {len(features.states):,} targets;"

@@ -4,7 +4,8 @@ Every order is drawn from torch's global generator at the beginning of an epoch,
 run is repeated by its seed and resumed in the middle of an epoch from the generator's state.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,13 +78,18 @@ def _loader(count: int, batch_size: int, shuffle: bool) -> "DataLoader[int]":
 
 
 def by_length(
-    lengths: Sequence[int], batch_size: int, groups: Sequence[object] | None = None, messages: int = 0
+    lengths: Sequence[int],
+    batch_size: int,
+    groups: Sequence[object] | None = None,
+    messages: int = 0,
+    *,
+    root: bool = False,
 ) -> Order:
-    """Random batches of messages of like length; with `groups`, each group has an equal share of an epoch of
-    `messages`, by default as many as there are."""
+    """Random batches of messages of like length; with `groups`, each group has a share of an epoch of
+    `messages`, by default as many as there are; see `shares`."""
 
     def epoch() -> list[Batch]:
-        drawn = _permuted(range(len(lengths))) if groups is None else _balanced(groups, messages)
+        drawn = _permuted(range(len(lengths))) if groups is None else _balanced(groups, messages, root=root)
         pool = POOL_BATCHES * batch_size
         batches = [
             batch
@@ -105,17 +111,36 @@ def _permuted(items: Sequence[int]) -> list[int]:
     return [items[i] for i in torch.randperm(len(items)).tolist()]
 
 
-def _balanced(groups: Sequence[object], messages: int = 0) -> list[int]:
-    """An epoch's worth of messages, an equal number from each group.
+def _balanced(groups: Sequence[object], messages: int = 0, *, root: bool = False) -> list[int]:
+    """An epoch's worth of messages, from each group its share.
 
     A small group is gone through several times; of a large one a random part is left out this epoch.
     """
     members: dict[object, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
-    share = -(-(messages or len(groups)) // len(members))
+    of = shares({group: len(indices) for group, indices in members.items()}, root=root)
     drawn: list[int] = []
-    for indices in members.values():
+    for group, indices in members.items():
+        share = math.ceil((messages or len(groups)) * of[group])
         rounds = -(-share // len(indices))
         drawn += [i for _ in range(rounds) for i in _permuted(indices)][:share]
     return _permuted(drawn)
+
+
+def shares(sizes: Mapping[object, int], *, root: bool = False) -> dict[object, float]:
+    """Each group's part of an epoch: the same for all.
+
+    root: groups are named "kind label source"; each kind and label has the same part, and within it a source
+    as the square root of its size.
+    """
+    if not root:
+        return dict.fromkeys(sizes, 1 / len(sizes))
+    of_class: dict[str, float] = {}
+    for group, size in sizes.items():
+        of_class[_class(group)] = of_class.get(_class(group), 0.0) + math.sqrt(size)
+    return {g: math.sqrt(size) / of_class[_class(g)] / len(of_class) for g, size in sizes.items()}
+
+
+def _class(group: object) -> str:
+    return " ".join(str(group).split(" ")[:2])

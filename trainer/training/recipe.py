@@ -13,7 +13,7 @@ from filterd.errors import BadInput, ConfigError, NotFound
 PRESETS = Path(__file__).parent / "presets"
 
 Strategy = Literal["head", "last_block", "last_two_blocks", "lora", "all"]
-Balance = Literal["none", "label", "kind", "source"]
+Balance = Literal["none", "label", "kind", "source", "root"]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,14 +27,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_tokens: longer messages are cut here; 0: at the longest training message, or the model's context.
     windows: of a longer message, so many windows of max_tokens are trained on, each as a message.
     balance: equal shares of an epoch for each `label`, for each `kind` and label (mail, SMS), or for each
-        `source` of each kind and label.
+        `source` of each kind and label; `root` gives each kind and label the same, and within it each source
+        a share as the square root of its size: a set of 18 messages is not gone through two hundred times.
     augment: changed copies of each training message that train besides it (`trainer.disguises.augment`).
     epochs, batch_size: passes over the training part, and messages a step.
     messages: that an epoch draws, where shares are balanced; 0: as many as there are.
     learning_rate, weight_decay: AdamW's; decay_vectors says whether biases and norms decay as well.
     schedule, warmup: `cosine` falls to zero at the end; warmup is the share of all steps it rises before.
     clip_norm: largest norm of the gradient; 0: as it comes.
-    dropout: in the blocks that train.
+    dropout: in the blocks that train; where a CPU trains in bf16, not within attention.
+    exit_after: blocks after which a second head learns to judge by itself (`Exit`); 0: none. strategy all.
     eval_freq: steps between evaluations; 0: after each epoch only.
     eval_iter: batches an evaluation looks at; 0: all of validation, and the training batches since the last.
     patience: evaluations without a better validation loss before the run stops; 0: never.
@@ -60,6 +62,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     warmup: float = 0.1
     clip_norm: float = 1.0
     dropout: float = 0.0
+    exit_after: int = 0
     eval_freq: int = 0
     eval_iter: int = 0
     patience: int = 0
@@ -70,13 +73,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} has to be positive")
         for name in (
-            *("max_tokens", "augment", "messages", "weight_decay", "clip_norm"),
+            *("max_tokens", "augment", "messages", "weight_decay", "clip_norm", "exit_after"),
             *("eval_freq", "eval_iter", "patience"),
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} cannot be negative")
         if self.keep == "halfway" and self.strategy == "lora":
             raise ValueError("keep: halfway is for weights, and strategy lora trains factors of them")
+        if self.exit_after and (self.strategy != "all" or self.way != "filterd"):
+            raise ValueError("exit_after is for strategy all and way filterd: the first blocks have to learn")
         for name in ("warmup", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} has to be at least 0 and below 1")

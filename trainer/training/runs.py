@@ -293,8 +293,8 @@ def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
 
 def _group(recipe: Recipe, one: Sample) -> str:
     by_kind = f"{one.kind} {one.target}"
-    names = {"none": "", "label": f"{one.target}", "kind": by_kind, "source": f"{by_kind} {one.source}"}
-    return names[recipe.balance]
+    names = {"none": "", "label": f"{one.target}", "kind": by_kind}
+    return names.get(recipe.balance, f"{by_kind} {one.source}")
 
 
 def _texts(frame: Any, recipe: Recipe) -> Iterable[str]:
@@ -347,6 +347,11 @@ def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder:
         lora.attach(model)
     else:
         freeze(model, recipe.strategy)
+    if recipe.exit_after and (model.exit is None or model.exit.after != recipe.exit_after):
+        model.add_exit(recipe.exit_after)
+    if recipe.strategy == "all" and recipe.way == "filterd":
+        model.gpt.stream = device.stream(next(model.parameters()).device)
+        model.gpt.wte.sparse = True  # the optimiser moves the rows of a batch's tokens only
     for module in model.modules():
         if hasattr(module, "dropout"):
             setattr(module, "dropout", recipe.dropout)  # noqa: B010 — which type of module has one is its own affair

@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from filterd.errors import BadInput, FilterdError
 from filterd_trainer.gpt2 import checkpoint
+from filterd_trainer.gpt2.adamw import AdamW, clip
 from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.training import batches
@@ -39,6 +40,8 @@ MODEL = "model.safetensors"
 
 # Batches of training that the figures before training are taken from, where the recipe names no number.
 BASELINE_BATCHES = 5
+
+EXIT_WEIGHT = 0.3  # of the exit's loss beside the whole model's, which is the one that is logged
 
 Tensors = dict[str, Tensor]
 Figures = tuple[float, float]  # loss in nats, accuracy
@@ -165,7 +168,8 @@ class Plan:
             return batches.shuffled(len(self.train), size), batches.in_sequence(len(self.validation), size)
         uneven = len(set(Counter(self.train.groups).values())) > 1
         groups = self.train.groups if uneven else None
-        order = batches.by_length(lengths, size, groups, self.recipe.messages)
+        root = self.recipe.balance == "root"
+        order = batches.by_length(lengths, size, groups, self.recipe.messages, root=root)
         # Evaluation keeps no activations for a backward pass, so its batches can be larger.
         found = batches.sorted_batches(self.validation.rows.lengths(), max(size, 64))
         # The same ones each time, mixed, so that the first eval_iter of them are not the shortest messages.
@@ -185,6 +189,17 @@ def logits(plan: Plan, part: Part, batch: Batch) -> Tensor:
         else:
             out = plan.model.suffix(rows, lengths, plan.first)
     return out.float()
+
+
+def outputs(plan: Plan, part: Part, batch: Batch) -> list[Tensor]:
+    """The same of a model under training, and before it the exit's, where it has one."""
+    if plan.model.exit is None or plan.first is not None:
+        return [logits(plan, part, batch)]
+    rows, lengths = part.rows.batch(batch)
+    device = next(plan.model.parameters()).device
+    with autocast(device):
+        both = plan.model.both(rows.to(device), lengths.to(device))
+    return [out.float() for out in both]
 
 
 def measure(plan: Plan, part: Part, chosen: list[Batch]) -> Figures:
@@ -243,13 +258,14 @@ class Fit:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.plan.recipe, self.state.step, self.steps)
-        out = logits(self.plan, self.plan.train, batch)  # (B, classes)
+        *early, out = outputs(self.plan, self.plan.train, batch)  # (B, classes)
         targets = self.plan.train.targets[batch].to(out.device)
         loss = self.plan.objective(out, targets, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        whole = loss + sum(EXIT_WEIGHT * cross_entropy(one, targets) for one in early)
+        whole.backward()  # type: ignore[no-untyped-call]
         if self.plan.recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.trained.values(), self.plan.recipe.clip_norm)
+            clip(self.trained.values(), self.plan.recipe.clip_norm)
         self.optimizer.step()
         self.state.count(loss.item(), int((out.argmax(-1) == targets).sum()), len(batch))
         self.state.seconds += time.perf_counter() - started
@@ -396,14 +412,14 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _adamw(trained: Tensors, recipe: Recipe) -> torch.optim.AdamW:
+def _adamw(trained: Tensors, recipe: Recipe) -> AdamW:
     decaying = [p for p in trained.values() if recipe.decay_vectors or p.ndim > 1]
     still = [p for p in trained.values() if not recipe.decay_vectors and p.ndim == 1]
     groups = [
         {"params": decaying, "weight_decay": recipe.weight_decay},
         {"params": still, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate, fused=True)
+    return AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate, fused=True)
 
 
 @torch.no_grad()

@@ -118,3 +118,12 @@ def test_lines_of_a_head_go_at_random_and_stay_as_they_are() -> None:
     assert 10 < sum(not some for some in lines) < 60
     assert 0 < sum("to one" not in some for some in lines) < 100
     assert not any("`" in text.without_head(one) for one in made)
+
+
+def test_emphasis_changes_signs_and_capitals_and_no_words() -> None:
+    said = "Your parcel is here. Call us today."
+    made = {augmenting.emphasised(said, Random(i)) for i in range(200)}
+    words = {" ".join(w.strip(".!?") for w in one.lower().split() if w.strip(".!?")) for one in made}
+    assert words == {said.lower().replace(".", "")}
+    assert any(one.isupper() for one in made) and any("!!!" in one for one in made)
+    assert any("." not in one and "!" not in one for one in made)

@@ -319,3 +319,25 @@ def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(BadInput, match="not a whole safetensors file"):
             from_safetensors(file)
+
+
+def test_an_exit_does_not_change_the_whole_model(tmp_path: Path) -> None:
+    model = classifier().eval()
+    plain = model(messages(), LENGTHS)
+    model.add_exit(2)
+    assert model.exit is not None
+    with torch.no_grad():
+        model.exit.head.weight.normal_()
+    early, whole = model.both(messages(), LENGTHS)
+    torch.testing.assert_close(whole, plain, atol=TOLERANCE, rtol=0)
+    alone = model.both(messages()[:1, :12], LENGTHS[:1])[0]
+    torch.testing.assert_close(alone, early[:1], atol=TOLERANCE, rtol=1e-5)
+    to_safetensors(model, tmp_path / "model.safetensors", LABELS)
+    back, _ = from_safetensors(tmp_path / "model.safetensors")
+    torch.testing.assert_close(back.both(messages(), LENGTHS)[0], early)
+
+
+@pytest.mark.parametrize("after", [0, 3, -1])
+def test_an_exit_has_blocks_before_and_behind(after: int) -> None:
+    with pytest.raises(ConfigError, match="name fewer"):
+        classifier().add_exit(after)
