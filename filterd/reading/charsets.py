@@ -15,7 +15,7 @@ from webencodings.labels import LABELS  # type: ignore[import-untyped]
 
 from filterd.reading.transfer import from_base64
 
-__all__ = ["codec_of", "decode", "decode_words"]
+__all__ = ["charset_of_words", "codec_of", "decode", "decode_words"]
 
 MAX_WORDS: Final = 4_096  # bytes of a header value before its encoded words are decoded
 MAX_CHARSET: Final = 64  # characters of a name; the longest on WHATWG's list has 19
@@ -87,8 +87,11 @@ def codec_of(charset: bytes) -> str:
     return _CHARSETS.get(_plain(name), "")
 
 
-def decode(content: bytes, charset: bytes = b"") -> str:
-    """Bytes as text in a declared charset; where it is unknown or vague, UTF-8 if they are, else cp1252."""
+def decode(content: bytes, charset: bytes = b"", nearby: bytes = b"") -> str:
+    """Bytes as text in a declared charset; where it is unknown or vague, UTF-8 if they are, else cp1252.
+
+    nearby: of the rest of the mail, which holds in place of cp1252 where none is declared.
+    """
     codec = codec_of(charset[:MAX_CHARSET]) if charset else ""
     if codec.startswith(("utf_16", "utf_32")):
         codec = _wide(content, codec)
@@ -97,7 +100,7 @@ def decode(content: bytes, charset: bytes = b"") -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", "replace")
     if not codec or codec in _VAGUE:
-        return _undeclared(content, codec)
+        return _undeclared(content, codec, codec_of(nearby[:MAX_CHARSET]) if nearby and not charset else "")
     try:
         return content.decode(codec, "replace")
     except (UnicodeError, LookupError):  # a codec that refuses its input whole, or one this Python lacks
@@ -117,13 +120,20 @@ def _wide(content: bytes, codec: str) -> str:
     return "utf_16_le" if beginning[1::2].count(0) > beginning[::2].count(0) else "utf_16_be"
 
 
-def _undeclared(content: bytes, codec: str) -> str:
+def _undeclared(content: bytes, codec: str, nearby: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # Cut within a character; a Latin-1 text that ends in an accent has no UTF-8 before it.
         cut_off = error.reason == "unexpected end of data" and not content[: error.start].isascii()
-        return content.decode("utf_8" if codec == "utf_8" or cut_off else "cp1252", "replace")
+        other = "cp1252" if not nearby or nearby in _VAGUE or nearby.startswith("utf") else nearby
+        return content.decode("utf_8" if codec == "utf_8" or cut_off else other, "replace")
+
+
+def charset_of_words(value: bytes) -> bytes:
+    """The charset of a header's first encoded word, "" where there is none."""
+    word = _ENCODED_WORD.search(value[:MAX_WORDS]) if b"=?" in value else None
+    return word[1] if word else b""
 
 
 def decode_words(value: bytes, charset: bytes = b"") -> str:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final
 
 from filterd.reading import attachments, transfer
-from filterd.reading.charsets import decode, decode_words
+from filterd.reading.charsets import charset_of_words, decode, decode_words
 from filterd.reading.fields import MAX_HEAD, Fields
 from filterd.reading.html import Link, visible
 from filterd.reading.parts import Head, Reading, is_blank, kind_of_file, read_head, spans
@@ -45,7 +45,7 @@ _ADDRESS = re.compile(r"https?://[^\s<>\"'/?#]{1,256}", re.IGNORECASE)
 _HTML: Final = ("text/html", "application/xhtml+xml", "text/enriched", "text/richtext")
 # Not opened for words: decoding them would cost more than all the rest.
 _NO_WORDS: Final = ("image/", "audio/", "video/", "font/")
-_SHOWN_MESSAGES: Final = ("message/delivery-status", "message/disposition-notification")
+_MAILS: Final = ("message/rfc822", "message/global", "message/news", "message/partial")
 
 
 @dataclass(slots=True)
@@ -91,6 +91,7 @@ class _Left:
     attachments: int = MAX_READ_ATTACHMENTS
     attached: int = MAX_ATTACHED_BYTES
     charset: bytes = b""  # the first that a text part declares; headers in 8 bits are in it, too
+    nearby: bytes = b""  # the charset that the subject or the sender's name is in
     saw_plain: bool = False
     words: list[str] = field(default_factory=list)  # of attachments
 
@@ -101,6 +102,7 @@ def parse(raw: bytes, reading: Reading = FIRST) -> Mail:
     walk = _Walk(raw, reading, mail, left)
     head, body = walk.head(0, len(raw))
     mail.fields = head.fields
+    left.nearby = charset_of_words(head.subject) or charset_of_words(b" ".join(head.fields.get(b"from", ())))
     if body > MAX_HEAD:
         mail.note("truncated")
     shown = walk.part(head, body, len(raw), 0)
@@ -133,10 +135,10 @@ class _Walk:
             return self._plain(Head(), start, end) if self._left.parts >= 0 else _Shown()
         if head.type.startswith("multipart/") and (found := self._multipart(head, start, end, depth)):
             return found
-        if head.type in ("message/rfc822", "message/global") or head.name.endswith(".eml"):
+        if head.type in _MAILS or head.name.endswith(".eml"):
             return self._forwarded(head, start, end, depth)
-        textual = head.type.startswith(("text/", "multipart/")) or "/" not in head.type
-        if (textual or head.type in _HTML or head.type in _SHOWN_MESSAGES) and not head.attached:
+        textual = head.type.startswith(("text/", "multipart/", "message/")) or "/" not in head.type
+        if (textual or head.type in _HTML) and not head.attached:
             return (self._html if head.type in _HTML else self._plain)(head, start, end)
         self._attachment(head, start, end)
         return _Shown()
@@ -186,7 +188,7 @@ class _Walk:
                 self._words(Head(name=decode(name).lower(), attached=True), data)
         self._left.saw_plain = True
         self._left.charset = self._left.charset or head.charset
-        text = decode(content, head.charset)
+        text = decode(content, head.charset, self._left.nearby)
         self._mail.links += ((address, "") for address in islice(_ADDRESS.findall(text), MAX_LINKS))
         return _Shown(text, plain=True)
 
@@ -198,7 +200,7 @@ class _Walk:
             charset = meta[1]
         self._left.charset = self._left.charset or charset
         self._left.html_parts -= 1
-        seen = visible(decode(content, charset), quick=self._left.html_parts < 0)
+        seen = visible(decode(content, charset, self._left.nearby), quick=self._left.html_parts < 0)
         self._found(seen.links, seen.facts)
         return _Shown(seen.text, html=True)
 

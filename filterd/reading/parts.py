@@ -14,6 +14,13 @@ __all__ = ["Head", "Reading", "is_blank", "kind_of_file", "read_head", "spans"]
 
 _EXTENSION = re.compile(r"\.([a-z0-9]{1,8})\s*\Z")
 _SHOWN = re.compile(rb"[^\s\x00]")
+# A line that is no header, and one that surely is behind it: clients go on there.
+_JUNK = re.compile(
+    rb"[^\r\n][^\n]{0,997}\n(?=(?:content-[a-z-]{4,20}|mime-version|from|to|cc|date|subject|reply-to|message-id"
+    rb"|received|x-[a-z-]{2,40})[ \t]*:)",
+    re.IGNORECASE,
+)
+MAX_JUNK: Final = 4  # such lines in one head
 MAX_AFTER: Final = 64  # bytes between a boundary and its line's end; blanks are allowed there
 
 
@@ -49,6 +56,10 @@ def read_head(raw: bytes, start: int, end: int, reading: Reading, doubts: set[st
     doubts: gets "header" or "parameter" where one is there twice and says different things.
     """
     stop = min(header_block(raw, start), end)
+    for _ in range(MAX_JUNK if stop > start else 0):
+        if not (junk := _JUNK.match(raw, stop, end)):
+            break
+        stop = min(header_block(raw, junk.end()), end)
     body = stop
     for blank in (b"\n", b"\r\n"):
         if raw.startswith(blank, stop):

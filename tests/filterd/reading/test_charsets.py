@@ -5,7 +5,7 @@ import codecs
 import pytest
 from webencodings.labels import LABELS  # type: ignore[import-untyped]
 
-from filterd.reading.charsets import codec_of, decode, decode_words
+from filterd.reading.charsets import charset_of_words, codec_of, decode, decode_words
 
 UKRAINIAN = "Привіт, Олено! Ґанок."
 
@@ -46,6 +46,14 @@ def test_what_no_client_knows(name: str) -> None:
 )
 def test_charsets(name: str, codec: str, said: str) -> None:
     assert decode(said.encode(codec), name.encode()) == said
+
+
+def test_nearby_charsets_count_where_none_is_declared() -> None:
+    chinese = "恭喜您中奖了"
+    assert decode(chinese.encode("gb2312"), b"", b"gb2312") == chinese
+    assert decode(chinese.encode(), b"", b"gb2312") == chinese
+    assert decode(b"caf\xe9", b"iso-8859-1", b"gb2312") == "café"
+    assert charset_of_words(b"x =?GB2312?B?yM7A1svJ?= =?utf-8?q?a?=") == b"GB2312"
 
 
 @pytest.mark.parametrize(

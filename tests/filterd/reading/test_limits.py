@@ -102,6 +102,10 @@ def test_what_was_cut_says_so(raw: bytes) -> None:
         pytest.param(HEAD + b"\nsee\n\nbegin 644 a.txt\n" + UU + b"`\nend\n", id="uuencoded"),
         pytest.param(HEAD + b"Content-Type: text/plain; charset=cp037\n\n" + SPAM, id="ebcdic"),
         pytest.param(HEAD + b"Content-Type: text/plain; charset=IBM1140\n\n" + SPAM, id="ebcdic-euro"),
+        pytest.param(
+            HEAD + b"no header\nContent-Type: text/html\n\n<p>You have won<b></b> a prize</p>", id="junk-line"
+        ),
+        pytest.param(HEAD + b"Content-Type: message/partial\n\nSubject: x\n\n" + SPAM, id="partial"),
         pytest.param(b">From a@b Tue Mar  4 09:59:00 2025\n" + HEAD + b"\n" + SPAM, id="quoted-from"),
         pytest.param(b"Subject: a\n \n \t\n b\n" + HEAD[:20] + b"\n\n" + SPAM, id="blank-header-lines"),
     ],
