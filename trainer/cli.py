@@ -447,12 +447,15 @@ def export_command(
     wide_with: Annotated[
         Path | None, typer.Option(help="A bundle; the linear half is the mean of its and the fitted one.")
     ] = None,
+    calibrate_on: Annotated[
+        str, typer.Option(help="A split of sources left out, such as calibration, to fit probabilities to.")
+    ] = "",
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from filterd_trainer.export import export
 
     request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows)
-    request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with)
+    request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with, calibrate_on=calibrate_on)
     made = export.export(request, lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 

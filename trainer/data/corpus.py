@@ -202,8 +202,11 @@ def _row(message: Labelled, reading: Reading) -> tuple[Any, ...] | None:
     raw = marks.of_raw(message.raw)
     kind = reading.kind or said.kind or text.detect(raw)
     bare = reading.envelopes and kind is Kind.MAIL and is_bare(raw)
-    found = text.read(Message((bare and addressed(raw)) or raw, kind))[0]
+    invented = addressed(raw) if bare else None
+    found = text.read(Message(invented or raw, kind))[0]
     whole = marks.of_text(found.canonical)
+    if bare and not invented:
+        whole = text.without_head(whole)
     if not text.without_head(whole).strip():
         return None
     whole = text.again(whole, found.kind) if whole != found.canonical else whole

@@ -121,6 +121,11 @@ def write(manifest: Manifest) -> str:
         _what(manifest, metrics["megabytes"]),
         _data(metrics["data"]),
         _decisions(manifest, msgspec.convert(metrics["validation"], dict[Kind, Held])),
+        *(
+            [_left_out(msgspec.convert(metrics["left_out"], dict[Kind, Held]))]
+            if "left_out" in metrics
+            else []
+        ),
         _parity(msgspec.convert(metrics["parity"], Parity)),
         _speed(msgspec.convert(metrics["speed"], Speed)),
         *([_evaluation(msgspec.convert(evaluated, Evaluated))] if evaluated else []),
@@ -184,6 +189,20 @@ Fitted on the validation part with its own share of spam, through this very bund
 flatter it. At most {MAX_FALSE_POSITIVE_RATE:.1%} of that ham may be called spam.
 
 {_table(["kind", "log-odds", "unsure from", "spam from", "called spam on validation"], rows)}{warning}"""
+
+
+def _left_out(held: dict[Kind, Held]) -> str:
+    """What the thresholds did with sources that never trained."""
+    rows = [
+        (kind, h.ham, h.ham_unsure, h.ham_called_spam, h.spam, h.spam_unsure, h.spam_called_spam)
+        for kind, h in held.items()
+    ]
+    return f"""### Sources left out
+
+Calibration was fitted to sources that never trained, and the thresholds have to keep their rates on them \
+too; so these figures flatter it as well, by less.
+
+{_table(["kind", "ham", "of it unsure", "spam", "spam", "of it unsure", "spam"], rows)}"""
 
 
 def _parity(p: Parity) -> str:

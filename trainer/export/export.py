@@ -40,6 +40,7 @@ from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.disguises.augment import surrounded
 from filterd_trainer.evaluation import calibrate
 from filterd_trainer.export import card, fastpath, graph, linear, parity, probes, quantize
+from filterd_trainer.export import left_out as left_outs
 from filterd_trainer.export.graph import External
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
 from filterd_trainer.training.runs import Config, read_config
@@ -66,6 +67,7 @@ class Request:
     fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
     wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead;
     wide_with: a bundle with whose wide half the fitted one is averaged.
+    calibrate_on: a split of sources that never trained, which calibration and thresholds are fitted to.
     max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
     """
 
@@ -82,6 +84,7 @@ class Request:
     wide: bool = True
     wide_of: Path | None = None
     wide_with: Path | None = None
+    calibrate_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,15 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         judging.wide = half = Wide.load(folder, manifest.wide) if manifest.wide else None
         margins = _margins(judging, looks, validation.kinds)
         manifest = (decide or _decide)(manifest, margins, validation)
+        left_out = messages(dataset, request.calibrate_on) if request.calibrate_on else None
+        if left_out:
+            report(f"judging {len(left_out.texts):,} messages of sources left out")
+            unknown = _margins(judging, judging.looks(left_out.texts, left_out.kinds), left_out.kinds)
+            manifest = left_outs.decide(
+                manifest,
+                left_outs.Judged(margins, validation.is_spam, validation.kinds),
+                left_outs.Judged(unknown, left_out.is_spam, left_out.kinds),
+            )
         report("comparing with PyTorch")
         checked = _check(
             manifest,
@@ -159,6 +171,8 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
             "validation": msgspec.to_builtins(_held(manifest, margins, validation)),
             "data": _provenance(config, dataset),
         }
+        if left_out:
+            metrics["left_out"] = msgspec.to_builtins(_held(manifest, unknown, left_out))
         if request.fast_path and half:
             report("measuring the fast path")
             manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, half)

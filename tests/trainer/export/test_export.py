@@ -11,6 +11,7 @@ from filterd.scoring import bundle
 from filterd.scoring.bundle import Bundle
 from filterd.scoring.engine import Engine
 from filterd.scoring.verdict import Thresholds
+from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.export import export, parity
 from filterd_trainer.export.export import Request
 from filterd_trainer.gpt2.model import from_safetensors
@@ -49,6 +50,18 @@ def test_what_is_shipped_passed_its_checks(made: Bundle) -> None:
     assert found.alone <= parity.MAX_DIFFERENCE
     assert found.flipped <= parity.MAX_FLIPPED * found.messages
     assert (found.shipped == 0) == (made.manifest.quantization == "fp32")
+
+
+def test_calibrated_on_sources_left_out(place: Path) -> None:
+    request = Request(place / "run", place / "data", place / "left_out", calibrate_on="test")
+    found = export.export(dataclasses.replace(request, quantization="fp32", fast_path=False))
+    held = found.manifest.metrics["left_out"]
+    assert sum(one["ham"] + one["spam"] for one in held.values()) == len(tiny_test(place))
+    assert "Sources left out" in (found.path / "MODEL_CARD.md").read_text()
+
+
+def tiny_test(place: Path) -> list[str]:
+    return export.messages(Dataset.load(place / "data"), "test").texts
 
 
 def test_the_wide_half_learns_messages_with_ham_of_their_kind_around_them() -> None:
