@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 
 def decide(manifest: Manifest, known: Judged, unknown: Judged) -> Manifest:
-    """With calibration from `unknown` and thresholds that hold on both. Raises BadInput without both labels."""
+    """With calibration from `unknown`, thresholds that hold on both. Raises BadInput without both labels."""
     if unknown.is_spam.all() or not unknown.is_spam.any():
         raise BadInput(
             "--calibrate-on: that part lacks ham or spam; give `data prepare` more --calibrate-source"
