@@ -392,6 +392,35 @@ def evaluate_command(
         typer.echo(f"{out / 'report.html'}", err=as_json)
 
 
+@app.command("left-out")
+def left_out_command(
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    reader: Annotated[
+        str,
+        typer.Option(help="ngrams, a run or bundle, or a teacher's GGUF: what a cheap model is fitted to."),
+    ] = "ngrams",
+    balance: Annotated[str, typer.Option(help="Equal shares: source, label or none.")] = "source",
+    messages: Annotated[int, typer.Option(min=50, help="Of each source, kind and label, at most.")] = 400,
+    head: Annotated[bool, typer.Option(help="Show the reader who sent a mail.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a source.")] = False,
+) -> None:
+    """Leave out each source whole, fit a cheap model to the others, and judge it: which recipe is better."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from filterd_trainer.data.corpus import Dataset
+    from filterd_trainer.evaluation import left_out
+
+    found = left_out.run(Dataset.load(dataset), reader, balance, messages, head=head)
+    if as_json:
+        for one in found:
+            typer.echo(json.dumps(asdict(one)))
+    else:
+        left_out.show(Console(highlight=False), found)
+
+
 @app.command("compare")
 def compare_command(
     dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
