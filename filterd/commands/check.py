@@ -163,6 +163,8 @@ def _read(path: str) -> bytes:
 def open_input(path: str) -> Iterator[BufferedIOBase]:
     """A file's bytes, or those of stdin for "-". Raises NotFound."""
     if path == STDIN:
+        if sys.stdin is None:
+            raise NotFound("stdin is closed; name a file, or send a message")
         yield cast(BufferedIOBase, sys.stdin.buffer)
         return
     try:
@@ -194,7 +196,7 @@ def run(inputs: Iterator[Item], judge: Judge, output: Output, exit_code: ExitCod
         verdicts = iter(judge([item.message for item in batch if item.message]))
         for item in batch:
             if item.error:
-                print(f"filterd: {item.error}", file=sys.stderr)
+                pipe.complain(str(item.error))
                 status.failed(item.error)
                 continue
             found = next(verdicts)
@@ -237,7 +239,7 @@ def _human(item: Item, found: Verdict) -> str:
     name = f"{found.label:6}"
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         name = f"\x1b[{_COLOURS[found.label]}m{name}\x1b[0m"
-    where = "" if item.name == STDIN else f"  {item.name}"
+    where = "" if item.name == STDIN else f"  {pipe.printable(item.name)}"
     return f"{name}  {found.probability:.3f}  {found.kind:4}{where}  {found.subject}"
 
 

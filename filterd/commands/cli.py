@@ -14,6 +14,7 @@ import typer
 from filterd import __version__
 from filterd.api import Kind, Label
 from filterd.commands import accounts, bundles, feedback
+from filterd.commands.entry import Ended
 from filterd.commands.options import (
     BundleOption,
     ConfigOption,
@@ -81,9 +82,9 @@ def check(
     options = checking.Options(*(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter))
     daemon = _daemon(bundle, threads)
     if daemon:
-        raise typer.Exit(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
+        raise Ended(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
     loaded = cache(lambda: _for_judging(config))
-    raise typer.Exit(
+    raise Ended(
         checking.command(
             files or [],
             options,
@@ -150,7 +151,7 @@ def learn(
     from filterd.commands import learn as correcting
 
     options = correcting.Options(spam, ham, mail, sms)
-    raise typer.Exit(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
+    raise Ended(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 
 @app.command()
@@ -186,7 +187,7 @@ def sweep(
 
     style = _style(settings)
     plan = sweeping.Plan(tuple(folder or ()), move_to, tag, dry_run, unsure, style)
-    raise typer.Exit(sweeping.sweep(mailbox, plan, judge, state, again=again))
+    raise Ended(sweeping.sweep(mailbox, plan, judge, state, again=again))
 
 
 @app.command()
@@ -200,13 +201,16 @@ def forget(
     from filterd.commands import learn as correcting
 
     options = correcting.Options(mail=mail, sms=sms)
-    raise typer.Exit(correcting.forget(files or [], options, lambda: config_of(config)))
+    raise Ended(correcting.forget(files or [], options, lambda: config_of(config)))
 
 
 @configuration.command("check")
 def config_check(config: ConfigOption = None) -> None:
     """Read the configuration and say whether it is right; exit status 78 where it is not."""
-    path, _ = configured(config)
+    from filterd.daemon import plugins
+
+    path, loaded = configured(config)
+    plugins.check(loaded, str(path or "built-in defaults"))
     print(f"{path or 'built-in defaults'}: ok")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded
+from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 from filterd.headers import STYLE_HEADER, HeaderStyle
 
 SOCKET = "/run/filterd/http.sock"
@@ -27,6 +27,7 @@ _ERRORS: dict[int, type[FilterdError]] = {
     403: LearningClosed,
     429: Overloaded,
     503: ModelUnavailable,
+    507: StoreError,
 }
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from filterd.config import Config
 
 USAGE_ERROR = 2  # what typer exits with for options that it does not know
+INTERRUPTED = 130  # as a shell says of a program that SIGINT has ended
+MAX_SAID = 300  # characters of an error that nobody has foreseen
 # Flags without a value, and the field of the command's options that each sets.
 _KIND = {"--mail": "mail", "--sms": "sms", "--text": "sms"}
 _CHECK = {name: name[2:].replace("-", "_") for name in ("--lines", "--json", "--tag", "--strict")}
@@ -27,33 +29,53 @@ _CHECK |= _KIND | {"--exit-code": "exit_code", "--bogofilter": "bogofilter"}
 _FLAGS = {"check": _CHECK, "learn": _KIND | {"--spam": "spam", "--ham": "ham"}, "forget": _KIND}
 
 
+class Ended(SystemExit):
+    """A command has done its work, with this status; typer's own SystemExit says how its options were."""
+
+
 def main() -> None:
     """Entry point: errors become one line and their exit status; a mail in a pipe comes out regardless."""
+    pipe.occupy()
     pipe.settle_stderr()
     try:
-        status = _at_once(sys.argv[1:])
-        if status is None:
-            from filterd.commands.cli import app
-
-            app(standalone_mode=True)
-        sys.exit(status)
+        _run()
     except FilterdError as error:
         pipe.complain(str(error))
         sys.exit(_rescue(error.exit_status))
-    except BrokenPipeError:  # the reader has seen enough, as in `filterd check … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except SystemExit as ended:
-        if ended.code == USAGE_ERROR:
+        if ended.code == USAGE_ERROR and not isinstance(ended, Ended):
             sys.exit(_rescue(os.EX_USAGE))
         raise
-    except Exception:
-        if not _is_pipe():
-            raise
-        sys.excepthook(*sys.exc_info())
+    except Exception as error:
+        pipe.complain(_defect(error))
         sys.exit(_rescue(FilterdError.exit_status))
+
+
+def _run() -> None:
+    if not _is_pipe():  # a mail's bytes go around it
+        pipe.settle_stdout()
+    try:
+        status = _at_once(sys.argv[1:])
+        if status is not None:
+            raise Ended(status)
+        from filterd.commands.cli import app
+
+        app(standalone_mode=True)
+    finally:
+        if sys.stdout:
+            sys.stdout.flush()
+
+
+def _defect(error: Exception) -> str:
+    """One line that belongs into a report, whatever failed."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    at = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+    said = " ".join(str(error).split())[:MAX_SAID]
+    return f"{type(error).__name__}: {said} (at {at}); a defect of filterd's, please report it"
 
 
 def _is_pipe() -> bool:

@@ -4,7 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
@@ -54,10 +54,11 @@ def export(config: ConfigOption = None) -> None:
 @app.command("import")
 def import_(config: ConfigOption = None) -> None:
     """Read corrections from stdin as `feedback export` writes them: all of them, or none and the reason."""
+    from filterd.commands.check import STDIN, open_input
     from filterd.corrections.store import Store
 
-    with Store.open(config_of(config).feedback_url) as store:
-        count = store.import_lines(sys.stdin.buffer)
+    with open_input(STDIN) as lines, Store.open(config_of(config).feedback_url) as store:
+        count = store.import_lines(cast(BinaryIO, lines))
     print(f"{count:,} corrections were new or changed", file=sys.stderr)
 
 

@@ -7,7 +7,6 @@ that the gateway delivers the message; nothing in a line ends the run.
 
 import contextlib
 import json
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
@@ -16,8 +15,9 @@ from typing import Any, TextIO
 import msgspec
 
 from filterd.api import Kind, Message, Verdict
-from filterd.commands import check
+from filterd.commands import check, pipe
 from filterd.errors import BadInput, FilterdError
+from filterd.protocols.http.wire import mend_surrogates
 
 READ_BYTES = 64 << 10  # of one read: a pipe holds as much
 # A mail of the largest size in JSON, where each of its bytes may have become an escape of two characters.
@@ -40,7 +40,7 @@ class Input(msgspec.Struct):
         if (self.text is None) == (self.mail is None):
             raise BadInput(f"{name}: an object needs either 'text' (an SMS) or 'mail' (a whole mail)")
         found = kind or (Kind.SMS if self.mail is None else Kind.MAIL)
-        raw = (self.mail or self.text or "").encode("utf-8", "surrogatepass")[: check.MAX_MESSAGE_BYTES]
+        raw = (self.mail or self.text or "").encode()[: check.MAX_MESSAGE_BYTES]
         if not raw.strip():
             raise BadInput(f"{name}: empty, there is nothing to judge")
         return Message(raw, found, "" if self.id is None else str(self.id), self.sender, source="cli")
@@ -98,10 +98,10 @@ def run(paths: Sequence[str], kind: Kind | None, judge: check.Judge, out: TextIO
                     total += 1
                     bad += "error" in answer
         except FilterdError as error:
-            print(f"filterd: {error}", file=sys.stderr)
+            pipe.complain(str(error))
             status = status or error.exit_status
     if bad:
-        print(f"filterd: {bad:,} of {total:,} lines were not judged", file=sys.stderr)
+        pipe.complain(f"{bad:,} of {total:,} lines were not judged")
     return status or (BadInput.exit_status if bad else 0)
 
 
@@ -144,13 +144,16 @@ def _item(name: str, line: bytes | None, kind: Kind | None) -> tuple[check.Item,
         return check.Item(name, found.message(name, kind)), _short(found.id)
     except BadInput as error:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            found.id = found.id or msgspec.json.decode(line or b"", type=_OnlyId).id
+            found.id = found.id or msgspec.json.decode(mend_surrogates(line or b""), type=_OnlyId).id
         return check.Item(name, error=error), _short(found.id)
 
 
 def _decode(line: bytes, name: str) -> Input:
     try:
-        return msgspec.json.decode(line, type=Input)
+        try:
+            return msgspec.json.decode(line, type=Input)
+        except msgspec.DecodeError:
+            return msgspec.json.decode(mend_surrogates(line), type=Input)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         said = "".join(c if c.isprintable() else "?" for c in str(error))
         raise BadInput(f"{name}: not an object as it should be: {said}") from error

@@ -5,7 +5,6 @@ the store is written here, and the daemon has the correction when it starts or l
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterd.api import Kind, Label, Message
-from filterd.commands import client
+from filterd.commands import client, pipe
 from filterd.commands.check import Item, asked_kind, exclude, items
 from filterd.errors import ConfigError, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 
@@ -123,7 +122,7 @@ def _each(inputs: Iterator[Item], label: Label | None, take: Correct) -> int:
                     raise item.error or FilterdError(item.name)
                 counts[take(item.message)] += 1
             except FilterdError as error:
-                print(f"filterd: {error}", file=sys.stderr)
+                pipe.complain(str(error))
                 status = status or error.exit_status
                 if isinstance(error, HOPELESS):
                     break

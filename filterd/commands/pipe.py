@@ -6,14 +6,100 @@ error; a stream that was closed from the start is None, and what is printed to s
 """
 
 import contextlib
+import errno
+import io
 import os
 import sys
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from filterd.errors import FilterdError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 STDOUT = 1
+READER_GONE = 141  # as a shell says of a program that SIGPIPE has ended
 CHUNK_BYTES = 1 << 20
 # With this status the program before us in the pipe keeps the mail that it has: procmail and maildrop do.
 LOST = os.EX_IOERR
+
+
+class StdoutLost(FilterdError):
+    """What was to be printed cannot be: no space, a closed stdout, a file system that fails."""
+
+    exit_status = LOST
+
+
+class Stdout(io.TextIOWrapper):
+    """stdout for what people read: any letter can be printed, and what cannot be written is an error of ours.
+
+    Without it a subject that the locale has no letters for ends the command, and so does a full disk, with a
+    traceback and status 1, which `check --exit-code` says of spam. Raises StdoutLost; where the reader has
+    seen enough, as in `filterd check … | head`, it ends the command.
+    """
+
+    def write(self, text: str) -> int:
+        """Write it."""
+        with self._errors():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Hand it all over."""
+        with self._errors():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            discard_stdout()
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(READER_GONE) from None
+            raise StdoutLost(f"stdout: {error.strerror}; not all of the answer was written") from error
+
+
+class _Closed(io.RawIOBase):
+    """A stdout that was closed from the start: an error once, and then, as the interpreter ends, nothing."""
+
+    told = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer") -> int:
+        if self.told:
+            return memoryview(data).nbytes
+        self.told = True
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def occupy() -> None:
+    """Put nothing in the place of standard streams that are closed, or the next file would become one."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def settle_stdout() -> None:
+    """Replace stdout by `Stdout`, also where it was closed from the start."""
+    now = sys.stdout
+    if now is None:
+        closed = io.BufferedWriter(_Closed())
+        sys.stdout = Stdout(closed, "utf-8", "backslashreplace", write_through=True)
+    elif isinstance(now, io.TextIOWrapper) and not isinstance(now, Stdout):
+        lines, encoding = now.line_buffering, now.encoding
+        now.flush()
+        sys.stdout = Stdout(now.detach(), encoding, "backslashreplace", line_buffering=lines)
+
+
+def discard_stdout() -> None:
+    """Let the interpreter flush into nothing as it ends, or it fails at that once more."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
 
 
 def streams() -> tuple[BinaryIO, BinaryIO]:
@@ -44,15 +130,19 @@ def give_up(error: Exception) -> int:
     """Say that the mail did not come out whole; returns the exit status that makes others keep theirs."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     complain(f"{said}; the mail did not come out whole")
-    with contextlib.suppress(OSError):  # or the interpreter flushes a broken stdout again as it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    discard_stdout()
     return LOST
+
+
+def printable(said: str) -> str:
+    """On one line: the line end in a file's name would begin a line that looks like a verdict."""
+    return said if said.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
 
 
 def complain(what: str) -> None:
     """One line on stderr where it can be written; a full or closed one is no reason to keep a mail."""
     with contextlib.suppress(OSError):
-        print(f"filterd: {what}", file=sys.stderr)
+        print(f"filterd: {printable(what)}", file=sys.stderr)
     settle_stderr()
 
 

@@ -45,6 +45,7 @@ def _rows(said: Said, before: Said | None) -> list[tuple[str, str]]:
     rows = [
         ("filterd", f"{said['version']}, up {_duration(said['uptime_s'])}"),
         ("model", f"{said['model']}  ({', '.join(said['labels'])})"),
+        *([("warning", said["warning"])] if said.get("warning") else []),
         ("judged", "  ".join(f"{name} {count:,}" for name, count in judged.items()) + _rate(said, before)),
         ("took", "  ".join(f"{name} {value:,.1f} ms" for name, value in said["ms"].items())),
         ("waiting", f"{waiting['messages']:,} messages, {waiting['tokens']:,} tokens"),

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from filterd import headers
 from filterd.api import Kind, Label, Message, Verdict
+from filterd.commands import pipe
 from filterd.commands.check import MAX_MESSAGE_BYTES, Judge
 from filterd.errors import ConfigError, NotFound, Overloaded
 from filterd.headers import HeaderStyle
@@ -266,7 +267,7 @@ class Sweep:
 
     def _failure(self, entry: Entry, reason: str) -> None:
         self.counts[entry.folder].failed += 1
-        print(f"filterd: {entry.shown}: {reason}", file=sys.stderr)
+        pipe.complain(f"{entry.shown}: {reason}")
 
 
 def _content(raw: bytes) -> str:

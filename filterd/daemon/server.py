@@ -14,18 +14,17 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from filterd import judge, listen
-from filterd.api import Plugin
-from filterd.config import Config, load, settings
+from filterd.config import Config, load
 from filterd.console import app as console
 from filterd.console.access import Sessions
 from filterd.console.accounts import Accounts
 from filterd.console.desk import Controls, Desk
 from filterd.corrections.learner import Learner
-from filterd.daemon import systemd
+from filterd.daemon import descriptors, lag, systemd
+from filterd.daemon.plugins import Chosen, check, chosen, token
 from filterd.errors import BundleError, ConfigError, FilterdError, StoreError
 from filterd.history.recorder import Recorder, key_of
 from filterd.log import log
@@ -38,7 +37,6 @@ from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd.service.service import Service
 
-PLUGINS = "filterd.plugins"  # the entry-point group
 TRIAL_EVERY_S = 1.0  # between looks at the counts of a trial
 PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
 
@@ -62,6 +60,26 @@ def reopen_engine(config: Config, known: Sequence[Engine]) -> Engine:
                 engine.authserv_ids = config.trust.authserv_ids
                 return engine
     return judge.open_engine(config, threads=config.model.threads)
+
+
+def open_engine(config: Config) -> tuple[Engine, str]:
+    """The engine that judges from the start, and a line for people where it is not the one in use.
+
+    A bundle that is damaged must not keep the mail waiting while there is one that judged before it. A bundle
+    that the configuration names is not replaced. Raises BundleError, RuntimeMissing.
+    """
+    try:
+        return judge.open_engine(config, threads=config.model.threads), ""
+    except BundleError as error:
+        damaged = error
+    for path in () if config.model.bundle else (config.bundles / bundle.PREVIOUS, bundle.DEFAULT):
+        try:
+            engine = judge.open_engine(config, path, threads=config.model.threads)
+        except BundleError:
+            continue
+        log.error("bundle damaged", extra={"fields": {"reason": str(damaged), "instead": engine.bundle.id}})
+        return engine, f"{damaged}; {engine.bundle.id} judges instead"
+    raise damaged
 
 
 def open_shadow(config: Config) -> Engine | None:
@@ -90,11 +108,14 @@ class Daemon:
 
     def __init__(self, config: Config, config_path: Path | None) -> None:
         self._config, self._path = config, config_path
-        self._engine = judge.open_engine(config, threads=config.model.threads)
+        self._where = str(config_path or "configuration")
+        check(config, self._where)
+        self._engine, warning = open_engine(config)
         self._learner = Learner.open(config)
         shadow = open_shadow(config)
         self._service = Service(config, self._engine, self._learner, shadow)
         self._service.trial = trial_of(config, shadow)
+        self._service.warning = warning
         self._recorder = Recorder.open(config)
         self._service.observers.append(self._recorder.judged)
         self._desk = self._open_desk(config)
@@ -117,6 +138,7 @@ class Daemon:
             self._recorder.start()
             await self._listen()
             self._spawn(systemd.keep_watchdog())
+            self._spawn(lag.watch(self._service.metrics.loop_lag))
             self._spawn(self._prune())
             self._spawn(self._try())
             gc.freeze()  # 80,000 objects that stay: looking through them holds everybody up for 0.05 s
@@ -158,17 +180,14 @@ class Daemon:
 
     async def _listen(self) -> None:
         config = self._config
+        plugins = chosen(config, self._where)
+        self._places = descriptors.places(_wanted(config, plugins), descriptors.limit())
         for address in config.spamd.listen:
             await self._listen_spamd(address)
         for address in config.http.listen:
             await self._listen_http(address)
-        known = {entry.name: entry for entry in entry_points(group=PLUGINS)}
-        for name in config.plugins:
-            if name not in known:
-                raise ConfigError(
-                    f"plugins.{name}: no such plugin; there are {', '.join(sorted(known)) or 'none'}"
-                )
-            await self._start_plugin(name, known[name].load())
+        for one in plugins:
+            await self._start_plugin(one)
 
     def _open(self, address: str, mode: str) -> socket.socket:
         opened = listen.open_socket(address, mode=int(mode, 8))
@@ -182,7 +201,7 @@ class Daemon:
             self._service,
             allow_tell=section.allow_tell and (local or section.allow_tell_tcp),
             max_bytes=section.max_bytes,
-            max_connections=section.max_connections,
+            max_connections=self._places[address],
             room=self._service.room,
         )
         await server.start(self._open(address, section.mode))
@@ -194,19 +213,18 @@ class Daemon:
         access = http.Access(
             source="http" if local else "http-tcp",
             may_learn=local or section.allow_learn_tcp,
-            token="" if local else _token(section.token_file),
+            token="" if local else token(section.token_file),
         )
         mounts = [console.make(self._desk)] if self._desk else []
         app = http.make(self._service, access, section.max_bytes, mounts)
-        server = HttpServer(app, max_connections=section.max_connections)
+        server = HttpServer(app, max_connections=self._places[address])
         await server.start(self._open(address, section.mode))
         self._closers.append(lambda: server.close(self._config.drain_s))
 
-    async def _start_plugin(self, name: str, kind: type[Plugin]) -> None:
-        given = settings(self._config, name, kind.Settings, str(self._path or "configuration"))
-        plugin = kind(given, self._service)
-        for address in getattr(given, "listen", ()):
-            opened = self._open(address, getattr(given, "mode", "0660"))
+    async def _start_plugin(self, one: Chosen) -> None:
+        plugin = one.kind(one.settings, self._service)
+        for address in getattr(one.settings, "listen", ()):
+            opened = self._open(address, getattr(one.settings, "mode", "0660"))
             server = await listen.serve(plugin.protocol, opened)
             self._closers.append(_server_closer(server))
         self._closers.append(lambda: plugin.close(self._config.drain_s))
@@ -258,9 +276,11 @@ class Daemon:
         async with self._reloading:
             try:
                 config = load(self._path) if self._path else self._config
+                await asyncio.to_thread(check, config, self._where)
                 engine, shadow = await asyncio.to_thread(self._engines, config)
             except FilterdError as error:
                 log.error("not reloaded, the old model serves", extra={"fields": {"reason": str(error)}})
+                self._service.warning = f"not reloaded: {error}"
                 return
             self._save_trial()
             self._service.reload(config, engine, shadow)
@@ -270,6 +290,7 @@ class Daemon:
                 self._before = self._engine
                 self._spawn(asyncio.to_thread(self._learner.rebuild))
             self._config, self._engine = config, engine
+            self._service.warning = ""
             self._announce()
             log.info("reloaded", extra={"fields": {"model": engine.bundle.id}})
 
@@ -303,23 +324,21 @@ class Daemon:
         log.info("stopped", extra={"fields": {"drained": clean}})
 
 
+def _wanted(config: Config, plugins: Sequence[Chosen]) -> dict[str, int]:
+    """Connections that are configured, by address."""
+    sections = [config.spamd, config.http, *(one.settings for one in plugins)]
+    return {
+        address: getattr(section, "max_connections", 0)
+        for section in sections
+        for address in getattr(section, "listen", ())
+    }
+
+
 def _server_closer(server: asyncio.Server) -> Closer:
     async def close() -> None:
         server.close()
 
     return close
-
-
-def _token(file: str) -> str:
-    if not file:
-        return ""
-    try:
-        token = Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"http.token_file: {file}: cannot be read; name a file with one line") from error
-    if not token:
-        raise ConfigError(f"http.token_file: {file}: empty; put a long random line in it")
-    return token
 
 
 def serve(config: Config, path: Path | None) -> None:

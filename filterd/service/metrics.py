@@ -6,6 +6,7 @@ from filterd.api import Verdict
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 SCORE_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 
@@ -62,6 +63,12 @@ class Metrics:
             "filterd_shadow_gap",
             "Difference of P(spam), shadow less current, absolute",
             buckets=(0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0),
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "filterd_loop_lag_seconds",
+            "How much too late the event loop was, looked at every 0.05 s",
+            buckets=LAG_BUCKETS_S,
             registry=self.registry,
         )
         self.bundle = Info("filterd_bundle", "The bundle that judges", registry=self.registry)

@@ -124,6 +124,7 @@ class Service:
         self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
         self._cache_revision = 0  # of the memory that the cached verdicts were given with
         self._background: set[asyncio.Task[None]] = set()
+        self.warning = ""  # a line for people about what is not as configured
         self.trial: Trial | None = None  # of the shadow, where it may take over
         self._take(config, engine, shadow)
 
@@ -160,6 +161,7 @@ class Service:
             "version": __version__,
             "uptime_s": round(self.uptime_s, 1),
             "model": self.engine.bundle.id,
+            "warning": self.warning,
             "labels": manifest.labels,
             "judged": self.judged,
             "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
@@ -248,15 +250,22 @@ class Service:
 
         They wait for one another, so that a batch larger than the queue is no overload.
         """
-        found = await asyncio.gather(*map(self._check_batched, messages), return_exceptions=True)
+        found: list[Verdict | Exception | None] = [None] * len(messages)
+        left = iter(enumerate(messages))  # 10,000 tasks at once would hold the event loop for 0.2 s
+
+        async def work() -> None:
+            for place, message in left:
+                async with self._batched:
+                    try:
+                        found[place] = await self.check(message)
+                    except Exception as error:
+                        found[place] = error
+
+        await asyncio.gather(*(work() for _ in range(min(len(messages), BATCHED_AT_ONCE))))
         for one in found:
-            if isinstance(one, BaseException):
+            if isinstance(one, Exception):
                 raise one
         return [one for one in found if isinstance(one, Verdict)]
-
-    async def _check_batched(self, message: Message) -> Verdict:
-        async with self._batched:
-            return await self.check(message)
 
     async def _check(self, message: Message, started: float) -> Verdict:
         key = _cache_key(message) if self.config.cache.messages else b""

@@ -34,6 +34,7 @@ from filterd_plugins.milter.rules import Decision, Do, Envelope, Settings
 from filterd_plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
 
 MAX_RECIPIENTS: Final = 10_000  # of one mail; Postfix takes 1,000 from a client
+MAX_RECIPIENT_BYTES: Final = 1 << 20  # of all of them: each alone may have 64 KiB
 # Headers of one mail that claim to be ours. Each is a deletion, for which the mail server reads all headers;
 # a real mail has those of one or two filters, some ten.
 MAX_FORGED: Final = 100
@@ -125,6 +126,7 @@ class _Mail:
         self._room = max_bytes
         self.raw = bytearray()
         self.in_body = False
+        self.recipient_bytes = 0
         self.forged: dict[bytes, tuple[bytes, int]] = {}  # by lower-case name: as written first, how many
         self.refused = ""  # a reply that was decided on before any verdict
 
@@ -281,7 +283,8 @@ class Session:
 
     def _on_rcpt(self, data: bytes) -> None:
         recipients = self._envelope.recipients
-        if len(recipients) < MAX_RECIPIENTS:
+        self._coming.recipient_bytes += len(data)
+        if len(recipients) < MAX_RECIPIENTS and self._coming.recipient_bytes <= MAX_RECIPIENT_BYTES:
             recipients.append(_address(wire.read_strings(data)))
         else:
             self._coming.refused = TOO_MANY_RECIPIENTS

@@ -4,7 +4,7 @@ Two apps are made of the same routes: one for unix sockets, whose file mode says
 TCP, where a bearer token is asked for once one is configured, and where learning is closed unless opened.
 An error is always `{"error": "<one line>"}` with a status: 400 bad input, 401 no token, 403 learning closed,
 408 a head that does not come, 413 too large, 415 compressed, encrypted or a form, 429 overloaded, 431 a head
-too large, 503 no verdict in time or none possible, and a connection too many.
+too large, 503 no verdict in time or none possible, and a connection too many, 507 a store that is full.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from filterd.errors import (
     LearningClosed,
     ModelUnavailable,
     Overloaded,
+    StoreError,
 )
 from filterd.protocols.http import openapi, rspamd, wire
 from filterd.service.room import Held
@@ -48,6 +49,7 @@ STATUS: dict[type[FilterdError], int] = {
     Overloaded: 429,
     DeadlineExceeded: 503,
     ModelUnavailable: 503,
+    StoreError: 507,
 }
 
 Handler = Callable[[Request], Awaitable[Response]]

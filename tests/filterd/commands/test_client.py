@@ -18,7 +18,7 @@ from filterd.commands import client
 from filterd.commands.client import Daemon
 from filterd.config import Config
 from filterd.corrections.learner import Learner
-from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded
+from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 from filterd.headers import HeaderStyle
 from filterd.protocols.http import app
 from filterd.protocols.http.app import Access
@@ -146,6 +146,7 @@ def test_the_verdict(folder: Path, said: bytes) -> None:
         ("429 Too Many Requests", Overloaded),
         ("500 Internal Server Error", FilterdError),
         ("503 Service Unavailable", ModelUnavailable),
+        ("507 Insufficient Storage", StoreError),
     ],
 )
 def test_what_the_daemon_says_is_wrong(folder: Path, status: str, kind: type[FilterdError]) -> None:

@@ -66,7 +66,7 @@ def test_the_sender_and_the_kind_reach_the_judge(tmp_path: Path) -> None:
         pytest.param({"id": 3, "text": "a", "mail": "b"}, "needs either", 3, id="text and mail"),
         pytest.param({"id": 3, "text": ["x"]}, "got `array`", 3, id="a text that is none"),
         pytest.param({"id": "n" * 900, "text": " "}, "empty", "n" * 200, id="empty"),
-        pytest.param(b'{"text":"\\ud800"}', "", None, id="half a surrogate pair"),
+        pytest.param(rb'{"id": "\ud83d", "text": 3}', "got `int`", "\ufffd", id="half an emoji in the id"),
         pytest.param(b'{"x":' * 100_000, "recursion", None, id="deep"),
     ],
 )
@@ -93,6 +93,12 @@ def test_one_message_that_cannot_be_judged_does_not_stop_the_others(tmp_path: Pa
     assert status == 65
     assert [one.get("label") for one in found] == ["spam", None, "spam"]
     assert found[1]["error"] == "ValueError: no verdict"
+
+
+def test_half_an_emoji_is_judged_and_keeps_its_id(tmp_path: Path) -> None:
+    status, found = answers([rb'{"id": 7, "text": "our prize \ud83d"}', HAM], tmp_path)
+    assert status == 0
+    assert (found[0]["id"], found[0]["label"]) == (7, "spam")
 
 
 def test_blank_lines_and_line_ends_of_any_kind(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ async def test_a_body_that_does_not_come(client: httpx.AsyncClient, monkeypatch:
         pytest.param(Overloaded("busy"), 429, id="overload"),
         pytest.param(DeadlineExceeded("late"), 503, id="deadline"),
         pytest.param(ModelUnavailable("no model"), 503, id="no model"),
-        pytest.param(StoreError("disk full"), 500, id="store"),
+        pytest.param(StoreError("disk full"), 507, id="store"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/check", "/checkv2", "/v1/learn?label=ham", "/learnspam", "/v1/forget"])

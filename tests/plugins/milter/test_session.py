@@ -13,6 +13,7 @@ from filterd_plugins.milter.rules import Settings
 from filterd_plugins.milter.session import (
     MAX_FORGED,
     MAX_MACROS,
+    MAX_RECIPIENT_BYTES,
     MAX_RECIPIENTS,
     TRANSITIONS,
     Session,
@@ -216,6 +217,18 @@ def test_a_header_of_a_megabyte() -> None:
     session.receive(struct.pack("!I", len(data) + 1) + b"L" + data + END)
     assert session.mail
     assert session.mail.raw == b"Subject:" + value + b"\r\n\r\n"
+
+
+def test_recipients_are_bounded_by_their_bytes_too() -> None:
+    session = made(way=NEGOTIATE + CONNECT + MAIL)
+    one = packet("R <" + "b" * 60_000 + "@example.org>|")
+    for _ in range(2 * MAX_RECIPIENT_BYTES // 60_000):
+        session.receive(one)
+    assert sum(map(len, session._envelope.recipients)) <= MAX_RECIPIENT_BYTES
+    assert session.receive(END) == packet("y 452 4.5.3 Too many recipients|")
+    session.receive(MAIL + packet("R <ben@example.org>|") + END)
+    assert session.mail
+    assert session.mail.recipients == ("ben@example.org",)
 
 
 def test_too_many_recipients_are_too_many_for_now() -> None:
