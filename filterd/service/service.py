@@ -45,6 +45,7 @@ READING_PER_PARSER = 256
 QUANTILES = {"median": 0.5, "p99": 0.99}  # of the time a verdict took, for `filterd status`
 # Bytes of an SMS that is read where it comes in: that takes 0.04 ms, handing it to a thread and back 0.3 ms.
 READ_AT_ONCE = 1000
+HASHED_AT_ONCE = 1 << 20  # bytes that the event loop itself hashes, in 1 ms
 # Messages of batch requests under way, all of them together: they fill the model's turns, and whoever comes
 # with a single message meanwhile still finds room.
 BATCHED_AT_ONCE = 256
@@ -268,7 +269,7 @@ class Service:
         return [one for one in found if isinstance(one, Verdict)]
 
     async def _check(self, message: Message, started: float) -> Verdict:
-        key = _cache_key(message) if self.config.cache.messages else b""
+        key = await self._key(message)
         cached = self._from_cache(key)
         if cached:
             self.metrics.cache_hits.inc()
@@ -283,6 +284,14 @@ class Service:
         self.drift.add(found, prepared.tokens, prepared.script)
         self._ask_shadow(message, found)
         return found
+
+    async def _key(self, message: Message) -> bytes:
+        """Its name in the cache; hashed beside the event loop where that takes long."""
+        if not self.config.cache.messages:
+            return b""
+        if len(message.raw) <= HASHED_AT_ONCE:
+            return _cache_key(message)
+        return await asyncio.get_running_loop().run_in_executor(self._parsers, _cache_key, message)
 
     async def _read(self, engine: Engine, message: Message) -> Prepared:
         """The message ready for the model, read by a parser thread; a short SMS at once."""

@@ -29,4 +29,4 @@ def loop_alarm(monkeypatch: pytest.MonkeyPatch, most_s: float = HELD_S) -> Itera
     with monkeypatch.context() as patched:
         patched.setattr(asyncio.events.Handle, "_run", timed)
         yield held
-    assert not held
+    assert not held, held
