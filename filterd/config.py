@@ -233,8 +233,15 @@ class Config(Section, frozen=True):
     history: History = History()
     console: Console = Console()
     log: Log = Log()
+    workers: Positive | Literal["auto"] = 1
     drain_s: Seconds = 20.0
     plugins: dict[str, dict[str, Any]] = {}
+
+    @property
+    def processes(self) -> int:
+        """Processes that judge: `workers`, or one for each core that this process may use."""
+        cores = min(len(os.sched_getaffinity(0)), MAX_TURNS)
+        return cores if self.workers == "auto" else int(self.workers)
 
     @property
     def bundles(self) -> Path:

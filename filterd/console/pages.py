@@ -197,7 +197,7 @@ async def status(asked: "Asked") -> Response:
     """The daemon and its configuration as in force."""
     _for_the_site(asked)
     desk = asked.desk
-    said = desk.service.status()
+    said = await desk.service.status_of_all()
     config: Any = msgspec.to_builtins(desk.service.config)
     text = (
         yaml.safe_dump(shown(config), sort_keys=False, allow_unicode=True) if asked.viewer.administers else ""

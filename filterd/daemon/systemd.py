@@ -25,11 +25,16 @@ def notify(state: str) -> bool:
     return True
 
 
+def watchdog_s() -> float:
+    """Within how many seconds systemd wants a sign of life from this process; 0 where it wants none."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return 0.0
+    return int(os.environ.get("WATCHDOG_USEC", "0") or 0) / MICROSECONDS
+
+
 async def keep_watchdog() -> None:
     """Tell systemd that the event loop turns, twice in each of its watchdog's periods; for ever."""
-    period = int(os.environ.get("WATCHDOG_USEC", "0") or 0)
-    if not period or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return
-    while True:
+    period = watchdog_s()
+    while period:
         notify("WATCHDOG=1")
-        await asyncio.sleep(period / MICROSECONDS / 2)
+        await asyncio.sleep(period / 2)

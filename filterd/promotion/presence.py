@@ -46,8 +46,14 @@ class Presence:
             self._stream.write(f"{os.getpid()}\n{model}\n")
             self._stream.flush()
 
+    def forget(self) -> None:
+        """Of a process that was forked: the folder is its parent's alone."""
+        os.close(self._stream.fileno())
+
     def leave(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder; once more does no harm."""
+        if self._stream.closed:
+            return
         with contextlib.suppress(OSError):
             self._stream.truncate(0)
         self._stream.close()

@@ -2,7 +2,7 @@
 
 A trial is a link `challenger` in the store of bundles and, beside it, `trial.json` with what was counted so
 far, so that a restart of the daemon goes on with it. `decide` is pure; the daemon counts and asks it
-(`filterd.daemon.server`).
+(`filterd.daemon.worker`).
 
 What speaks against a challenger, as nobody knows the truth of live traffic: that it labels more of it
 otherwise than a model of the same family should (MAX_DIFFERS), that it calls spam what the champion lets

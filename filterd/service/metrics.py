@@ -1,6 +1,6 @@
 """What Prometheus may know: counts and distributions, never a message, a sender or a subject."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from filterd.api import Verdict
 
@@ -71,6 +71,8 @@ class Metrics:
             buckets=LAG_BUCKETS_S,
             registry=self.registry,
         )
+        self.workers = Gauge("filterd_workers", "Processes that judge", registry=self.registry)
+        self.workers.set(1)
         self.bundle = Info("filterd_bundle", "The bundle that judges", registry=self.registry)
 
     def judged(self, verdict: Verdict, source: str) -> None:
@@ -78,7 +80,3 @@ class Metrics:
         self.verdicts.labels(verdict.label, verdict.kind, source or "other").inc()
         self.latency.labels(verdict.kind).observe(verdict.seconds)
         self.score.labels(verdict.kind).observe(verdict.probability)
-
-    def exposition(self) -> bytes:
-        """The page that Prometheus reads (text format 0.0.4)."""
-        return generate_latest(self.registry)

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
+from prometheus_client import CollectorRegistry
+
 from filterd import __version__, headers
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config
@@ -35,9 +37,11 @@ from filterd.history.record import Event
 from filterd.promotion.trial import Trial
 from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
+from filterd.service import siblings
 from filterd.service.batching import Batcher, Logits
 from filterd.service.metrics import Metrics
 from filterd.service.room import Room
+from filterd.service.siblings import Siblings, State
 
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.
@@ -126,6 +130,7 @@ class Service:
         self._cache_revision = 0  # of the memory that the cached verdicts were given with
         self._background: set[asyncio.Task[None]] = set()
         self.warning = ""  # a line for people about what is not as configured
+        self.siblings = Siblings()
         self.trial: Trial | None = None  # of the shadow, where it may take over
         self._take(config, engine, shadow)
 
@@ -154,7 +159,7 @@ class Service:
         """Whether a new message would be judged now rather than refused."""
         return not self._loaded.queue.full
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> State:
         """What `filterd status` and GET /v1/status show; no message text."""
         manifest, queue = self.engine.bundle.manifest, self._loaded.queue
         shadow = self.shadow
@@ -164,7 +169,7 @@ class Service:
             "model": self.engine.bundle.id,
             "warning": self.warning,
             "labels": manifest.labels,
-            "judged": self.judged,
+            "judged": dict(self.judged),
             "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
             "ms": self._latency(),
             "refused": self._refused,
@@ -191,6 +196,26 @@ class Service:
             return None
         seen, differs, gaps = self._shadow_counts
         return Shadow(self._shadow.engine.bundle.id, seen, differs, round(gaps / max(1, seen), 6))
+
+    def state(self) -> State:
+        """What this worker adds to an answer for all of them (`siblings`)."""
+        return {
+            "status": self.status(),
+            "recent": [one._asdict() for one in self.recent],
+            "metrics": siblings.samples(self._measured()),
+        }
+
+    async def status_of_all(self) -> State:
+        """`status` of all workers together."""
+        others = await self.siblings.states()
+        return siblings.status([self.status(), *(other["status"] for other in others)])
+
+    async def recent_of_all(self, limit: int) -> list[State]:
+        """The latest verdicts of all workers, newest first."""
+        found = [one._asdict() for one in list(self.recent)[-limit:]]
+        for other in await self.siblings.states():
+            found += other["recent"][-limit:]
+        return sorted(found, key=lambda one: -one["time"])[:limit]
 
     def reload(self, config: Config, engine: Engine, shadow: Engine | None = None) -> None:
         """Judge with another engine from the next message on; messages under way end with the old one."""
@@ -445,8 +470,14 @@ class Service:
         """The mail with our headers."""
         return headers.tag(raw, verdict, self.style)
 
-    def measure(self) -> bytes:
-        """The metrics page, with the gauges brought up to date."""
+    async def measure(self) -> bytes:
+        """The metrics page, of all workers."""
+        others = await self.siblings.states()
+        mine = siblings.samples(self._measured())
+        return await asyncio.to_thread(siblings.exposition, [mine, *(other["metrics"] for other in others)])
+
+    def _measured(self) -> CollectorRegistry:
+        """The metrics, with the gauges brought up to date."""
         queue = self._loaded.queue
         self.metrics.waiting.set(queue.messages_waiting)
         self.metrics.waiting_tokens.set(queue.tokens_waiting)
@@ -454,7 +485,7 @@ class Service:
         for kind, distances in self.drift.measure().items():
             for of, distance in distances.items():
                 self.metrics.drift.labels(kind, of).set(distance)
-        return self.metrics.exposition()
+        return self.metrics.registry
 
 
 def _cache_key(message: Message) -> bytes:

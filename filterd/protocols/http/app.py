@@ -214,12 +214,11 @@ class Routes:
             limit = min(MAX_RECENT, max(1, int(request.query_params.get("limit", "100"))))
         except ValueError:
             raise BadInput("limit has to be a number") from None
-        latest = list(self._service.recent)[-limit:][::-1]
-        return _json({"messages": [one._asdict() for one in latest]})
+        return _json({"messages": await self._service.recent_of_all(limit)})
 
     async def status(self, _: Request) -> Response:
         """GET /v1/status."""
-        return _json(self._service.status())
+        return _json(await self._service.status_of_all())
 
     async def openapi(self, _: Request) -> Response:
         """GET /v1/openapi.json."""
@@ -227,7 +226,8 @@ class Routes:
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics."""
-        return Response(self._service.measure(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        page = await self._service.measure()
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def ping(self, _: Request) -> Response:
         """GET /ping: somebody is here (Rspamd's answer)."""
@@ -263,15 +263,21 @@ class Routes:
 
     async def rspamd_stat(self, _: Request) -> Response:
         """GET /stat."""
-        seconds = [one.seconds for one in self._service.recent]
-        return _json(rspamd.stat(*self._counts(), seconds, read_only=not self._access.may_learn))
+        latest = await self._service.recent_of_all(rspamd.SCAN_TIMES)
+        seconds = [float(one["seconds"]) for one in reversed(latest)]
+        return _json(rspamd.stat(*await self._counts(), seconds, read_only=not self._access.may_learn))
 
     async def rspamd_auth(self, _: Request) -> Response:
         """GET /auth."""
-        return _json(rspamd.auth(*self._counts(), read_only=not self._access.may_learn))
+        return _json(rspamd.auth(*await self._counts(), read_only=not self._access.may_learn))
 
-    def _counts(self) -> tuple[Mapping[Label, int], int, float]:
-        return self._service.judged, self._service.corrections, self._service.uptime_s
+    async def _counts(self) -> tuple[Mapping[Label, int], int, float]:
+        said = await self._service.status_of_all()
+        return (
+            {Label(name): count for name, count in said["judged"].items()},
+            said["corrections"],
+            said["uptime_s"],
+        )
 
 
 async def _unless_gone(request: Request, judging: Coroutine[Any, Any, T]) -> T:

@@ -11,7 +11,7 @@ import yaml
 
 from filterd import judge
 from filterd.config import Config, Model
-from filterd.daemon import server
+from filterd.daemon import engines
 from filterd.errors import BundleError
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
@@ -39,22 +39,22 @@ def test_a_start_goes_back_to_the_bundle_before(
     damaged: set[Path | None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = Config(state=str(tmp_path))
-    engine, warning = server.open_engine(config)
+    engine, warning = engines.open_engine(config)
     assert engine.bundle.manifest.name == str(config.bundles / bundle.PREVIOUS)
     assert warning == "current: damaged; fake-1 judges instead"
     assert "bundle damaged" in caplog.text
     damaged.add(config.bundles / bundle.PREVIOUS)
-    assert server.open_engine(config)[0].bundle.manifest.name == str(bundle.DEFAULT)
+    assert engines.open_engine(config)[0].bundle.manifest.name == str(bundle.DEFAULT)
     damaged.add(bundle.DEFAULT)
     with pytest.raises(BundleError, match="current: damaged"):
-        server.open_engine(config)
+        engines.open_engine(config)
     damaged.clear()
-    assert server.open_engine(config)[1] == ""
+    assert engines.open_engine(config)[1] == ""
 
 
 def test_a_bundle_that_is_named_is_not_replaced(damaged: set[Path | None]) -> None:
     with pytest.raises(BundleError, match="damaged"):
-        server.open_engine(Config(model=Model(bundle="/named")))
+        engines.open_engine(Config(model=Model(bundle="/named")))
 
 
 def test_a_reload_takes_all_of_a_file_or_nothing(daemon: Daemon) -> None:

@@ -28,7 +28,7 @@ from tests.conftest import need_program
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (bundle.DEFAULT / bundle.MODEL).exists()
 SERVING = "filterd" if SHIPPED else "tests.filterd.serving"
-TIMEOUT_S = 30.0  # of anything; a quiet machine needs two
+TIMEOUT_S = 90.0  # of anything; a quiet machine needs two
 HAM = (
     b"From: ann@example.org\nTo: ben@example.org\nSubject: lunch on friday\n\n"
     b"Shall we meet at noon, the usual place by the river? Carla comes too, and brings the plans.\n"

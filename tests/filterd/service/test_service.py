@@ -19,6 +19,7 @@ from filterd.scoring.bundle import Bundle
 from filterd.scoring.engine import Engine, Prepared
 from filterd.scoring.memory import Memory
 from filterd.service import service as service_module
+from filterd.service import siblings
 from filterd.service.service import BATCHED_AT_ONCE, READING_PER_PARSER, Service
 from tests.filterd.fakes import WordBackend, manifest, tokenizer
 
@@ -113,7 +114,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def counted(service: Service, line: str) -> bool:
-    return line in service.measure().decode().splitlines()
+    return line in siblings.exposition([siblings.samples(service._measured())]).decode().splitlines()
 
 
 async def test_it_judges_and_counts(start: Start) -> None:
