@@ -89,7 +89,7 @@ def test_shuffled_is_the_lectures_data_loader() -> None:
 
 
 def test_shares_as_roots_of_sizes() -> None:
-    sizes = {"mail 0 a": 100, "mail 0 b": 400, "mail 1 a": 9, "sms 0 c": 1}
+    sizes: dict[object, int] = {"mail 0 a": 100, "mail 0 b": 400, "mail 1 a": 9, "sms 0 c": 1}
     found = batches.shares(sizes, root=True)
     assert found == pytest.approx({"mail 0 a": 1 / 9, "mail 0 b": 2 / 9, "mail 1 a": 1 / 3, "sms 0 c": 1 / 3})
     drawn = batches.by_length(
