@@ -376,10 +376,15 @@ def evaluate_command(
     misjudged: Annotated[
         int, typer.Option(min=0, help="Print so many misjudged messages, surest first.")
     ] = 0,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Labels by language, kind, source, year or length; repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
 ) -> None:
     """Judge a split, or some of it, and show how good the model is, with intervals."""
-    from filterd_trainer.evaluation import judge, pages
+    from rich.console import Console
+
+    from filterd_trainer.evaluation import judge, pages, strata
 
     only = judge.Only(source or (), kind, without or ())
     subject = judge.Subject.load(dataset, split, only)
@@ -387,6 +392,9 @@ def evaluate_command(
     pages.show_evaluation(record, as_json)
     if misjudged and not as_json:
         pages.show_misjudged(scored[0], subject.frame["Text"].tolist(), misjudged)
+    for what in by or ():
+        for one in scored:
+            strata.show(Console(highlight=False, stderr=as_json), what, strata.by(one, subject.frame, what))
     if out:
         pages.write_evaluation(out, record, scored, histories)
         typer.echo(f"{out / 'report.html'}", err=as_json)
