@@ -23,7 +23,7 @@ def verify(
     where = path or judge.bundle_path(config_of(config))
     opened = Engine.open(where)
     print(f"{where}: {opened.bundle.id} ok, {len(opened.bundle.manifest.probes)} probe scores agree")
-    for line in opened.bundle.manifest.fast_path_lines():
+    for line in (*opened.bundle.manifest.fast_path_lines(), *opened.bundle.manifest.exit_lines()):
         print(line)
 
 

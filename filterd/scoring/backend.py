@@ -12,7 +12,7 @@ The runtime is imported when a backend is opened: it costs 0.2 s, which `filterd
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterd.errors import BundleError, ModelUnavailable, RuntimeMissing
+from filterd.scoring.bundle import FIRST, REST
 from filterd.scoring.tokenizer import END_OF_TEXT_ID
 
 # Tokens of a chunk, padding included: activations stay in the cache, and 512 rows fill the matrix kernels.
@@ -45,6 +46,10 @@ class Scores(NamedTuple):
     hidden: NDArray[np.float32]
 
 
+Job = Callable[[Sequence[Sequence[int]]], Scores]
+Settle = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+
+
 class Backend(Protocol):
     """Runs a model. May be called from several threads."""
 
@@ -63,7 +68,16 @@ def open_backend(model: Path, *, threads: int | None = None) -> "OnnxBackend":
     installed, a device answers and the model is of floats. Raises RuntimeMissing, BundleError.
     """
     file = model / "model.onnx" if model.is_dir() else model
-    return OnnxBackend(file, max(1, min(threads or len(os.sched_getaffinity(0)), MAX_THREADS)))
+    return OnnxBackend(file, _threads(threads))
+
+
+def open_staged(folder: Path, settle: Settle, *, threads: int | None = None) -> "StagedBackend":
+    """Load the two files of a bundle with an exit; the rest as `open_backend`."""
+    return StagedBackend(folder, _threads(threads), settle)
+
+
+def _threads(threads: int | None) -> int:
+    return max(1, min(threads or len(os.sched_getaffinity(0)), MAX_THREADS))
 
 
 class OnnxBackend:
@@ -79,13 +93,17 @@ class OnnxBackend:
 
     def score(self, ids: Sequence[Sequence[int]]) -> Scores:
         """See `Backend.score`."""
+        return self._spread(ids, lambda rows: _run(self._single, rows), lambda rows: _run(self._alone, rows))
+
+    def _spread(self, ids: Sequence[Sequence[int]], beside: Job, alone: Job) -> Scores:
+        """Chunk by chunk; beside: runs a chunk on one thread, alone: on all of them."""
         filled = [row if len(row) else (END_OF_TEXT_ID,) for row in ids]
         parts = list(chunks([len(row) for row in filled]))
         jobs = [[filled[i] for i in part] for part in parts]
         if len(jobs) > 1 and self._threads > 1 and self.device == "cpu":
-            found = list(self._workers.map(lambda rows: _run(self._single, rows), jobs))
+            found = list(self._workers.map(beside, jobs))
         else:
-            found = [_run(self._alone, rows) for rows in jobs]
+            found = [alone(rows) for rows in jobs]
         return self._in_order(parts, found, len(filled))
 
     def _in_order(self, parts: list[list[int]], found: list[Scores], total: int) -> Scores:
@@ -105,6 +123,38 @@ class OnnxBackend:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="filterd-model")
 
 
+class StagedBackend(OnnxBackend):
+    """A model in two files: the blocks before an exit, with its head, and those behind it.
+
+    settle: from the exit's logits [B, n] what stands for the whole model's, and which rows that settles, [B].
+    """
+
+    def __init__(self, folder: Path, threads: int, settle: Settle) -> None:
+        super().__init__(folder / REST, threads)
+        self._settle = settle
+        self._first_file = folder / FIRST
+        self._first_alone = _session(self._first_file, threads)
+
+    def score(self, ids: Sequence[Sequence[int]]) -> Scores:
+        """All blocks for every message; see `Backend.score`."""
+        return self._staged(ids, settle=None)
+
+    def early(self, ids: Sequence[Sequence[int]]) -> Scores:
+        """The same, but what the exit settles goes no further; hidden is 0 there. Alone as in company."""
+        return self._staged(ids, settle=self._settle)
+
+    def _staged(self, ids: Sequence[Sequence[int]], settle: Settle | None) -> Scores:
+        return self._spread(
+            ids,
+            lambda rows: _in_stages(self._first_single, self._single, rows, settle),
+            lambda rows: _in_stages(self._first_alone, self._alone, rows, settle),
+        )
+
+    @cached_property
+    def _first_single(self) -> Any:
+        return self._first_alone if self._threads == 1 else _session(self._first_file, 1)
+
+
 def chunks(lengths: Sequence[int], budget: int = TOKENS_PER_CHUNK) -> Iterator[list[int]]:
     """Indices in chunks of similar length, each at most `budget` tokens with padding (or one message)."""
     chunk: list[int] = []
@@ -118,12 +168,39 @@ def chunks(lengths: Sequence[int], budget: int = TOKENS_PER_CHUNK) -> Iterator[l
 
 
 def _run(session: Any, rows: Sequence[Sequence[int]]) -> Scores:
+    return Scores(*_call(session, ["logits", "hidden"], _padded(rows)))
+
+
+def _in_stages(first: Any, rest: Any, rows: Sequence[Sequence[int]], settle: Settle | None) -> Scores:
+    feed = _padded(rows)
+    early, states = _call(first, ["early", "states"], feed)
+    if settle is None:
+        return Scores(*_call(rest, ["logits", "hidden"], feed | {"states": states}))
+    logits, settled = settle(early)
+    hidden = np.zeros((len(rows), states.shape[1]), np.float32)
+    left = np.flatnonzero(~settled)
+    if len(left):
+        # As wide as the longest that is left: what was padding for the others alone is cut off.
+        lengths = feed["lengths"][left]
+        width = int(lengths.max())
+        of_left = states.reshape(len(rows), -1, states.shape[1])[left, :width].reshape(-1, states.shape[1])
+        fed = {"ids": feed["ids"][left, :width], "lengths": lengths, "states": of_left}
+        logits[left], hidden[left] = _call(rest, ["logits", "hidden"], fed)
+    return Scores(logits, hidden)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     ids = np.full((len(rows), int(lengths.max())), END_OF_TEXT_ID, dtype=np.int64)
     for padded, row in zip(ids, rows, strict=True):
         padded[: len(row)] = row
+    return {"ids": ids, "lengths": lengths}
+
+
+def _call(session: Any, outputs: list[str], feed: dict[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
     try:
-        return Scores(*session.run(["logits", "hidden"], {"ids": ids, "lengths": lengths}))
+        found: list[NDArray[np.float32]] = session.run(outputs, feed)
+        return found
     except Exception as error:  # the runtime's exceptions have no root of their own
         raise ModelUnavailable(f"the model cannot be run: {_first_line(error)}") from error
 

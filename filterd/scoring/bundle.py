@@ -34,6 +34,7 @@ CURRENT, PREVIOUS, CHALLENGER = (
     "challenger",
 )  # links of a store; see `use`, `put_on_trial`
 WIDE = "wide.int8"  # optional; see WideEntry
+FIRST, REST = "first.onnx", "rest.onnx"  # optional; see Exit
 REQUIRED = (MODEL, TOKENIZER, WEIGHTS, CARD)
 
 MAX_MANIFEST_BYTES = 1 << 20  # a dozen probes and a page of metrics are 20 KB
@@ -121,6 +122,32 @@ class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str
 
 
+class Early(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an exit did with one kind of held-out messages, of those that the fast path leaves.
+
+    settled: share of their windows that needed no more than the first blocks; agrees: share of messages with
+    the whole model's label; at_least: its lower 95% bound.
+    """
+
+    messages: int
+    settled: float
+    agrees: float
+    at_least: float
+
+
+class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the GPT-2 may stop early: `first.onnx` is its first blocks with a head, `rest.onnx` the others.
+
+    after: blocks. ham, spam: of the head's log-odds of one window, beyond which the whole model's are not
+    computed but taken from the side's line; None where a side settles nothing. measured: by kind.
+    """
+
+    after: int
+    ham: Side | None
+    spam: Side | None
+    measured: dict[Kind, Early] = {}
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`manifest.json`, format 1.
 
@@ -131,6 +158,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parent: id of the bundle that this one was retrained from. lineage: None where it was not retrained.
     wide: the linear half of the model; None where the GPT-2 judges alone.
     fast_path: where the wide half settles a message without the GPT-2, by kind; None where it never does.
+    exit: where the GPT-2's first blocks settle a window; None where all blocks are always asked.
     reference: shares of scores, labels, lengths and scripts on held-out data, for `drift.py`.
     """
 
@@ -155,6 +183,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: dict[Kind, dict[str, list[float]]] = {}
     fast_path: dict[Kind, Certainty] | None = None
     wide: WideEntry | None = None
+    exit: Exit | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
@@ -171,6 +200,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("fast_path has to name both mail and sms, and needs wide")
         if self.wide and WIDE not in self.files:
             raise ValueError(f"files lack {WIDE}, which wide describes")
+        if self.exit and not {FIRST, REST} <= set(self.files):
+            raise ValueError(f"files lack {FIRST} or {REST}, which exit describes")
 
     @property
     def ham_indices(self) -> tuple[int, ...]:
@@ -187,6 +218,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if fit.ham or fit.spam
             else f"fast path, {kind.value}: settles none; its agreement could not be shown"
             for kind, fit in self.fast_path.items()
+        ]
+
+    def exit_lines(self) -> list[str]:
+        """What the exit was measured to do, a line a kind of message; none without one."""
+        return [
+            f"exit after {self.exit.after} of {self.architecture.layers} blocks, {kind.value}: settles"
+            f" {one.settled:.1%} of the windows of {one.messages:,} held-out messages; labels agree on"
+            f" {one.agrees:.3%} (at least {one.at_least:.3%} with 95% confidence)"
+            for kind, one in (self.exit.measured if self.exit else {}).items()
+            if self.exit
         ]
 
 

@@ -20,9 +20,10 @@ from filterd.api import Kind, Message, Verdict
 from filterd.errors import BundleError
 from filterd.reading import text
 from filterd.scoring import bundle, verdict
-from filterd.scoring.backend import Backend, open_backend
+from filterd.scoring.backend import Backend, StagedBackend, open_backend, open_staged
 from filterd.scoring.bundle import Bundle, Certainty
 from filterd.scoring.drift import script
+from filterd.scoring.exits import settling
 from filterd.scoring.fastpath import settle
 from filterd.scoring.linear import Wide
 from filterd.scoring.memory import Memory, Recollection, features, fuse, normalise
@@ -134,6 +135,7 @@ class Engine:
         self.wide = wide
         self.learner: Remembering | None = None
         self.fast_path: dict[Kind, Certainty] | None = None
+        self.staged: StagedBackend | None = None  # may stop at the bundle's exit
         self.authserv_ids: Collection[str] = ()
         self._tokenizer = tokenizer
         self._backend = backend
@@ -161,11 +163,13 @@ class Engine:
             )
         tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
         wide = Wide.load(read.path, read.manifest.wide) if read.manifest.wide else None
-        engine = cls(read, tokenizer, open_backend(read.path / bundle.MODEL, threads=threads), wide)
+        staged = _staged(read, threads) if fast_path else None
+        backend = staged or open_backend(read.path / bundle.MODEL, threads=threads)
+        engine = cls(read, tokenizer, backend, wide)
         engine.check_probes()
         engine.authserv_ids = authserv_ids
         if fast_path:
-            engine.fast_path = read.manifest.fast_path
+            engine.fast_path, engine.staged = read.manifest.fast_path, staged
         return engine
 
     def check_probes(self) -> None:
@@ -247,11 +251,15 @@ class Engine:
         with learner.lock:
             return learner.memory.recollect(found)
 
-    def logits(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """The model's outputs [len(windows), classes], in the order given; batched by length inside."""
+    def logits(self, windows: Sequence[Sequence[int]], *, whole: bool = False) -> NDArray[np.float32]:
+        """The model's outputs [len(windows), classes], in the order given; batched by length inside.
+
+        whole: no window stops at the bundle's exit.
+        """
         rows = np.zeros((len(windows), len(self.bundle.manifest.labels)), dtype=np.float32)
+        score = self.staged.early if self.staged and not whole else self._backend.score
         for batch in batches([len(window) for window in windows]):
-            rows[batch] = self._backend.score([windows[i] for i in batch]).logits
+            rows[batch] = score([windows[i] for i in batch]).logits
         return rows
 
     def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
@@ -261,7 +269,8 @@ class Engine:
     def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[Look]:
         """How canonical texts look to the model, whatever the fast path or a memory would say."""
         cut = [self.cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
-        rows = by_message(self.logits(list(chain.from_iterable(cut))), [len(windows) for windows in cut])
+        found = self.logits(list(chain.from_iterable(cut)), whole=True)
+        rows = by_message(found, [len(windows) for windows in cut])
         ham = self.bundle.manifest.ham_indices
         return [
             Look.of(own, ham, self.wide_of(windows, kind), windows)
@@ -325,6 +334,13 @@ class Engine:
             name: min(1.0, p * scale[i in manifest.ham_indices])
             for i, (name, p) in enumerate(zip(manifest.labels, raw, strict=True))
         }
+
+
+def _staged(read: Bundle, threads: int | None) -> StagedBackend | None:
+    fit = read.manifest.exit
+    if not fit or not (fit.ham or fit.spam):
+        return None
+    return open_staged(read.path, settling(fit, read.manifest.ham_indices), threads=threads)
 
 
 def by_message(rows: NDArray[F], counts: Sequence[int]) -> Iterator[NDArray[F]]:

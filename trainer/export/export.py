@@ -39,7 +39,7 @@ from filterd.scoring.verdict import MAX_LOG_ODDS, Calibration, Thresholds
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.disguises.augment import surrounded
 from filterd_trainer.evaluation import calibrate
-from filterd_trainer.export import card, fastpath, graph, linear, parity, probes, quantize
+from filterd_trainer.export import card, exits, fastpath, graph, linear, parity, probes, quantize
 from filterd_trainer.export import left_out as left_outs
 from filterd_trainer.export.graph import External
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
@@ -132,6 +132,8 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         if request.quantization == "fp32":
             for name in (bundle.MODEL, bundle.WEIGHTS):
                 shutil.copy(Path(scratch) / name, folder / name)
+            where = locations(folder / bundle.WEIGHTS)
+            exits.write(folder, model, load_file(folder / bundle.WEIGHTS), None, where, "fp32")
         else:
             sample = messages(dataset, "train").some(OBSERVED)
             ids = [tokenizer.encode(t) for t in sample.texts]
@@ -176,6 +178,9 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         if request.fast_path and half:
             report("measuring the fast path")
             manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, half)
+        if model.exit:
+            report("measuring the exit")
+            manifest = _with_exit(manifest, judging, dataset, folder, model.exit.after)
         manifest = _with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
         report("measuring")
         _finish(manifest, folder, validation)
@@ -270,6 +275,7 @@ def write_int8(
     where = {name: at for name, at in locations(folder / bundle.WEIGHTS).items() if name in table}
     smoothed |= {name: compact[name] for name in table}
     _save(graph.build(smoothed, architecture, linears, external=where), "int8", folder / bundle.MODEL)
+    exits.write(folder, model, smoothed, linears, where, "int8")
 
 
 def locations(file: Path) -> dict[str, External]:
@@ -476,8 +482,7 @@ def _with_fast_path(
     manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, half: Wide
 ) -> Manifest:
     """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
-    natural = "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
-    held, test = messages(dataset, "validation"), messages(dataset, natural)
+    held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
     engine = _engine(manifest, tokenizer, shipped, half)
 
     def look(texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
@@ -495,6 +500,25 @@ def _with_fast_path(
         for kind in Kind
     }
     return msgspec.structs.replace(manifest, fast_path=fits)
+
+
+def _with_exit(manifest: Manifest, judging: Engine, dataset: Dataset, folder: Path, after: int) -> Manifest:
+    """Where the first blocks' answer is the whole model's; without its files where that cannot be shown."""
+    held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
+    known, unknown = ({kind: of.where(of.of(kind)) for kind in Kind} for of in (held, test))
+    ham = {kind: held.where(held.of(kind) & ~held.is_spam) for kind in Kind}
+    found = exits.fit(manifest, judging, folder, after, known, ham, unknown)
+    if found is None:
+        for name in (bundle.FIRST, bundle.REST):
+            (folder / name).unlink()
+        return manifest
+    files = manifest.files | {name: FileEntry(sha256="", bytes=0) for name in (bundle.FIRST, bundle.REST)}
+    return msgspec.structs.replace(manifest, exit=found, files=files)
+
+
+def _natural(dataset: Dataset) -> str:
+    """The test part at natural rates, where there is one."""
+    return "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
 
 
 def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:

@@ -31,6 +31,8 @@ MASKED = -1e30  # score of a key after the last real token; its exponential is e
 TABLE = "wte.weight"  # token embedding, [V, C]
 TABLE_SCALE = "wte.scale"  # its row scales where it is int8, [V, 1]
 HEAD = "head"  # [n, C] and [n]
+EXIT = "exit"  # its norm and head, behind the first blocks
+STATES = "states"  # what the first blocks hand on, [B * T, C]
 
 
 class Linear(Protocol):
@@ -107,12 +109,14 @@ class Graph:
             return self.op("FastGelu", product, *added, domain=CONTRIB)
         return self.op("Add", product, *added) if added else product
 
-    def model(self, outputs: Mapping[str, Sequence[Any]]) -> onnx.ModelProto:
-        """The finished model; outputs: name to shape."""
+    def model(self, outputs: Mapping[str, Sequence[Any]], states: int = 0) -> onnx.ModelProto:
+        """The finished model; outputs: name to shape; states: channels of a third input, 0 for none."""
         inputs = [
             helper.make_tensor_value_info("ids", TensorProto.INT64, ["B", "T"]),
             helper.make_tensor_value_info("lengths", TensorProto.INT64, ["B"]),
         ]
+        if states:
+            inputs.append(helper.make_tensor_value_info(STATES, TensorProto.FLOAT, ["rows", states]))
         values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()]
         body = helper.make_graph(
             self.nodes, "filterd", inputs, values, initializer=list(self._constants.values())
@@ -169,6 +173,44 @@ def build(
             graph.nodes.append(helper.make_node("Identity", [tensor], [name]))
             outputs[name] = ["rows", weights[f"{name}.weight"].shape[0]]
     return graph.model(outputs)
+
+
+def build_first(
+    weights: Weights,
+    architecture: Architecture,
+    after: int,
+    linears: Mapping[str, Linear],
+    external: Mapping[str, External],
+) -> onnx.ModelProto:
+    """The blocks before the exit and the exit itself: ids and lengths to `early` [B, n] and `states`."""
+    graph = Graph(external)
+    x, skip = _embed(graph, weights, architecture), ""
+    for i in range(after):
+        x, skip = _block(graph, weights, architecture, linears, i, x, skip)
+    total = graph.op("Add", x, skip)
+    normed, _ = _norm(graph, weights, f"{EXIT}.ln", _take_last(graph, total), "")
+    parts = [graph.constant(f"{EXIT}.head.{p}", weights[f"{EXIT}.head.{p}"]) for p in ("weight", "bias")]
+    graph.nodes.append(helper.make_node("Gemm", [normed, *parts], ["early"], transB=1, name=EXIT))
+    graph.nodes.append(helper.make_node("Identity", [total], [STATES]))
+    classes = len(weights[f"{EXIT}.head.bias"])
+    return graph.model({"early": ["B", classes], STATES: ["rows", architecture.width]})
+
+
+def build_rest(
+    weights: Weights,
+    architecture: Architecture,
+    after: int,
+    linears: Mapping[str, Linear],
+    external: Mapping[str, External],
+) -> onnx.ModelProto:
+    """The blocks behind the exit: `states` to logits and hidden; of `ids` only the shape counts."""
+    graph = Graph(external)
+    x, skip = STATES, ""
+    for i in range(after, architecture.layers):
+        x, skip = _block(graph, weights, architecture, linears, i, x, skip)
+    _outputs(graph, weights, x, skip)
+    outputs = {"logits": ["B", len(weights[f"{HEAD}.bias"])], "hidden": ["B", architecture.width]}
+    return graph.model(outputs, states=architecture.width)
 
 
 def _embed(graph: Graph, weights: Weights, architecture: Architecture) -> str:

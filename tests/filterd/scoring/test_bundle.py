@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from filterd.api import Kind
 from filterd.errors import BundleError
 from filterd.scoring import bundle
 from tests.filterd import fakes
@@ -152,3 +153,15 @@ def test_an_id_needs_the_manifest_alone(tmp_path: Path) -> None:
     (tmp_path / bundle.MANIFEST).write_text("{}")
     with pytest.raises(BundleError, match="use another bundle"):
         bundle.id_of(tmp_path)
+
+
+def test_an_exit_needs_its_files_and_says_what_it_does() -> None:
+    measured = dict.fromkeys(Kind, bundle.Early(messages=6000, settled=0.8, agrees=1.0, at_least=0.9995))
+    found = bundle.Exit(1, bundle.Side(-2.0, 1.0, 0.0), None, measured)
+    with pytest.raises(ValueError, match=r"first\.onnx"):
+        fakes.manifest(exit=found)
+    entry = bundle.FileEntry(sha256="", bytes=0)
+    files = dict.fromkeys((*bundle.REQUIRED, bundle.FIRST, bundle.REST), entry)
+    lines = fakes.manifest(exit=found, files=files).exit_lines()
+    assert len(lines) == 2 and "80.0% of the windows of 6,000" in lines[0]
+    assert fakes.manifest().exit_lines() == []

@@ -1,0 +1,105 @@
+"""The two files compute what the whole does, and a window stops early whatever its neighbours are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from filterd.scoring import bundle, exits
+from filterd.scoring.backend import StagedBackend, open_backend, open_staged
+from filterd.scoring.bundle import Exit, Side
+from filterd_trainer.export import exits as made
+from filterd_trainer.export import export, quantize
+from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
+from tests.trainer import tiny
+
+DRAW = np.random.default_rng(7)
+ROWS = [DRAW.integers(0, 50257, n).tolist() for n in (1, 2, 3, 17, 40, 64)]
+FIT = Exit(1, Side(-0.2, 1.0, -5.0), Side(0.2, 1.0, 5.0))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> SpamClassifier:
+    """The tiny classifier with an exit behind its first block that has something to say."""
+    file = tmp_path_factory.mktemp("exit") / "m.safetensors"
+    to_safetensors(tiny.classifier(), file, ("ham", "spam"))
+    found, _ = from_safetensors(file)
+    found.add_exit(1)
+    assert found.exit is not None
+    torch.manual_seed(3)
+    torch.nn.init.normal_(found.exit.head.weight, std=0.3)
+    return found
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def folder(
+    model: SpamClassifier, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    place = tmp_path_factory.mktemp(request.param)
+    to_safetensors(model, place / bundle.WEIGHTS, ("ham", "spam"))
+    weights, where = load_file(place / bundle.WEIGHTS), export.locations(place / bundle.WEIGHTS)
+    linears = None
+    if request.param == "int8":
+        export._save(export.graph.build(weights, tiny.TINY, taps=True), "fp32", place / "taps.onnx")
+        names = export.graph.linear_names(tiny.TINY)
+        ranges = quantize.observe(place / "taps.onnx", names, ROWS)
+        weights, linears = quantize.int8(weights, tiny.TINY, ranges)
+        where = {name: at for name, at in where.items() if name == export.graph.TABLE}
+    built = export.graph.build(weights, tiny.TINY, linears, external=where)
+    export._save(built, request.param, place / bundle.MODEL)
+    made.write(place, model, weights, linears, where, request.param)
+    return place
+
+
+def staged(folder: Path, fit: Exit = FIT) -> StagedBackend:
+    return open_staged(folder, exits.settling(fit, (0,)), threads=1)
+
+
+def test_both_files_together_are_the_whole(folder: Path) -> None:
+    whole = open_backend(folder, threads=1).score(ROWS)
+    found = staged(folder).score(ROWS)
+    np.testing.assert_allclose(found.logits, whole.logits, atol=1e-5)
+    np.testing.assert_allclose(found.hidden, whole.hidden, atol=1e-5)
+
+
+def test_their_weights_are_there_once(folder: Path) -> None:
+    both = sum((folder / name).stat().st_size for name in (bundle.FIRST, bundle.REST))
+    assert both < 60_000
+
+
+def test_the_exit_is_pytorchs(folder: Path, model: SpamClassifier) -> None:
+    backend = open_staged(folder, made._all, threads=1)
+    with torch.no_grad():
+        expected = [model.both(torch.tensor([row]), torch.tensor([len(row)]))[0][0].numpy() for row in ROWS]
+    tolerance = 1e-4 if (folder / "taps.onnx").exists() is False else 0.1
+    np.testing.assert_allclose(backend.early(ROWS).logits, expected, atol=tolerance)
+
+
+def test_a_window_stops_early_alone_as_in_company(folder: Path) -> None:
+    backend = staged(folder)
+    early = exits.margins(open_staged(folder, made._all, threads=1).early(ROWS).logits, (0,))
+    settled = ~np.isnan(exits.estimates(early, FIT))
+    assert 0 < settled.sum() < len(ROWS) or settled.any()
+    together = backend.early(ROWS).logits
+    alone = np.concatenate([backend.early([row]).logits for row in ROWS])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    whole = backend.score(ROWS).logits
+    np.testing.assert_allclose(together[~settled], whole[~settled], atol=1e-5)
+    found = exits.margins(together, (0,))[settled]
+    np.testing.assert_allclose(found, exits.estimates(early, FIT)[settled], atol=1e-5)
+
+
+@pytest.mark.parametrize("ham", [(0,), (0, 2)])
+def test_rows_that_stand_for_an_estimate_have_its_margin(ham: tuple[int, ...]) -> None:
+    early = np.array([[3.0, -3.0, 2.5], [0.0, 0.05, 0.0], [-4.0, 4.0, -4.0]], np.float32)
+    fit = Exit(1, Side(-2.0, 0.5, -1.0), Side(2.0, 2.0, 1.0))
+    rows, settled = exits.settling(fit, ham)(early)
+    estimates = exits.estimates(exits.margins(early, ham), fit)
+    assert settled.tolist() == (~np.isnan(estimates)).tolist()
+    np.testing.assert_allclose(exits.margins(rows, ham)[settled], estimates[settled], atol=1e-5)
+
+
+def test_an_exit_without_sides_settles_nothing() -> None:
+    assert np.isnan(exits.estimates(np.array([-99.0, 0.0, 99.0]), Exit(1, None, None))).all()
