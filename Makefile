@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --quiet
 
-.PHONY: help demo setup check test bench clean
+.PHONY: help demo setup check test bench fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ test: $(VENV)/.develop  ## run the tests
 
 bench: $(VENV)/.develop  ## measure speed against the peers; prints medians and ratios
 	@$(BIN)/python -m tests.bench
+
+fuzz: $(VENV)/.develop  ## read mutated mails for SECONDS (60): nothing raises, 0.3 s of CPU and 60 MB a mail
+	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

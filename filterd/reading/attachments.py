@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from html import unescape
 from typing import Final
 
-from filterd.reading import html
+from filterd.reading import html, pdf
 from filterd.reading.html import Link
 
 __all__ = ["Words", "words"]
 
 MAX_BYTES: Final = 1_048_576  # of one attachment; what is further is not looked at
 MAX_TEXT: Final = 32_768  # characters of one attachment
+MAX_NAMES: Final = 20  # of files in an archive
+MAX_NAME: Final = 200  # bytes of one of them
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """text: what is shown, "" for nothing. links: of HTML. facts: as a mail's, such as "truncated"."""
+    """text: what is shown, "" for nothing. links: of HTML. facts: as a mail's, such as "archive:exe"."""
 
     text: str = ""
     links: tuple[Link, ...] = ()
@@ -86,6 +88,29 @@ def _ics(data: bytes) -> Words:
     return Words(_ICS_ESCAPE.sub(lambda m: "\n" if m[1] in "nN" else m[1], "\n".join(lines)))
 
 
+def _pdf(data: bytes) -> Words:
+    text, links = pdf.read(data)
+    return Words(text, tuple(Link(href[: html.MAX_HREF]) for href in links))
+
+
+_LOCAL_FILE: Final = b"PK\x03\x04"
+_EXTENSION = re.compile(r"\.([a-z0-9]{1,8})\Z")
+
+
+def _zip(data: bytes) -> Words:
+    """The names of the files in a ZIP archive (APPNOTE 4.3.7), also of one that was cut off."""
+    names: list[str] = []
+    locked = False
+    at = data.find(_LOCAL_FILE)
+    while at >= 0 and len(names) < MAX_NAMES and at + 30 <= len(data):
+        locked = locked or bool(data[at + 6] & 1)
+        size = int.from_bytes(data[at + 26 : at + 28], "little")
+        names.append(_decoded(data[at + 30 : at + 30 + min(size, MAX_NAME)]))
+        at = data.find(_LOCAL_FILE, at + 30)
+    kinds = dict.fromkeys(f"archive:{kind[1]}" for name in names if (kind := _EXTENSION.search(name.lower())))
+    return Words("\n".join(names), facts=(*kinds, *(["archive-locked"] if locked else [])))
+
+
 _BY_TYPE: Final[dict[str, Callable[[bytes], Words]]] = {
     "text/html": _html,
     "application/xhtml+xml": _html,
@@ -93,10 +118,15 @@ _BY_TYPE: Final[dict[str, Callable[[bytes], Words]]] = {
     "text/calendar": _ics,
     "application/ics": _ics,
     "message/delivery-status": _text,
+    "application/pdf": _pdf,
+    "application/zip": _zip,
+    "application/x-zip-compressed": _zip,
 }
 _BY_EXTENSION: Final[dict[str, Callable[[bytes], Words]]] = {
     **dict.fromkeys(["html", "htm", "xhtml", "shtml"], _html),
     "svg": _svg,
     "ics": _ics,
+    "pdf": _pdf,
+    "zip": _zip,
     **dict.fromkeys(["txt", "text", "log", "csv", "md"], _text),
 }

@@ -13,7 +13,7 @@ import tinycss2
 
 from filterd.reading.color import UNKNOWN, color, names
 
-__all__ = ["FONT_SIZES", "UNKNOWN", "Declarations", "declarations", "px"]
+__all__ = ["FONT_SIZES", "UNKNOWN", "Declarations", "declarations", "is_ordinary", "px"]
 
 MAX_STYLE: Final = 2_000  # characters of one element's own style
 MAX_SHORT: Final = 80  # characters of a declaration that is remembered; the same ones are in all mails
@@ -72,13 +72,18 @@ class Declarations(NamedTuple):
     important: Properties
 
 
+def is_ordinary(source: str) -> bool:
+    """Whether a semicolon ends a declaration wherever it stands."""
+    return _ORDINARY.match(source) is not None
+
+
 @lru_cache(maxsize=2048)
 def declarations(source: str) -> Declarations:
     """The relevant declarations of a style, the last valid one of each property. Never raises."""
     if "/*" in source:
         source = _COMMENT.sub("", source)
     found = Declarations({}, {})
-    chunks = source.split(";") if _ORDINARY.match(source) else _chunks(source)
+    chunks = source.split(";") if is_ordinary(source) else _chunks(source)
     for chunk in chunks:
         important, said = _declaration(chunk) if len(chunk) <= MAX_SHORT else _declaration.__wrapped__(chunk)
         if said:

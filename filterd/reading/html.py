@@ -20,6 +20,7 @@ from filterd.reading.style import Style
 __all__ = ["Link", "Visible", "visible"]
 
 MAX_NODES: Final = 30_000  # of the tree; with the clones, which cost 3 us each
+MAX_COST: Final = 250_000  # of styles, some 120 ms; the longest of 786 newsletters come to 25,000
 MAX_LINKS: Final = 64  # more say nothing new: a newsletter has 30
 MAX_HREF: Final = 500  # characters; the host stands in the first hundred
 MAX_LINK_TEXT: Final = 200  # characters shown between <a> and </a>
@@ -44,6 +45,8 @@ _STANDARDS = re.compile(
     r"(?![^>]*(?:transitional|frameset|3\.2|//dtd html 4\.0//))",
     re.IGNORECASE | re.DOTALL,
 )
+# A length by which something could be moved out of the page.
+_MOVES = re.compile(r"-\d{3}|-[\d.]+(?:r?em|r?ex|ch|in|cm|pc|vw|vh|lh)", re.IGNORECASE)
 _MAY_HIDE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0", re.IGNORECASE)
 
 
@@ -95,9 +98,9 @@ def _rendered(html: str, frames: int = MAX_FRAMES) -> Visible | None:
     tree = LexborHTMLParser(html)
     if tree.body is None:
         return Visible("")
-    walk = _Walk(_sheet_of(tree, html), frames)
+    walk = _Walk(_sheet_of(tree, html), _MOVES.search(html) is not None, frames)
     walk.read(tree, quirks=not _STANDARDS.match(html[:2_000]))
-    if walk.nodes > MAX_NODES:
+    if walk.tangled:
         return None
     text = walk.text()
     mostly = walk.unseen_letters > max(MIN_MOSTLY, len(text))
@@ -147,15 +150,21 @@ class _Open(NamedTuple):
 class _Walk:
     """One pass over the tree in document order, without recursion."""
 
-    def __init__(self, rules: sheet.Sheet, frames: int = MAX_FRAMES) -> None:
+    def __init__(self, rules: sheet.Sheet, moves: bool, frames: int) -> None:
         self.hidden = False
         self.unseen_letters = 0
         self.nodes = 0
         self.links: list[Link] = []
         self.images = 0
         self._found: list[str | _Faint] = []
-        self._cascade = Cascade(rules)
+        self._cascade = Cascade(rules, moves)
         self._frames = frames
+        self._moves = moves
+
+    @property
+    def tangled(self) -> bool:
+        """Whether the document was given up."""
+        return self.nodes > MAX_NODES or self._cascade.cost > MAX_COST
 
     def text(self) -> str:
         """The shown pieces of text."""
@@ -174,7 +183,7 @@ class _Walk:
 
     def read(self, tree: LexborHTMLParser, quirks: bool) -> None:
         """Find the shown pieces of text, with newlines and blanks where elements part them."""
-        outer, box = look.FIRST._replace(quirks=quirks), None
+        outer, box = look.FIRST._replace(quirks=quirks, moves=self._moves), None
         body = tree.body
         assert body is not None
         for node in (tree.root, body):
@@ -191,7 +200,7 @@ class _Walk:
     def _walk(self, node: LexborNode | None, scene: Scene, box: sheet.Box | None) -> None:
         """Read a node, all that is in it and its siblings."""
         stack: list[_Open] = []
-        while self.nodes <= MAX_NODES:
+        while not self.tangled:
             while node is None:
                 if not stack:
                     return

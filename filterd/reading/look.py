@@ -6,12 +6,12 @@ Doubt counts as shown.
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from filterd.reading.color import CLEAR, MAX_FAINT_OPACITY, RGB, UNKNOWN, Paint, legacy_color, names
 from filterd.reading.style import Style
 
-__all__ = ["BLOCK", "CELL", "FIRST", "Look", "alike", "inside"]
+__all__ = ["BLOCK", "CELL", "FIRST", "TELLING", "Look", "alike", "inside"]
 
 MAX_TINY_PX: Final = 3.0  # nobody reads type of less than three pixels
 MAX_FAINT: Final = 24  # of 255, per channel; nobody tells #eee from #fff in running text
@@ -34,6 +34,7 @@ _SIZES: Final[Mapping[str, float]] = {
     "small": 0.83, "big": 1.2, "sub": 0.83, "sup": 0.83, "h1": 2.0, "h2": 1.5, "h3": 1.17, "h5": 0.83,
     "h6": 0.67,
 }  # fmt: skip
+TELLING: Final = names("href bgcolor background text link color size hidden align dir width height overflow")
 _OWN_SIZE: Final = names("input button select textarea")
 _INLINE_DISPLAYS: Final = names("inline inline-block inline-flex inline-grid inline-table contents ruby")
 _TABLE_DISPLAYS: Final = names(
@@ -47,6 +48,7 @@ class Look(NamedTuple):
 
     cut: there is no room for it. moved: it stands outside of the page. odd: it may stand anywhere in its box.
     anchored: an element around it is positioned. pushed: pixels by which it was moved to the right.
+    moves: whether the document moves anything.
     """
 
     color: Paint = (0, 0, 0)
@@ -64,6 +66,7 @@ class Look(NamedTuple):
     anchored: bool = False
     flexible: bool = False
     pushed: float = 0.0
+    moves: bool = True
     page_color: Paint = (0, 0, 0)
     link_color: Paint = (0, 0, 238)
     quirks: bool = True
@@ -96,7 +99,14 @@ def alike(color: Paint, background: Paint) -> bool:
     """Whether nobody can tell text of the one on the other; what is not known is told apart."""
     if not isinstance(color, tuple) or not isinstance(background, tuple):
         return False
-    return all(-MAX_FAINT <= one - other <= MAX_FAINT for one, other in zip(color, background, strict=True))
+    return (
+        -MAX_FAINT <= color[0] - background[0] <= MAX_FAINT
+        and -MAX_FAINT <= color[1] - background[1] <= MAX_FAINT
+        and -MAX_FAINT <= color[2] - background[2] <= MAX_FAINT
+    )
+
+
+Changes = dict[str, Any]
 
 
 def inside(outer: Look, tag: str, attributes: _Attributes, style: Style) -> Look | None:
@@ -109,98 +119,110 @@ def inside(outer: Look, tag: str, attributes: _Attributes, style: Style) -> Look
     display = style.display or ("block" if tag in BLOCK else "table" if tag in _TABLE else "inline")
     if (style.floats or style.position in ("absolute", "fixed") or outer.flexible) and display == "inline":
         display = "block"
-    look = outer._replace(opacity=opacity) if opacity != outer.opacity else outer
+    changes: Changes = {"opacity": opacity}
     if tag == "table" and outer.quirks:  # Chromium's quirks.css
-        look = look._replace(color=look.page_color, size=max(16.0, look.size))
-    if attributes:
-        look = _with_attributes(look, tag, attributes)
-    if tag in _OWN_SIZE:
-        look = look._replace(size=13.3)
+        changes |= {"color": outer.page_color, "size": max(16.0, outer.size)}
+    elif tag in _OWN_SIZE:
+        changes["size"] = 13.3
     elif tag in _SIZES:
-        look = _sized(look, _SIZES[tag], relative=True, absolute=False)
-    if tag in ("mark", "button", "svg"):
-        look = look._replace(tricks=True)
-    return _placed(_painted(look, tag, style, display), outer, tag, attributes, style, display)
+        _size(changes, outer, _SIZES[tag], relative=True, absolute=False)
+    elif tag in ("mark", "button", "svg"):
+        changes["tricks"] = True
+    if attributes:
+        _heed_attributes(changes, outer, tag, attributes)
+    _paint(changes, outer, tag, style, display)
+    _place(changes, outer, tag, attributes, style, display)
+    if outer.moves:
+        _move(changes, outer, tag, attributes, style, display)
+    return outer._replace(**changes)
 
 
-def _with_attributes(look: Look, tag: str, attributes: _Attributes) -> Look:
+def _heed_attributes(changes: Changes, outer: Look, tag: str, attributes: _Attributes) -> None:
     """Presentational attributes (HTML 15.3)."""
     if tag == "a" and attributes.get("href") is not None:
-        look = look._replace(color=look.link_color, fill=None)
+        changes |= {"color": outer.link_color, "fill": None}
     if tag in _PAINTED:
         if (named := attributes.get("bgcolor")) and (paint := legacy_color(named)):
-            look = look._replace(background=paint, on_inline=False)
+            changes |= {"background": paint, "on_inline": False}
         if attributes.get("background"):
-            look = look._replace(background=UNKNOWN, on_inline=False)
+            changes |= {"background": UNKNOWN, "on_inline": False}
     if tag == "body":
         text, link = legacy_color(attributes.get("text") or ""), legacy_color(attributes.get("link") or "")
-        look = look._replace(color=text or look.color, page_color=text or look.color)
-        look = look._replace(link_color=link or look.link_color)
+        changes |= {"color": text, "page_color": text} if text else {}
+        changes |= {"link_color": link} if link else {}
     if tag == "font":
         if paint := legacy_color(attributes.get("color") or ""):
-            look = look._replace(color=paint)
+            changes["color"] = paint
         if attributes.get("size"):
-            look = look._replace(size=max(10.0, look.size))
-    return look
+            changes["size"] = max(10.0, outer.size)
 
 
-def _painted(look: Look, tag: str, style: Style, display: str) -> Look:
+def _paint(changes: Changes, outer: Look, tag: str, style: Style, display: str) -> None:
     """Colours, type and visibility."""
     block = display not in _INLINE_DISPLAYS
-    if block and look.on_inline:  # the background of the line around does not reach behind a block
-        look = look._replace(background=UNKNOWN, on_inline=False)
+    if block and outer.on_inline and "background" not in changes:
+        changes |= {"background": UNKNOWN, "on_inline": False}  # that of a line does not reach behind a block
     if style.visible is not None:
-        look = look._replace(invisible=not style.visible)
+        changes["invisible"] = not style.visible
     if style.size is not None:
-        look = _sized(look, *style.size)
-    if style.background is not None and not look.invisible and display != "contents":
-        look = look._replace(background=style.background, on_inline=not block)
+        _size(changes, outer, *style.size)
+    if (
+        style.background is not None
+        and display != "contents"
+        and not changes.get("invisible", outer.invisible)
+    ):
+        changes |= {"background": style.background, "on_inline": not block}
     if style.color is not None:
-        look = look._replace(color=style.color)
+        changes["color"] = style.color
         if tag in ("body", "html"):
-            look = look._replace(page_color=style.color)
+            changes["page_color"] = style.color
     if style.fill is not None:
-        look = look._replace(fill=style.fill)
-    return look._replace(tricks=True) if style.tricks and not look.tricks else look
+        changes["fill"] = style.fill
+    if style.tricks:
+        changes["tricks"] = True
 
 
-def _sized(look: Look, size: float, relative: bool, absolute: bool) -> Look:
+def _size(changes: Changes, outer: Look, size: float, relative: bool, absolute: bool) -> None:
     """Type of another size; what is relative to the reader's own size is never tiny."""
     if not relative:
-        return look._replace(size=size, absolute=absolute)
-    size *= look.size
-    return look._replace(size=size if look.absolute or not size else max(MIN_RELATIVE_PX, size))
+        changes |= {"size": size, "absolute": absolute}
+        return
+    size *= outer.size
+    changes["size"] = size if outer.absolute or not size else max(MIN_RELATIVE_PX, size)
 
 
-def _placed(look: Look, outer: Look, tag: str, attributes: _Attributes, style: Style, display: str) -> Look:
-    """Whether there is room for it, and where it may stand."""
-    changes: dict[str, bool | float] = {}
-    table = display in _TABLE_DISPLAYS
-    odd = (
-        style.odd
-        or tag in ("center", "table", "img", "input")
-        or "align" in attributes
-        or "dir" in attributes
-    )
-    free = style.position in ("absolute", "fixed", UNKNOWN)
-    if outer.cut and free:
+def _place(
+    changes: Changes, outer: Look, tag: str, attributes: _Attributes, style: Style, display: str
+) -> None:
+    """Whether there is room for it."""
+    if outer.cut and style.position in _FREE:
         changes["cut"] = False
-    if _has_no_room(style, tag, attributes, display, outer):
+    if (style.cut or style.scaled or tag == "svg") and _has_no_room(style, tag, attributes, display, outer):
         changes["cut"] = True
+    changes["flexible"] = display in _FLEXIBLE
+
+
+_FREE: Final = frozenset(["absolute", "fixed", UNKNOWN])
+_FLEXIBLE: Final = frozenset(["flex", "inline-flex", "grid", "inline-grid", "-webkit-box", UNKNOWN])
+
+
+def _move(
+    changes: Changes, outer: Look, tag: str, attributes: _Attributes, style: Style, display: str
+) -> None:
+    """Where it stands, as far as a document moves anything at all."""
+    table = display in _TABLE_DISPLAYS
+    odd = style.odd or tag in _ODD_TAGS or "align" in attributes or "dir" in attributes
+    free = style.position in _FREE
     if outer.moved and (odd or table or free or style.push > OFF_SCREEN_PX / PUSH_SHARE or style.animated):
         changes["moved"] = False
     elif _is_moved(outer, style, odd, boxed=display != "inline" and not table):
         changes["moved"] = True
-    if (odd and not outer.odd) or (table and not outer.odd):
-        changes["odd"] = True
-    if (style.position is not None and not outer.anchored) or (style.overlaps and not outer.anchored):
-        changes["anchored"] = True
-    flexible = display in ("flex", "inline-flex", "grid", "inline-grid", "-webkit-box", UNKNOWN)
-    if flexible != outer.flexible:
-        changes["flexible"] = flexible
-    if style.push:
-        changes["pushed"] = outer.pushed + style.push
-    return look._replace(**changes) if changes else look  # type: ignore[arg-type]
+    changes["odd"] = outer.odd or odd or table
+    changes["anchored"] = outer.anchored or style.position is not None or style.overlaps
+    changes["pushed"] = 0.0 if changes["odd"] else outer.pushed + style.push
+
+
+_ODD_TAGS: Final = names("center table img input")
 
 
 def _has_no_room(style: Style, tag: str, attributes: _Attributes, display: str, outer: Look) -> bool:

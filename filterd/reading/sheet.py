@@ -89,7 +89,7 @@ Holding = tuple[tuple[Rule, bool], ...]  # rules that hold, each with whether it
 
 
 class Matcher:
-    """Says which rules of a sheet hold for the elements of one document; when it gets long, perhaps all."""
+    """Says which rules of a sheet hold for the elements of one document; when it gets long, perhaps any."""
 
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
@@ -106,7 +106,12 @@ class Matcher:
             others = [rule for rule in found if len(rule.parts) > 1 or rule.parts[0].attributes]
             self._known[box.names] = holding, others
         holding, others = self._known[box.names]
-        more = self._more(others, box) if others else ()
+        if not others:
+            return holding
+        if self._steps < 0:
+            self._known[box.names] = (*holding, *[(rule, False) for rule in others]), []
+            return self._known[box.names][0]
+        more = self._more(others, box)
         if not more:
             return holding
         key = tuple([(id(rule), sure) for rule, sure in (*holding, *more)])
@@ -116,9 +121,7 @@ class Matcher:
         """Those of the rules that also ask for attributes or for the elements around."""
         found = []
         for rule in others:
-            if self._steps < 0:
-                found.append((rule, False))
-            elif self._fits(rule.parts, 0, box, exact=False):
+            if self._fits(rule.parts, 0, box, exact=False):
                 found.append((rule, rule.sure and self._fits(rule.parts, 0, box, exact=True)))
         return tuple(found)
 
@@ -158,10 +161,10 @@ def _has(attributes: Mapping[str, str | None], name: str, sign: str, wanted: str
     return found[sign]
 
 
-def style_of(rules: Holding, own: Declarations) -> Style:
+def style_of(rules: Holding, own: Declarations, moves: bool = True) -> Style:
     """An element's style by the rules that hold for it, each with whether it surely does, and its own."""
     rules = tuple(sorted(rules, key=lambda found: found[0].weight))
-    found = style(_cascade([(rule, sure) for rule, sure in rules if not rule.pseudo], own))
+    found = style(_cascade([(rule, sure) for rule, sure in rules if not rule.pseudo], own), moves)
     if not any(rule.pseudo for rule, _ in rules):
         return found
     if any(rule.pseudo == "first" for rule, _ in rules):
@@ -367,6 +370,7 @@ _HEAVIEST: Final = 1_000_000  # the weight of a selector that is not understood
 _ANY: Final = Part(frozenset(), frozenset(), (), False)
 
 
+@lru_cache(maxsize=4096)
 def _selector(source: str) -> Rule | None:
     """A selector as a rule without declarations; None where it is none that is known."""
     compounds: list[tuple[set[str], list[tuple[str, str, str]], bool]] = [(set(), [], False)]

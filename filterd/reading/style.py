@@ -1,7 +1,7 @@
 """What the declarations for one element come to: whether its text is seen, and what may undo that."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from filterd.reading.color import CLEAR, UNKNOWN, Paint, color, names
@@ -49,8 +49,8 @@ class Style(NamedTuple):
 PLAIN: Final = Style()
 
 
-def style(said: Mapping[str, str]) -> Style:
-    """A Style of properties that already went through the cascade."""
+def style(said: Mapping[str, str], moves: bool = True) -> Style:
+    """A Style of properties that already went through the cascade; moves: whether to look where it stands."""
     if not said:
         return PLAIN
     if "all" in said or not ANIMATIONS.isdisjoint(said):
@@ -58,28 +58,30 @@ def style(said: Mapping[str, str]) -> Style:
             color=UNKNOWN, background=UNKNOWN, visible=True, size=(16.0, False, False), odd=True, tricks=True,
             overlaps=True, animated=True, position="?", display="inline" if "all" in said else None,
         )  # fmt: skip
+    found: dict[str, object] = {}
+    for name, value in said.items():
+        if reader := _READERS.get(name):
+            field, read = reader
+            found[field] = read(value)
     position = said.get("position")
-    return Style(
-        display=_display(said),
-        visible=_visible(said.get("visibility")),
-        opacity=_opacity(said.get("opacity")),
-        size=_size(said.get("font-size")),
-        color=_paint(said.get("color")),
-        fill=_paint(said.get("-webkit-text-fill-color")),
-        background=_background_of(said),
-        gone=not _CUTTING.isdisjoint(said) and _is_gone(said),
-        cut=not _CUTTING.isdisjoint(said) and _is_cut(said, position),
-        scaled=not _CUTTING.isdisjoint(said) and _is_scaled_away(said),
-        pull=_pull(said, position) if not _PULLING.isdisjoint(said) else 0.0,
-        away=_away(said, position),
-        push=_push(said),
-        position=None if position in ("static", "initial", "unset", "revert") else position,
-        floats=said.get("float", "none") not in ("none", "initial", "unset", "revert"),
-        odd=not _ODD.isdisjoint(said) and _is_odd(said),
-        tricks=not TRICKS.isdisjoint(said) and _has_tricks(said),
-        overlaps=_overlaps(said, position),
-        backwards=said.get("direction") == "rtl" and "override" in said.get("unicode-bidi", ""),
-    )
+    if "background-color" in said or "background-image" in said:
+        found["background"] = _background_of(said)
+    if not _CUTTING.isdisjoint(said):
+        found["gone"], found["cut"], found["scaled"] = (
+            _is_gone(said),
+            _is_cut(said, position),
+            _is_scaled_away(said),
+        )
+    if not TRICKS.isdisjoint(said):
+        found["tricks"] = _has_tricks(said)
+    if not _OVERLAPPING.isdisjoint(said):
+        found["overlaps"] = _overlaps(said, position)
+    if "unicode-bidi" in said:
+        found["backwards"] = said.get("direction") == "rtl" and "override" in said["unicode-bidi"]
+    if moves:
+        found["pull"], found["away"] = _pull(said, position), _away(said, position)
+        found["push"], found["odd"] = _push(said), not _ODD.isdisjoint(said) and _is_odd(said)
+    return Style(**found) if found else PLAIN  # type: ignore[arg-type]
 
 
 _CUTTING: Final = names(
@@ -93,23 +95,28 @@ def _has_tricks(said: Mapping[str, str]) -> bool:
     return any(said[name] not in ("none", "normal", "initial") for name in TRICKS.intersection(said))
 
 
-def _display(said: Mapping[str, str]) -> str | None:
-    if said.get("content-visibility") == "hidden" and "display" not in said:
-        return None  # hides the contents of boxes with size containment only
-    value = said.get("display")
+def _display(value: str) -> str | None:
     if value in ("initial", "unset"):
         return "inline"
     return None if value in ("revert", "revert-layer", "inherit") else value
 
 
-def _visible(value: str | None) -> bool | None:
-    if value is None or value in ("inherit", "unset", "revert", "revert-layer"):
+def _position(value: str) -> str | None:
+    return None if value in ("static", "initial", "unset", "revert", "revert-layer") else value
+
+
+def _floats(value: str) -> bool:
+    return value not in ("none", "initial", "unset", "revert")
+
+
+def _visible(value: str) -> bool | None:
+    if value in ("inherit", "unset", "revert", "revert-layer"):
         return None
     return value not in ("hidden", "collapse")
 
 
-def _opacity(value: str | None) -> float:
-    match = LENGTH.fullmatch(value or "")
+def _opacity(value: str) -> float:
+    match = LENGTH.fullmatch(value)
     if not match or match[2] not in ("", "%"):
         return 1.0
     return min(1.0, max(0.0, float(match[1]) * (0.01 if match[2] else 1.0)))
@@ -118,9 +125,9 @@ def _opacity(value: str | None) -> float:
 _SHARES: Final[Mapping[str, float]] = {"em": 1.0, "%": 0.01, "ex": 0.5, "ch": 0.5}
 
 
-def _size(value: str | None) -> tuple[float, bool, bool] | None:
+def _size(value: str) -> tuple[float, bool, bool] | None:
     """Font size: pixels or a share of the outer one's, whether it is that, whether pixels were asked for."""
-    if value is None or value in ("inherit", "unset"):
+    if value in ("inherit", "unset"):
         return None
     if value in ("larger", "smaller"):
         return (1.2 if value == "larger" else 0.83), True, False
@@ -225,10 +232,8 @@ def _known(value: str) -> float:
 
 
 def _pull(said: Mapping[str, str], position: str | None) -> float:
-    names_ = (
-        ("text-indent", "margin-left", "left") if position == "relative" else ("text-indent", "margin-left")
-    )
-    values = [said[name] for name in names_ if name in said]
+    moving = ("text-indent", "margin-left", "left" if position == "relative" else "")
+    values = [said[name] for name in moving if name in said]
     transform = said.get("transform") or said.get("-webkit-transform") or ""
     if moved := _TRANSLATE.search(transform):
         values.append(moved[1])
@@ -281,6 +286,10 @@ def _is_odd(said: Mapping[str, str]) -> bool:
     return said.get("display", "block") not in ("block", "none", "inline", "list-item")
 
 
+_OVERLAPPING: Final = names(
+    "position transform -webkit-transform translate rotate scale border-radius border float white-space"
+    " margin-left margin-top margin-right margin-bottom height max-height width max-width line-height display"
+)
 _MOVING: Final = ("margin-left", "margin-top", "margin-right", "margin-bottom")
 _SHIFTS: Final = frozenset(
     ["transform", "-webkit-transform", "translate", "rotate", "scale", "border-radius", "border"]
@@ -304,3 +313,16 @@ def _overlaps(said: Mapping[str, str], position: str | None) -> bool:
 def _known_positive(value: str) -> bool:
     found = px(value)
     return found is not None and found >= 0.0
+
+
+# Properties that are understood each by itself: the field of Style and how its value is read.
+_READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
+    "display": ("display", _display),
+    "visibility": ("visible", _visible),
+    "opacity": ("opacity", _opacity),
+    "font-size": ("size", _size),
+    "color": ("color", _paint),
+    "-webkit-text-fill-color": ("fill", _paint),
+    "position": ("position", _position),
+    "float": ("floats", _floats),
+}

@@ -129,7 +129,7 @@ class Chromium:
         ]
 
     def _judged(self, word: dict[str, Any], changed: Image.Image, left: int, top: int, height: int) -> Word:
-        change, below = 0, False
+        change, outside = 0, False
         for x0, y0, x1, y1 in word["rects"]:
             edge = 1 if x1 - x0 > 4 else 0  # the next word's edge is not this one's
             box = (
@@ -138,11 +138,11 @@ class Chromium:
                 min(WIDTH, int(x1) + 1 - edge),
                 min(height, int(y1) + 1),
             )
-            below = below or y1 >= height
+            outside = outside or y1 >= height or x1 >= WIDTH  # one has to scroll
             if x1 > x0 and y1 > y0 and box[2] > box[0] and box[3] > box[1]:
                 piece = changed.crop((box[0] + left, box[1] + top, box[2] + left, box[3] + top))
                 change = max(change, cast(tuple[int, int], piece.getextrema())[1])
-        if below and change < SEEN_CHANGE:
+        if outside and change < SEEN_CHANGE:
             return Word(word["text"], None)
         if word["size"] < MIN_TYPE_PX or change <= UNSEEN_CHANGE:
             return Word(word["text"], False)

@@ -1,10 +1,13 @@
 """What attachments say, by type, by name, and whatever their bytes are."""
 
+import io
+import zipfile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.reading.attachments import MAX_TEXT, Words, words
+from filterd.reading.attachments import MAX_NAMES, MAX_TEXT, Words, words
 from filterd.reading.html import Link
 
 ICS = (
@@ -50,3 +53,22 @@ def test_a_long_one_is_cut_and_says_so() -> None:
 )
 def test_any_bytes_are_read(media_type: str, name: str, data: bytes) -> None:
     assert isinstance(words(media_type, name, data), Words)
+
+
+def a_zip(*names: str, password: bool = False) -> bytes:
+    """An archive of empty files."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    data = whole.getvalue()
+    return data.replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01") if password else data
+
+
+def test_names_in_archives() -> None:
+    seen = words("application/zip", "", a_zip("Invoice.pdf.exe", "readme.txt"))
+    assert seen.text.split() == ["Invoice.pdf.exe", "readme.txt"]
+    assert seen.facts == ("archive:exe", "archive:txt")
+    assert "archive-locked" in words("", "a.zip", a_zip("a.js", password=True)).facts
+    assert len(words("", "a.zip", a_zip(*map(str, range(50)))).text.split()) == MAX_NAMES
+    assert words("application/zip", "", b"PK\x03\x04").text == ""

@@ -39,15 +39,16 @@ class Tally:
     def add(self, browser: Chromium, documents: list[str], height: int) -> None:
         """Count what is seen and not read, and what is read and not seen."""
         for document, words in zip(documents, browser.words(documents, height), strict=True):
-            ours = Counter(MARKS.sub("", visible(document).text).split())
+            text = MARKS.sub("", visible(document).text)
+            ours = Counter(text.split())
             seen, unseen = Counter[str](), Counter[str]()
             for word in words:
-                text = MARKS.sub("", word.text)
-                if text and word.seen is not None:
-                    (seen if word.seen else unseen)[text] += 1
+                if word.seen is not None and (letters := MARKS.sub("", word.text)):
+                    (seen if word.seen else unseen)[letters] += 1
             self.words += seen.total() + unseen.total()
             at = "  " + document[:160].replace("\n", " ")
-            self.unread += [word + at for word in (seen - ours).elements()]
+            # The browser's words end where a text node does, ours do not ("<b>Vi</b>agra").
+            self.unread += [word + at for word, count in seen.items() if text.count(word) < count]
             # A word that is there twice, once unseen, is read too much where ours has both.
             self.padding += [word + at for word in ((ours - seen) & unseen).elements()]
 
