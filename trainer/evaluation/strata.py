@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from filterd.api import Label
 from filterd.errors import BadInput, ConfigError
@@ -54,6 +54,7 @@ def by(scored: Scored, frame: pd.DataFrame, what: str) -> list[Stratum]:
         if what == "length"
         else column.astype(str).replace({"": "unknown", "0": "unknown"})
     )
+    names = names.where(names.map(names.value_counts()) >= LEAST, "others")
     labels = np.array([label.value for label in scored.verdicts])
     found = [_stratum(str(name), scored, labels, names.to_numpy() == name) for name in names.unique()]
     return sorted(found, key=lambda one: -one.ham - one.spam)
@@ -88,7 +89,9 @@ def _share(labels: npt.NDArray[np.str_], wanted: Label) -> float:
 
 def show(console: Console, what: str, strata: Sequence[Stratum]) -> None:
     """One table."""
-    table = Table(what, "ham", "spam", "AUC", "ham unsure", "ham spam", "spam ham", "spam unsure")
+    table = Table(
+        Column(what, no_wrap=True), "ham", "spam", "AUC", "ham unsure", "ham spam", "spam ham", "spam unsure"
+    )
     for one in strata:
         values = list(asdict(one).values())
         auc = "" if np.isnan(one.auc) else f"{one.auc:.3f}"

@@ -19,6 +19,9 @@ from filterd.scoring.verdict import Thresholds
 from filterd_trainer.evaluation import calibrate
 
 MAX_UNSURE: Final = 0.03  # of ham of unknown sources that may reach "unsure"; of known sources it is 0.01
+OUTLIERS: Final = (
+    1  # of the left-out ham, that may be called spam however few there are: a wrong label, a joke
+)
 MIN_PER_CLASS: Final = 50  # left-out messages of a kind; with fewer both kinds are calibrated together
 
 
@@ -48,8 +51,12 @@ def decide(manifest: Manifest, known: Judged, unknown: Judged) -> Manifest:
     for kind in Kind:
         new, old = unknown.of(kind), known.of(kind)
         line = calibrate.fit_platt(new.margins, new.is_spam)
+        ham = max(1, int((~new.is_spam).sum()))
         of_new = calibrate.choose_thresholds(
-            calibrate.apply(new.margins, line), new.is_spam, max_unsure=MAX_UNSURE
+            calibrate.apply(new.margins, line),
+            new.is_spam,
+            max_fpr=max(calibrate.MAX_FALSE_POSITIVE_RATE, (OUTLIERS + 0.5) / ham),
+            max_unsure=MAX_UNSURE,
         )
         of_old = calibrate.choose_thresholds(calibrate.apply(old.margins, line), old.is_spam)
         spam = max(of_new.spam, of_old.spam)

@@ -34,12 +34,13 @@ def test_who_pays_is_seen() -> None:
     assert (found["de"].ham_spam, found["en"].ham_spam) == (0.5, 0.0)
     assert (found["de"].auc, found["en"].auc) == (0.75, 1.0)
     assert (found["de"].spam_unsure, found["en"].spam_unsure) == (0.0, 1.0)
-    assert np.isnan(found["unknown"].ham_spam) and np.isnan(found["unknown"].auc)
+    assert found["others"].ham == 5  # without a language
+    assert np.isnan(found["others"].ham_spam) and np.isnan(found["others"].auc)
 
 
 def test_lengths() -> None:
     names = {one.name: one.ham + one.spam for one in strata.by(scored(VERDICTS), FRAME, "length")}
-    assert names == {"0 to 59 characters": 80, "60 to 159 characters": 80, "from 8,000 characters": 5}
+    assert names == {"0 to 59 characters": 80, "60 to 159 characters": 80, "others": 5}
 
 
 def test_the_table_leaves_out_what_nobody_can_know() -> None:

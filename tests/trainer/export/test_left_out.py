@@ -58,6 +58,15 @@ def test_kinds_are_apart_where_both_have_enough() -> None:
     assert none.calibration[Kind.SMS] == none.calibration[Kind.MAIL]
 
 
+def test_one_wrong_label_does_not_set_the_threshold() -> None:
+    manifest = bundle.read(bundle.DEFAULT).manifest
+    unknown = judged(-4, 4, 300)
+    unknown.margins[0] = 9.0  # of ham
+    cut = decide(manifest, judged(-6, 6), unknown)
+    spam = calibrate.apply(unknown.margins[unknown.is_spam], cut.calibration[Kind.MAIL])
+    assert (spam >= cut.thresholds[Kind.MAIL].spam).mean() > 0.8
+
+
 def test_one_label_alone_is_refused() -> None:
     with pytest.raises(BadInput, match="--calibrate-source"):
         decide(
