@@ -248,7 +248,7 @@ class Sweep:
             entry.shown,
             found.subject if found else "",
         )
-        print("  ".join(part for part in line if part))
+        print(pipe.printable("  ".join(part for part in line if part)))
 
     def _change(self, entry: Entry, found: Verdict | None, done: list[Known]) -> bool:
         """Tag, then file. False: it is gone. Raises OSError."""
@@ -256,7 +256,7 @@ class Sweep:
         assert isinstance(entry.mail, Mail)
 
         def change(mail: Mail) -> Mail:
-            if self._plan.tag and found:
+            if self._plan.tag and found and not (self._target and mail.compressed):
                 mail = maildir.rewrite(
                     mail, lambda raw: headers.tag(raw, found, self._plan.style), MAX_MESSAGE_BYTES
                 )
@@ -310,5 +310,5 @@ def show(counts: dict[str, Count], plan: Plan) -> None:
         labels = [count.labels[label] for label in Label]
         deeds = [count.acted] if plan.acts else []
         cells = [count.mails, count.before, *labels, *deeds, count.failed]
-        table.add_row(folder, *(f"{cell:,}" for cell in cells))
+        table.add_row(pipe.printable(folder), *(f"{cell:,}" for cell in cells))
     Console().print(table)

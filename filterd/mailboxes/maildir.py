@@ -2,7 +2,8 @@
 
 Rules, from https://cr.yp.to/proto/maildir.html and what Dovecot and Courier make of it:
 1. A file never changes; who changes its content gives it another unique name (what is before ":"), since
-   servers keep sizes and headers by that name. Others change flags (after ":2,") at any time, by renaming.
+   servers keep sizes and headers by that name. A compressed one is read and filed, never rewritten. Others
+   change flags (after ":2,") at any time, by renaming.
 2. A new file is written to `tmp`, synced, and renamed to where it belongs. Each step here is one rename, so a
    kill at any point leaves every mail in exactly one place; what may stay behind is a copy in `tmp`, which
    nobody reads and mail servers remove after 36 hours.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from filterd.errors import ConfigError, NotFound, Unwritable
+from filterd.mailboxes import compressed
 
 MAX_DEPTH = 16  # of folders within folders where they are nested; Dovecot's own limit for names is lower
 RENAMED_AT_MOST = 8  # times that a mail is followed under a new name while its flags change
@@ -73,9 +75,15 @@ class Mail:
         return "T" in self.flags
 
     def read(self, limit: int) -> bytes:
-        """Its first bytes. Raises OSError, FileNotFoundError where it has a new name by now."""
+        """Its first bytes, decompressed. Raises OSError, FileNotFoundError where it has a new name by now."""
         with self.open() as stream:
-            return stream.read(limit)
+            return compressed.read(stream, limit)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether a mail server keeps it compressed. Raises as `read`."""
+        with self.open() as stream:
+            return bool(compressed.kind(stream))
 
     def open(self) -> BinaryIO:
         """Its content. Raises OSError; a symbolic link is an error, as it may lead anywhere."""
@@ -226,6 +234,8 @@ def rewrite(mail: Mail, change: Callable[[bytes], bytes], head_bytes: int) -> Ma
 def _write(mail: Mail, draft: Path, change: Callable[[bytes], bytes], head_bytes: int) -> tuple[int, int]:
     """The changed mail, synced; its size, and its size with CRLF line ends."""
     with mail.open() as source, draft.open("xb") as sink:
+        if compressed.kind(source):
+            raise OSError(errno.ENOTSUP, "compressed by the mail server; it is not written into")
         before = os.fstat(source.fileno())
         sink.write(change(source.read(head_bytes)))
         shutil.copyfileobj(source, sink, COPY_BYTES)

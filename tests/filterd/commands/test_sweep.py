@@ -1,5 +1,6 @@
 """`filterd sweep`: what it files and tags, that it goes on, and that a kill at any point loses nothing."""
 
+import gzip
 import itertools
 import os
 import random
@@ -334,3 +335,41 @@ def test_killed_at_random_times(tmp_path: Path) -> None:
         kills += 1
     assert kills >= 3
     finished(root, numbers, {n for n in numbers if n % 2 == 0})
+
+
+# Mails that a mail server has compressed.
+
+
+def test_compressed_mails_are_judged_and_filed_and_never_written_into(root: Path) -> None:
+    packed = {path: gzip.compress(path.read_bytes()) for path in [*root.glob("cur/*"), *root.glob("new/*")]}
+    for path, content in packed.items():
+        path.write_bytes(content)
+    status, judge = run(root, FILE_AND_TAG)
+    assert (status, judge.asked) == (0, 9)
+    filed = [path for path in (root / ".Junk/cur").iterdir() if path.read_bytes() in packed.values()]
+    filed += [path for path in (root / ".Junk/new").iterdir() if path.read_bytes() in packed.values()]
+    assert len(filed) == 2, "the spam of INBOX, byte for byte as it was"
+
+
+def test_compressed_mails_that_would_only_be_tagged_are_left_and_said(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = {path: gzip.compress(path.read_bytes()) for path in [*root.glob("cur/*"), *root.glob("new/*")]}
+    for path, content in packed.items():
+        path.write_bytes(content)
+    status, _ = run(root, Plan(tag=True))
+    assert status == 66
+    assert capsys.readouterr().err.count("compressed by the mail server; it is not written into") == 2
+    assert all(path.read_bytes() == content for path, content in packed.items())
+
+
+def test_names_that_are_no_utf_8_do_not_end_a_sweep(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = root / "cur" / os.fsdecode(b"1700000099.M99P7.h\xff\xfe:2,S")
+    odd.write_bytes(mail(99, spam=True))
+    folder = root / os.fsdecode(b".Gesch\xe4ft")
+    put(folder, 98, spam=True)
+    status, judge = run(root, FILE)
+    assert (status, judge.asked) == (0, 11)
+    out = capsys.readouterr().out
+    assert out.encode() and "\udcff" not in out
+    assert not odd.exists()
