@@ -8,8 +8,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for `total` steps; call what it gives with the number of steps made. print() goes above it."""
+def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar for `total` steps, or for nobody knows how many; call what it gives with the steps made.
+
+    print() goes above it.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:

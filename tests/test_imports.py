@@ -28,7 +28,7 @@ FILTERD = [
 SERVING = ["service", "protocols", "console", "daemon", "commands", "__main__"]
 TRAINER = [
     *["data", "disguises", "gpt2", "training", "pretraining", "evaluation", "export", "retraining"],
-    *["simulation", "active", "steps", "__init__", "cli", "__main__"],
+    *["simulation", "bulk", "active", "steps", "__init__", "cli", "__main__"],
 ]
 
 

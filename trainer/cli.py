@@ -447,6 +447,36 @@ def compare_command(
         typer.echo(f"{out / 'comparison.html'}", err=as_json)
 
 
+@app.command("score")
+def score_command(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="INPUT…", help="Tables, JSON lines, mboxes, Maildirs, folders.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the parts; the same command goes on where it ended.")],
+    form: Annotated[str, typer.Option("--form", help="jsonl, csv or parquet.")] = "jsonl",
+    bundle: Annotated[Path | None, typer.Option(help="Another bundle than the one in use.")] = None,
+    processes: Annotated[int, typer.Option(min=0, max=256, help="0: one a core.")] = 0,
+) -> None:
+    """Judge stored messages by the million: id, label, probability, points, classes, error.
+
+    Exit status: 0 done; 66 an input is not there; 69 no model; 75 a process died, the same command goes on;
+    78 the folder was begun with other inputs.
+    """
+    import os
+
+    from filterd import judge
+    from filterd.progress import bar
+    from filterd_trainer.bulk import score as scoring
+
+    if form not in ("jsonl", "csv", "parquet"):
+        raise typer.BadParameter("jsonl, csv or parquet", param_hint="--form")
+    path = bundle or judge.bundle_path(judge.configuration(lambda line: typer.echo(line, err=True)))
+    cores = processes or len(os.sched_getaffinity(0))
+    with bar("Scoring", None) as advance:
+        counts = scoring.score(files, out, path=path, processes=cores, form=form, advance=advance)
+    typer.echo(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())) or "nothing there")
+
+
 @app.command("attack")
 def attack_command(
     model: Annotated[Path, typer.Argument(help="A bundle.")],

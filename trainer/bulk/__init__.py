@@ -1,0 +1,1 @@
+"""Millions of stored messages scored at a time, by many processes."""
