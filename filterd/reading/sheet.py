@@ -210,7 +210,7 @@ def _hides(name: str, value: str) -> bool:
 
 @lru_cache(maxsize=32)  # a sender's mails share their sheet
 def parse(source: str) -> Sheet:
-    """The sheet in the text of all <style> elements; of one too long no rule is sure. Never raises."""
+    """The sheet in the text of all <style> elements; under one too long nothing is hidden. Never raises."""
     source = _COMMENT.sub("", source)
     rules: list[Rule] = []
     split = _split if _is_ordinary(source[:MAX_SHEET]) else _split_odd
@@ -221,7 +221,7 @@ def parse(source: str) -> Sheet:
         if len(rules) > MAX_RULES:
             break
     if len(source) > MAX_SHEET or len(rules) > MAX_RULES or _DATA_SHEET.search(source):
-        rules = [rule._replace(sure=False) for rule in rules[:MAX_RULES]]
+        return Sheet([_ANYTHING])
     return Sheet(rules)
 
 
@@ -368,6 +368,8 @@ def _commas(selectors: str) -> list[str]:
 
 _HEAVIEST: Final = 1_000_000  # the weight of a selector that is not understood
 _ANY: Final = Part(frozenset(), frozenset(), (), False)
+# Whatever an element says of itself may be undone, as an animation does.
+_ANYTHING: Final = Rule((_ANY,), (_HEAVIEST, 0, 0, 0), Declarations({}, {"animation": UNKNOWN}), True, "")
 
 
 @lru_cache(maxsize=4096)

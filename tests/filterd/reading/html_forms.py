@@ -304,15 +304,16 @@ _DOCUMENTS: Final = [
     "<div style='background:rgba(0,0,0,.8)'><p style='color:#fff'>alpha</div>",
     "<!--" + "x" * 30_000 + "-->alpha",
     "<style>" + "x" * 70_000 + "{}</style>alpha<p style='display:none'>beta",
+    "<style>.a{color:red}" + ".x{color:red}" * 6_000 + ".a{display:block!important}</style><p class=a style='display:none'>alpha",
     "<style>.a{display:none}" + ".x{color:red}" * 6_000 + ".a{display:block}</style><p class=a>alpha",
 ]  # fmt: skip
 
 
 def forms() -> list[str]:
     """Every form as a document; `omega` is shown in each that has no style sheet for all."""
-    made = []
-    for tag in ("div", "span"):
-        made += [f'<p>omega</p><{tag} style="{style}">alpha</{tag}>' for style in _STYLES.splitlines()]
-    made += [f"omega<style>.t{{{style}}}</style><p class=t>alpha</p>" for style in _STYLES.splitlines()[:40]]
-    made += [f'omega<table><tr><td style="{style}">alpha</table>' for style in _STYLES.splitlines()]
+    styles = _STYLES.splitlines()
+    made = [f'<p>omega</p><div style="{style}">alpha</div>' for style in styles]
+    made += [f'<p>omega</p><span style="{style}">alpha</span>' for style in styles[::2]]
+    made += [f"omega<style>.t{{{style}}}</style><p class=t>alpha</p>" for style in styles[::4]]
+    made += [f'omega<table><tr><td style="{style}">alpha</table>' for style in styles[1::2]]
     return made + _DOCUMENTS

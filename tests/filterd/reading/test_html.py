@@ -1,5 +1,7 @@
 """The text that is shown, and that something is hidden."""
 
+# ruff: noqa: E501
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -91,6 +93,43 @@ def test_text(html: str, text: str) -> None:
     assert words.replace(" ", "") == text.replace(" ", "")
     if "<" not in text:
         assert words == text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        pytest.param("<style>div .h{display:none}</style><div><p class=h>gone</div><p class=h>kept", "kept", id="descendant"),
+        pytest.param("<style>@media all{p{display:none}}</style><p>gone", "", id="media-all"),
+        pytest.param("<style>@media (max-width:9in){p{display:none}}</style><p>kept", "kept", id="media-some"),
+        pytest.param("<style>.a{display:none}.a.b{display:block}</style><p class='a b'>kept", "kept", id="specific"),
+        pytest.param("<style>p{display:none!important}</style><p style='display:block'>gone", "", id="important"),
+        pytest.param("<style>p,q:odd{display:none}</style><p>kept", "kept", id="a-selector-nobody-knows"),
+        pytest.param("<style>p::before{content:'said '}</style><p>kept", "said kept", id="content"),
+        pytest.param("<div style='font-size:0'><p style='font-size:9px'>kept</div>", "kept", id="size-again"),
+        pytest.param("<p style='color:hsl(0 0% 100%)'>gone", "", id="hsl"),
+        pytest.param("<p hidden style='display:block'>kept", "kept", id="hidden-undone"),
+        pytest.param("<img alt='kept'><img width=1 alt=gone>", "kept", id="alt"),
+        pytest.param("<svg><text>kept</text><title>gone</title></svg>", "kept", id="svg"),
+        pytest.param("<iframe srcdoc='&lt;p&gt;kept'></iframe>", "kept", id="frame"),
+        pytest.param("<select><option>kept<option>gone</select><input value=kept>", "kept kept", id="form"),
+        pytest.param(f"<!--{'x' * 530_000}-->kept", "kept", id="long-comment-first"),
+        pytest.param(f"<style>{'x' * 530_000}</style>kept", "kept", id="long-sheet-first"),
+    ],
+)  # fmt: skip
+def test_what_browsers_show(html: str, text: str) -> None:
+    assert visible(html).text.split() == text.split()
+
+
+def test_many_different_styles_are_given_up() -> None:
+    seen = visible("".join(f"<p style='left:{n}px;color:rgb({n},0,0)'>x" for n in range(7_000)))
+    assert not seen.whole
+    assert seen.text.split() == ["x"] * 7_000
+
+
+def test_more_hidden_than_shown() -> None:
+    hidden = f"<p style='display:none'>{'ham ' * 200}</p>"
+    assert visible(f"{hidden}<p>spam").mostly_hidden
+    assert not visible(f"{hidden}<p>{'shown ' * 200}").mostly_hidden
 
 
 def test_long_documents_read_the_same() -> None:
