@@ -39,6 +39,7 @@ class Message:
     id: the caller's own name for it (queue id, file name), for logs and answers only.
     sender, recipients: the envelope, empty where there is none.
     source: who handed it in ("milter", "spamd", "cli", …); quotas on corrections go by it.
+    user: for whom it is judged, or whose correction it is; "" where only the envelope says.
     """
 
     raw: bytes
@@ -47,6 +48,7 @@ class Message:
     sender: str = ""
     recipients: tuple[str, ...] = ()
     source: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,8 @@ class Feedback(Section, frozen=True):
     retention_days: Positive = 365
     max_corrections: Positive = 100_000
     memory: bool = True
+    agreement: Share = 0.3
+    speakers: tuple[str, ...] = ("root", "vmail", "dovecot", "postfix", "mail", "Debian-exim", "filterd")
 
 
 class Retrain(Section, frozen=True):

@@ -8,9 +8,11 @@ Sockets of systemd stay systemd's: their files are neither made nor removed here
 """
 
 import os
+import pwd
 import re
 import socket
 import stat
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,3 +186,18 @@ def _passed(name: str) -> socket.socket:
         raise ConfigError(f"systemd:{name}: {error.strerror}; is it a stream socket?") from error
     sock.setblocking(False)
     return sock
+
+
+def peer_of(connection: socket.socket | None) -> str | None:
+    """The system user at the other end of a unix socket (unix(7), SO_PEERCRED); None for other sockets."""
+    if connection is None or connection.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    return user_of(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+
+
+def user_of(number: int) -> str:
+    """The name of a system user; the number where it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -21,6 +21,7 @@ from filterd.commands.options import (
     MailOption,
     SmsOption,
     ThreadsOption,
+    UserOption,
     config_of,
     configured,
 )
@@ -142,6 +143,7 @@ def learn(
     ] = None,
     mail: MailOption = False,
     sms: SmsOption = False,
+    user: UserOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Correct the filter: these messages are spam, or ham. Takes effect at once, and is kept.
@@ -150,7 +152,7 @@ def learn(
     """
     from filterd.commands import learn as correcting
 
-    options = correcting.Options(spam, ham, mail, sms)
+    options = correcting.Options(spam, ham, mail, sms, user)
     raise Ended(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 
@@ -195,12 +197,13 @@ def forget(
     files: Annotated[list[str] | None, typer.Argument(help="Messages; stdin without any.")] = None,
     mail: MailOption = False,
     sms: SmsOption = False,
+    user: UserOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Take corrections of these messages back, as if they had never been given."""
     from filterd.commands import learn as correcting
 
-    options = correcting.Options(mail=mail, sms=sms)
+    options = correcting.Options(mail=mail, sms=sms, user=user)
     raise Ended(correcting.forget(files or [], options, lambda: config_of(config)))
 
 

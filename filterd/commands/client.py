@@ -85,6 +85,8 @@ class Daemon:
             query["kind"] = message.kind
         if message.id:
             query["id"] = message.id
+        if message.user:
+            query["user"] = message.user
         return self._ask("POST", f"{path}?{urlencode(query)}", message.raw)
 
     def _ask(self, method: str, target: str, body: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`filterd feedback`: look at the corrections store, copy it, read one in. Only `import` makes one."""
+"""`filterd feedback`: look at the corrections store, copy it, import one, prune it. `import` makes one."""
 
 import sys
 from collections import deque
@@ -21,12 +21,15 @@ def stats(config: ConfigOption = None) -> None:
     """Count the corrections in the store."""
     import msgspec
 
+    from filterd.corrections.recall import recall
     from filterd.corrections.store import Stats
 
     with _existing(config) as store:
         counted = msgspec.to_builtins(store.stats() if store else Stats())
     for name, value in counted.items():
         print(f"{name:16} {value if value not in (None, '', {}) else '-'}")
+    for owner in recall(config_of(config)).doubtful():
+        print(f"contradicted     {owner}: by the others, more often than not; counts less for them")
 
 
 @app.command("list")
@@ -49,6 +52,22 @@ def export(config: ConfigOption = None) -> None:
     with _existing(config) as store:
         count = store.export_lines(sys.stdout.buffer) if store else 0
     print(f"{count:,} corrections", file=sys.stderr)
+
+
+@app.command("prune")
+def prune(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Even where that is most of them; look at the clock first.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Delete corrections past their retention now; the daemon does so every hour."""
+    kept = config_of(config).feedback
+    dropped = 0
+    with _existing(config) as store:
+        if store:
+            dropped = store.prune(days=kept.retention_days, max_rows=kept.max_corrections, even_most=all_)
+    print(f"{dropped:,} corrections deleted")
 
 
 @app.command("import")

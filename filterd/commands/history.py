@@ -11,6 +11,7 @@ import msgspec
 
 from filterd.api import Kind, Label
 from filterd.config import Config
+from filterd.corrections.correction import seen
 from filterd.corrections.store import Store
 from filterd.errors import BadInput, NotFound
 from filterd.history import record
@@ -20,7 +21,6 @@ from filterd.history.store import History, Search
 from filterd.language import catalogue
 from filterd.reading.text import detect
 from filterd.reasons import reason
-from filterd.scoring import memory
 from filterd.scoring.verdict import Thresholds
 
 _AGO: Final = re.compile(r"(\d{1,6})\s*(min|h|d|w)")
@@ -126,8 +126,7 @@ def _find(kept: History, config: Config, name: str) -> Record:
     if not found and Path(name).is_file():
         raw = Path(name).read_bytes()
         kind = detect(raw)
-        normalised = memory.normalise(raw, kind, config.headers.prefix)
-        found = kept.find(content_hash=memory.content_hash(normalised, kind))
+        found = kept.find(content_hash=seen(raw, kind, config.headers.prefix)[1].content_hash)
     found = found or kept.find(name=name, message_key=keys_of(config).message_id(name))
     if not found:
         raise NotFound(f"{name}: not in the history; give its id, its queue id, its Message-ID or a file")

@@ -6,7 +6,7 @@ the store is written here, and the daemon has the correction when it starts or l
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ class Options:
     ham: bool = False
     mail: bool = False
     sms: bool = False
+    user: str = ""
 
 
 def learn(
@@ -47,12 +48,14 @@ def learn(
         raise ConfigError("say what they are: --spam or --ham")
     exclude({"--maildir": bool(mailboxes), "--sms": options.sms, "FILE": bool(paths)})
     label = Label.SPAM if options.spam else Label.HAM
-    return correct(paths, asked_kind(mail=options.mail, sms=options.sms), label, config, mailboxes)
+    kind = asked_kind(mail=options.mail, sms=options.sms)
+    return correct(paths, kind, label, config, mailboxes, options.user)
 
 
 def forget(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
     """Do what `filterd forget` does; returns the exit status. Raises ConfigError for wrong options."""
-    return correct(paths, asked_kind(mail=options.mail, sms=options.sms), None, config)
+    kind = asked_kind(mail=options.mail, sms=options.sms)
+    return correct(paths, kind, None, config, user=options.user)
 
 
 def correct(
@@ -61,20 +64,26 @@ def correct(
     label: Label | None,
     config: "Callable[[], Config]",
     mailboxes: Sequence[Path] = (),
+    user: str = "",
 ) -> int:
     """Learn messages as `label`, or forget them where it is None; returns the exit status.
 
     mailboxes: whole ones, instead of paths; an interrupted run leaves what it has learned, and the next one
-    finds that known. Raises NotFound where one is not there.
+    finds that known. user: whose word it is, "" for the site's. Raises NotFound where one is not there.
     """
     inputs = _from_mailboxes(mailboxes) if mailboxes else items(paths, kind, lines=False)
     path = client.socket_path()
     with contextlib.ExitStack() as stack:
         alone = cache(lambda: _alone(stack, config(), label))
         if not path:
-            return _each(inputs, label, alone())
+            return _each(inputs, label, _of(user, alone()))
         daemon = client.Daemon(path, ANSWER_TIMEOUT_S)
-        return _each(inputs, label, _daemon_first(_with_daemon(daemon, label), alone))
+        return _each(inputs, label, _of(user, _daemon_first(_with_daemon(daemon, label), alone)))
+
+
+def _of(user: str, take: Correct) -> Correct:
+    """The same in the name of a user."""
+    return lambda message: take(replace(message, user=user))
 
 
 def _from_mailboxes(mailboxes: Sequence[Path]) -> Iterator[Item]:
@@ -110,7 +119,7 @@ def _alone(stack: contextlib.ExitStack, config: "Config", label: Label | None) -
 
     learner = Learner.open(config)
     stack.callback(learner.close)
-    return learner.forget if label is None else lambda message: learner.learn(None, message, label)
+    return learner.forget if label is None else lambda message: learner.learn(message, label)
 
 
 def _each(inputs: Iterator[Item], label: Label | None, take: Correct) -> int:

@@ -17,6 +17,9 @@ ThreadsOption = Annotated[
 ]
 MailOption = Annotated[bool, typer.Option("--mail", help="The input is mail, whatever it looks like.")]
 SmsOption = Annotated[bool, typer.Option("--sms", "--text", help="The input is the text of an SMS.")]
+UserOption = Annotated[
+    str, typer.Option("--user", metavar="NAME", help="Whose word it is; without it the site's.")
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", envvar="FILTERD_CONFIG", help="filterd.yaml; without it the one in force."),

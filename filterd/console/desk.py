@@ -13,15 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
+import msgspec
+
 from filterd.api import Label
 from filterd.console.access import Sessions, Viewer
 from filterd.console.accounts import Accounts
 from filterd.corrections.correction import Correction
+from filterd.corrections.owners import spelled
 from filterd.errors import LearningClosed, NotFound, Overloaded
 from filterd.history import record
 from filterd.history.record import Keys, Record
 from filterd.history.store import History, Search
 from filterd.reasons import reason
+from filterd.scoring.memory import SITE
+from filterd.scoring.verdict import log_odds
 from filterd.service.service import Service
 
 THREADS: Final = 2
@@ -102,16 +107,21 @@ class Desk:
         if not learner or not history or not row.content_hash:
             raise LearningClosed("it is not correctable here; see history.correctable and feedback")
         if label is None:
-            learner.forget_hash(row.content_hash)
+            learner.forget_hash(row.content_hash, self._owner(viewer))
         elif not kept:
             raise LearningClosed(
                 "it is too old to be corrected here (history.correctable); learn a copy of it"
             )
         else:
-            learner.take(_correction(row, label, kept.features, self._text(kept.text), viewer.account.name))
+            said = _correction(row, label, kept.features, self._text(kept.text), viewer.account.name)
+            learner.take(msgspec.structs.replace(said, owner=self._owner(viewer)))
             self.service.metrics.corrections.labels(label, "console").inc()
         history.corrected(row.number, label)
         return row
+
+    def _owner(self, viewer: Viewer) -> str:
+        """Whose word it is: who sees everybody's mail speaks for the site."""
+        return SITE if self.mine(viewer) is None else spelled(viewer.account.name)
 
     def _text(self, text: str | None) -> str | None:
         return text if self.service.config.feedback.keep_text else None
@@ -142,6 +152,7 @@ def _correction(row: Record, label: Label, features: bytes, text: str | None, wh
         text=text,
         verdict=row.label if row.available else None,
         probability=row.probability if row.available else None,
+        model=log_odds(row.probability) if row.available and "MEMORY" not in row.tests else None,
         bundle=row.bundle,
         source=f"console:{who}",
         message_id=row.name,

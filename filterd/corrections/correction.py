@@ -10,25 +10,64 @@ from typing import BinaryIO
 
 import msgspec
 
-from filterd.api import Kind, Label, Verdict
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.corrections.unwrap import unwrapped
 from filterd.errors import BadInput
-from filterd.scoring import memory
+from filterd.reading.text import Text, read
+from filterd.scoring import traits as known_by
+from filterd.scoring.traits import Traits
 
 MAX_LINE_BYTES = 1 << 20  # of an export; the longest text, escaped, and the features have room
+MAX_OWNER = 254  # characters; the longest address (RFC 5321 4.5.3.1)
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Correction(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="format", tag=1
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="format", tag=2
 ):
     """What a person said about one message.
 
-    content_hash, features: `memory.content_hash`, and `memory.features` packed; see `correct`.
+    content_hash, features: of `scoring.traits`, the latter packed; see `correct`.
     text: the canonical text, for retraining; None where it is not to be kept.
     verdict, probability, bundle: what the filter said then, and which bundle; None and "" where it did not.
+    model: the model's own log-odds then, without any memory; None where it was not asked.
+    owner: whose word it is; "" for the site's. source: what it came through.
     changes: how often the label was changed; number: place in the store's order, 0 before it is there.
     """
+
+    content_hash: str
+    label: Label
+    kind: Kind
+    features: bytes
+    time: datetime
+    text: str | None = None
+    verdict: Label | None = None
+    probability: float | None = None
+    model: float | None = None
+    bundle: str = ""
+    owner: str = ""
+    source: str = ""
+    message_id: str = ""
+    changes: int = 0
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self)
+        try:
+            self.traits()
+        except BadInput as error:
+            raise ValueError(str(error)) from error
+
+    def traits(self) -> Traits:
+        """What the memory knows the message by."""
+        return known_by.unpack(self.features, self.content_hash, self.kind)
+
+
+class Old(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="format", tag=1
+):
+    """A correction as exports had it before there were owners; its features are of no use any more."""
 
     content_hash: str
     label: Label
@@ -45,20 +84,37 @@ class Correction(
     number: int = 0
 
     def __post_init__(self) -> None:
-        if not _HASH.fullmatch(self.content_hash):
-            raise ValueError("content_hash has to be 64 hex digits")
-        if self.label is Label.UNSURE:
-            raise ValueError("label has to be ham or spam")
-        if self.time.tzinfo is None:
-            raise ValueError("time has to name its zone")
-        if self.probability is not None and not 0.0 <= self.probability <= 1.0:
-            raise ValueError("probability has to be in [0, 1]")
-        if self.changes < 0 or self.number < 0:
-            raise ValueError("changes and number have to be positive")
-        try:
-            memory.unpack(self.features)
-        except BadInput as error:
-            raise ValueError(str(error)) from error
+        _check(self)
+
+    def renewed(self) -> Correction:
+        """The same as the site's word, with features of the text that was kept, if it was."""
+        fields = msgspec.structs.asdict(self)
+        return Correction(**fields | {"features": old_features(self.content_hash, self.text, self.kind)})
+
+
+def old_features(content_hash: str, text: str | None, kind: Kind) -> bytes:
+    """Features for a correction of which the text alone is left, or nothing."""
+    return known_by.pack(known_by.of_text(content_hash, text or "", kind))
+
+
+def _check(one: Correction | Old) -> None:
+    if not _HASH.fullmatch(one.content_hash):
+        raise ValueError("content_hash has to be 64 hex digits")
+    if one.label is Label.UNSURE:
+        raise ValueError("label has to be ham or spam")
+    if one.time.tzinfo is None:
+        raise ValueError("time has to name its zone")
+    if one.probability is not None and not 0.0 <= one.probability <= 1.0:
+        raise ValueError("probability has to be in [0, 1]")
+    if one.changes < 0 or one.number < 0:
+        raise ValueError("changes and number have to be positive")
+
+
+def seen(raw: bytes, kind: Kind, prefix: str = "X-Spam-") -> tuple[Text, Traits]:
+    """How a message that is corrected reads, and what it is known by; of a wrapper the message in it."""
+    inner = unwrapped(raw) if kind is Kind.MAIL else raw
+    text = read(Message(inner, kind))[0]
+    return text, known_by.of_message(inner, text, prefix)
 
 
 def correct(
@@ -69,21 +125,26 @@ def correct(
     prefix: str = "X-Spam-",
     text: str | None = None,
     verdict: Verdict | None = None,
+    model: float | None = None,
+    owner: str = "",
     source: str = "",
     message_id: str = "",
+    traits: Traits | None = None,
 ) -> Correction:
     """A correction of a message, as of now. text: None where the configuration does not keep it."""
-    normalised = memory.normalise(raw, kind, prefix)
+    traits = traits or seen(raw, kind, prefix)[1]
     return Correction(
-        content_hash=memory.content_hash(normalised, kind),
+        content_hash=traits.content_hash,
         label=label,
         kind=kind,
-        features=memory.pack(memory.features(normalised, kind)),
+        features=known_by.pack(traits),
         time=datetime.now(UTC),
         text=text,
         verdict=verdict.label if verdict else None,
         probability=verdict.probability if verdict else None,
+        model=model,
         bundle=verdict.model if verdict else "",
+        owner=owner[:MAX_OWNER],
         source=source,
         message_id=message_id,
     )
@@ -96,11 +157,12 @@ def encode(correction: Correction) -> bytes:
 
 def decode(stream: BinaryIO, name: str) -> Iterator[Correction]:
     """Corrections from an export. Raises BadInput that names the stream and the first bad line."""
-    decoder = msgspec.json.Decoder(Correction)
+    decoder = msgspec.json.Decoder(Correction | Old)
     for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), start=1):
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise ValueError(f"longer than {MAX_LINE_BYTES:,} bytes")
-            yield decoder.decode(line)
+            one = decoder.decode(line)
+            yield one.renewed() if isinstance(one, Old) else one
         except ValueError as error:  # msgspec's own derive from it
             raise BadInput(f"{name}: line {number}: {error}; nothing was imported") from error

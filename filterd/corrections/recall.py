@@ -8,9 +8,14 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filterd.api import Message
 from filterd.config import Config
+from filterd.corrections.owners import asked_for
 from filterd.errors import StoreError
-from filterd.scoring.memory import Memory
+from filterd.reading.text import Text
+from filterd.scoring.memory import Memory, Recollection
+from filterd.scoring.saved import load
+from filterd.scoring.traits import of_message
 
 MEMORY_FILE = "memory.bin"  # in the state folder
 SQLITE = "sqlite:///"
@@ -25,17 +30,33 @@ class Recalled:
     prefix: str
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def recollect(self, message: Message, text: Text) -> Recollection:
+        """What corrections say about a message to whom it is judged for; text: its first reading."""
+        return recollected(self.memory, self.lock, message, text, self.prefix)
+
+
+def recollected(
+    memory: Memory, lock: threading.Lock, message: Message, text: Text, prefix: str
+) -> Recollection:
+    """What a memory says of a message; its traits are told without the lock."""
+    if not len(memory):
+        return Recollection()
+    traits = of_message(message.raw, text, prefix)
+    with lock:
+        return memory.recollect(traits, asked_for(message, memory.owners))
+
 
 def recall(config: Config) -> Memory:
     """The memory as of the store's last correction; an empty one without a store. Raises StoreError."""
     url = config.feedback_url
     file = sqlite_file(url)
     if file and not file.exists():
-        return Memory()
-    known = saved(Path(config.state) / MEMORY_FILE)
+        return Memory(config.feedback.agreement)
+    known = saved(Path(config.state) / MEMORY_FILE, config.feedback.agreement)
     if file and _revision(file) == known.revision:
         return known
-    from filterd.corrections.store import Store, catch_up
+    from filterd.corrections.following import catch_up
+    from filterd.corrections.store import Store
 
     store = Store.existing(url)
     if store is None:
@@ -44,12 +65,12 @@ def recall(config: Config) -> Memory:
         return catch_up(store, known)
 
 
-def saved(file: Path) -> Memory:
+def saved(file: Path, agreement: float) -> Memory:
     """The memory that was saved last; an empty one where it is missing or damaged."""
     try:
-        return Memory.load(file)
+        return load(file, agreement)
     except StoreError:
-        return Memory()
+        return Memory(agreement)
 
 
 def sqlite_file(url: str) -> Path | None:

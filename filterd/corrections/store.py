@@ -1,10 +1,11 @@
 """The corrections store: what people have said about messages, durable before it answers.
 
-Each correction has a *number*, its place in the order in which the store took them; a changed label moves
-it to the end. The store's *revision* is the last number given out; forgetting and pruning take one as well.
-So whoever follows the store (the memory, other daemons, retraining) remembers a revision and reads what is
-newer, unless something older was `rewritten` since: then it starts over. Every write transaction locks the
-one row of `filterd_state` first, so that numbers become visible in their order on PostgreSQL too.
+A message has one correction of each owner. It has a *number*, its place in the order in which the store took
+them; a changed label moves it to the end, and so does forgetting, which leaves a row without text behind. The
+store's *revision* is the last number given out. So whoever follows the store (the memory, other daemons)
+remembers a revision and reads what is newer, unless something older was `rewritten` since, by pruning: then
+it starts over. Every write transaction locks the one row of `filterd_state` first, so that numbers become
+visible in their order on PostgreSQL too.
 
 Threads that learn at the same time share a commit: one leads and writes for all who came until then,
 while the next ones gather.
@@ -15,32 +16,40 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self, TypeVar
 
 import msgspec
 import sqlalchemy as sql
-from sqlalchemy import Column, Connection
+from sqlalchemy import Connection
 
-from filterd.api import Kind, Label
+from filterd.api import Label
 from filterd.corrections.correction import Correction, correct, decode, encode
 from filterd.corrections.database import Database
+from filterd.corrections.tables import (
+    FORGOTTEN,
+    MAX_TEXT,
+    PAGE,
+    ROWS,
+    SCHEMA,
+    STATE,
+    correction_of,
+    create,
+    datetime_of,
+    migrate,
+    row_of,
+)
 from filterd.errors import StoreError
-from filterd.scoring import memory
+from filterd.log import log
 
-__all__ = ["Correction", "Position", "Stats", "Store", "catch_up", "correct"]
+__all__ = ["MAX_TEXT", "Correction", "Position", "Stats", "Store", "Word", "correct"]
 
-SCHEMA = 1
-PAGE = 200  # corrections read or written at a time: 2 MB of features and text, below SQLite's 999 variables
 MAX_GROUP = 500  # corrections of one commit; more make the first of them wait
-MAX_TEXT = 65_536  # characters; the model reads far fewer
-MAX_NAME = 998  # characters of an id or source, as of a header line
+KEEP_FORGOTTEN_DAYS = 30  # for followers to see; who was away for longer starts over
+USUAL_SHARE, USUAL_ROWS = 0.25, 10  # that pruning by age deletes at once; more means a wrong clock
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Position(NamedTuple):
@@ -65,35 +74,14 @@ class Stats(msgspec.Struct, frozen=True):
     since_retrain: int = 0
     retrained_bundle: str = ""
     sources: dict[str, int] = {}
+    owners: int = 0
 
 
-_TABLES = sql.MetaData()
-_ROWS = sql.Table(
-    "filterd_corrections",
-    _TABLES,
-    Column("content_hash", sql.String(64), primary_key=True),
-    Column("number", sql.BigInteger, nullable=False, unique=True),
-    Column("label", sql.String(8), nullable=False),
-    Column("kind", sql.String(8), nullable=False),
-    Column("features", sql.LargeBinary, nullable=False),
-    Column("time", sql.BigInteger, nullable=False, index=True),  # microseconds since 1970, UTC
-    Column("text", sql.Text),
-    Column("verdict", sql.String(8)),
-    Column("probability", sql.Double),
-    Column("bundle", sql.Text, nullable=False),
-    Column("source", sql.Text, nullable=False),
-    Column("message_id", sql.Text, nullable=False),
-    Column("changes", sql.Integer, nullable=False),
-)
-_STATE = sql.Table(
-    "filterd_state",
-    _TABLES,
-    Column("schema", sql.Integer, primary_key=True),
-    Column("revision", sql.BigInteger, nullable=False),
-    Column("rewritten", sql.BigInteger, nullable=False),
-    Column("retrained", sql.BigInteger, nullable=False),
-    Column("retrained_bundle", sql.Text, nullable=False),
-)
+class Word(NamedTuple):
+    """A change of the store, for who follows it. taken_back: the correction is none any more."""
+
+    correction: Correction
+    taken_back: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -135,7 +123,7 @@ class Store:
         """Open a store to read; None where there is none, and none comes to be. Raises ConfigError too."""
         store = cls(Database(where, create=False))
         try:
-            if store._database.has_table(_STATE.name):
+            if store._database.has_table(STATE.name):
                 store._check_schema()
                 return store
         except BaseException:
@@ -171,43 +159,77 @@ class Store:
         with self._writing() as connection:
             return sum(sum(self._put(connection, page)) for page in _pages(corrections))
 
-    def forget(self, content_hash: str) -> bool:
-        """Take a correction back. False: there was none."""
+    def forget(self, content_hash: str, owner: str = "") -> bool:
+        """Take an owner's correction back. False: there was none of his."""
+        named = (ROWS.c.content_hash == content_hash) & (ROWS.c.owner == owner) & (ROWS.c.label != FORGOTTEN)
         with self._writing() as connection:
-            return self._delete(connection, _ROWS.c.content_hash == content_hash) > 0
+            number = self._lock(connection) + 1
+            empty = {"label": FORGOTTEN, "text": None, "message_id": "", "number": number}
+            gone = connection.execute(ROWS.update().where(named).values(**empty)).rowcount
+            if gone:
+                connection.execute(STATE.update().values(revision=number))
+        return gone > 0
 
-    def prune(self, *, days: float | None = None, max_rows: int | None = None) -> int:
-        """Apply the retention: drop what is older than `days`, then the oldest beyond `max_rows`."""
+    def prune(
+        self, *, days: float | None = None, max_rows: int | None = None, even_most: bool = False
+    ) -> int:
+        """Apply the retention: drop what is older than `days`, then the oldest beyond `max_rows`.
+
+        Age is counted by the database's clock. Raises StoreError where more than a quarter is too old at
+        once, unless even_most: that is what a wrong clock does.
+        """
         dropped = 0
         with self._writing() as connection:
+            self._drop_forgotten(connection)
             if days is not None:
-                cutoff = _microseconds(datetime.now(UTC) - timedelta(days=days))
-                dropped += self._delete(connection, _ROWS.c.time < cutoff)
+                cutoff = self._now(connection) - microseconds_of(days)
+                self._refuse_most(connection, cutoff, days) if not even_most else None
+                dropped += self._delete(connection, ROWS.c.time < cutoff)
             if max_rows is not None:
-                newest = sql.select(_ROWS.c.number).order_by(_ROWS.c.number.desc())
+                newest = sql.select(ROWS.c.number).order_by(ROWS.c.number.desc())
                 last = connection.execute(newest.offset(max_rows).limit(1)).scalar()
-                dropped += self._delete(connection, _ROWS.c.number <= last) if last is not None else 0
+                dropped += self._delete(connection, ROWS.c.number <= last) if last is not None else 0
         return dropped
 
-    def get(self, content_hash: str) -> Correction | None:
-        """What was said about a message, if anything."""
+    def get(self, content_hash: str, owner: str | None = None) -> Correction | None:
+        """What an owner said about a message, if anything; None: the last word of anybody."""
+        named = (ROWS.c.content_hash == content_hash) & (ROWS.c.label != FORGOTTEN)
+        if owner is not None:
+            named &= ROWS.c.owner == owner
+        last = sql.select(ROWS).where(named).order_by(ROWS.c.number.desc()).limit(1)
         with self._database.reading() as connection:
-            row = connection.execute(sql.select(_ROWS).where(_ROWS.c.content_hash == content_hash)).first()
+            row = connection.execute(last).first()
         return self._correction(row) if row else None
 
     def iterate(
-        self, *, since: int = 0, until: int | None = None, label: Label | None = None
+        self,
+        *,
+        since: int = 0,
+        until: int | None = None,
+        label: Label | None = None,
+        owner: str | None = None,
     ) -> Iterator[Correction]:
         """Corrections in the order taken, with since < number <= until; read in pages, memory is bounded."""
-        wanted = sql.select(_ROWS).order_by(_ROWS.c.number).limit(PAGE)
+        wanted = ROWS.c.label == label.value if label else ROWS.c.label != FORGOTTEN
+        if owner is not None:
+            wanted &= ROWS.c.owner == owner
+        yield from (self._correction(row) for row in self._pages_of(wanted, since, until))
+
+    def follow(self, since: int, until: int) -> Iterator[Word]:
+        """What changed after one revision and up to another, in its order."""
+        for row in self._pages_of(sql.true(), since, until):
+            yield Word(self._correction(row), row.label == FORGOTTEN)
+
+    def _pages_of(
+        self, which: sql.ColumnElement[bool], since: int, until: int | None
+    ) -> Iterator[sql.Row[Any]]:
+        wanted = sql.select(ROWS).where(which).order_by(ROWS.c.number).limit(PAGE)
         if until is not None:
-            wanted = wanted.where(_ROWS.c.number <= until)
-        if label is not None:
-            wanted = wanted.where(_ROWS.c.label == label.value)
+            wanted = wanted.where(ROWS.c.number <= until)
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(wanted.where(_ROWS.c.number > since)).all()
-            yield from (self._correction(row) for row in rows)
+                rows = connection.execute(wanted.where(ROWS.c.number > since)).all()
+            yield from rows
             if len(rows) < PAGE:
                 return
             since = rows[-1].number
@@ -215,25 +237,25 @@ class Store:
     def position(self) -> Position:
         """How far the store is; cheap enough to ask before every batch."""
         with self._database.reading() as connection:
-            row = connection.execute(sql.select(_STATE.c.revision, _STATE.c.rewritten)).one()
+            row = connection.execute(sql.select(STATE.c.revision, STATE.c.rewritten)).one()
         return Position(row.revision, row.rewritten)
 
     def mark_retrained(self, bundle: str, revision: int) -> None:
         """Note that `bundle`, trained on corrections up to `revision`, was promoted."""
         with self._writing() as connection:
-            connection.execute(_STATE.update().values(retrained=revision, retrained_bundle=bundle))
+            connection.execute(STATE.update().values(retrained=revision, retrained_bundle=bundle))
 
     def retrained(self) -> tuple[str, int]:
         """The last promoted retraining: its bundle and revision; ("", 0) where there was none."""
         with self._database.reading() as connection:
-            row = connection.execute(sql.select(_STATE.c.retrained_bundle, _STATE.c.retrained)).one()
+            row = connection.execute(sql.select(STATE.c.retrained_bundle, STATE.c.retrained)).one()
         return row.retrained_bundle, row.retrained
 
     def stats(self) -> Stats:
         """Count everything; reads an index or the whole table, for status pages and not for each message."""
-        c, count = _ROWS.c, sql.func.count
+        c, count = ROWS.c, sql.func.count
         with self._database.reading() as connection:
-            state = connection.execute(sql.select(_STATE)).one()
+            state = connection.execute(sql.select(STATE)).one()
             row = connection.execute(
                 sql.select(
                     count().label("total"),
@@ -244,9 +266,11 @@ class Store:
                     sql.func.min(c.time).label("oldest"),
                     sql.func.max(c.time).label("newest"),
                     count().filter(c.number > state.retrained).label("since_retrain"),
-                )
+                    count(c.owner.distinct()).label("owners"),
+                ).where(c.label != FORGOTTEN)
             ).one()
-            sources = connection.execute(sql.select(c.source, count()).group_by(c.source)).all()
+            by_source = sql.select(c.source, count()).where(c.label != FORGOTTEN).group_by(c.source)
+            sources = connection.execute(by_source).all()
         return Stats(
             total=row.total,
             spam=row.spam,
@@ -255,11 +279,12 @@ class Store:
             sms=row.sms,
             with_text=row.with_text,
             changed=row.changed,
-            oldest=None if row.oldest is None else _datetime(row.oldest),
-            newest=None if row.newest is None else _datetime(row.newest),
+            oldest=None if row.oldest is None else datetime_of(row.oldest),
+            newest=None if row.newest is None else datetime_of(row.newest),
             since_retrain=row.since_retrain,
             retrained_bundle=state.retrained_bundle,
             sources={row[0]: row[1] for row in sorted(sources, key=str)},
+            owners=row.owners,
         )
 
     def export_lines(self, stream: BinaryIO) -> int:
@@ -315,139 +340,113 @@ class Store:
     ) -> list[bool]:
         """Write corrections in their order; True for each that changed something."""
         number = self._lock(connection)
-        hashes = {correction.content_hash for correction in corrections}
-        stored = self._known(connection, hashes)
-        latest, rows, answers = dict(stored), {}, []
+        latest = self._known(connection, {correction.content_hash for correction in corrections})
+        rows, answers = {}, []
         for correction in corrections:
-            label, time, changes = latest.get(correction.content_hash, (None, 0, -1))
-            taken_at = _microseconds(correction.time)
-            changed = label != correction.label.value and not (only_newer and label and taken_at <= time)
+            row = row_of(correction)
+            key = (row["content_hash"], row["owner"])
+            label, time, changes = latest.get(key, (None, 0, -1))
+            changed = label != row["label"] and not (only_newer and label and row["time"] <= time)
             answers.append(changed)
             if changed:
                 number += 1
-                changes = max(changes + 1, correction.changes)
-                latest[correction.content_hash] = (correction.label.value, taken_at, changes)
-                rows[correction.content_hash] = _row(correction) | {"number": number, "changes": changes}
-        self._replace(connection, rows, stored.keys() & rows.keys(), number)
+                changes = max(changes + (label != FORGOTTEN), correction.changes)
+                latest[key] = (row["label"], row["time"], changes)
+                rows[key] = row | {"number": number, "changes": changes}
+        self._replace(connection, list(rows.values()), number)
         return answers
 
-    def _replace(
-        self, connection: Connection, rows: dict[str, dict[str, Any]], old: Iterable[str], number: int
-    ) -> None:
+    def _replace(self, connection: Connection, rows: list[dict[str, Any]], number: int) -> None:
         if not rows:
             return
-        if outdated := list(old):
-            for page in _pages(outdated):
-                connection.execute(_ROWS.delete().where(_ROWS.c.content_hash.in_(page)))
-            connection.execute(_STATE.update().values(rewritten=number))
-        connection.execute(_ROWS.insert(), list(rows.values()))
-        connection.execute(_STATE.update().values(revision=number))
+        same = (ROWS.c.content_hash == sql.bindparam("hash_")) & (ROWS.c.owner == sql.bindparam("owner_"))
+        keys = [{"hash_": row["content_hash"], "owner_": row["owner"]} for row in rows]
+        connection.execute(ROWS.delete().where(same), keys)
+        connection.execute(ROWS.insert(), rows)
+        connection.execute(STATE.update().values(revision=number))
 
-    def _known(self, connection: Connection, hashes: Iterable[str]) -> dict[str, tuple[str, int, int]]:
-        """Label, time and changes of those messages that the store has."""
-        columns = sql.select(_ROWS.c.content_hash, _ROWS.c.label, _ROWS.c.time, _ROWS.c.changes)
-        found: dict[str, tuple[str, int, int]] = {}
+    def _known(
+        self, connection: Connection, hashes: Iterable[str]
+    ) -> dict[tuple[str, str], tuple[str, int, int]]:
+        """Label, time and changes of what the store has of these messages, by message and owner."""
+        c, found = ROWS.c, {}
+        columns = sql.select(c.content_hash, c.owner, c.label, c.time, c.changes)
         for page in _pages(hashes):
-            for row in connection.execute(columns.where(_ROWS.c.content_hash.in_(page))):
-                found[row.content_hash] = (row.label, row.time, row.changes)
+            for row in connection.execute(columns.where(c.content_hash.in_(page))):
+                found[row.content_hash, row.owner] = (row.label, row.time, row.changes)
         return found
+
+    def _now(self, connection: Connection) -> int:
+        """Microseconds since 1970 by the database's clock."""
+        said = "extract(epoch from now())" if connection.dialect.name == "postgresql" else "strftime('%s')"
+        return int(connection.execute(sql.text(f"SELECT {said}")).scalar_one()) * 1_000_000
+
+    def _refuse_most(self, connection: Connection, cutoff: int, days: float) -> None:
+        count = sql.func.count()
+        total = connection.execute(sql.select(count).select_from(ROWS)).scalar_one()
+        old = connection.execute(sql.select(count).where(ROWS.c.time < cutoff)).scalar_one()
+        if old > max(USUAL_ROWS, USUAL_SHARE * total):
+            raise StoreError(
+                f"{self._database.name}: {old:,} of {total:,} corrections are older than {days:g} days, more"
+                " than are dropped at once; if the clock is right: filterd feedback prune --all"
+            )
+
+    def _drop_forgotten(self, connection: Connection) -> None:
+        cutoff = self._now(connection) - microseconds_of(KEEP_FORGOTTEN_DAYS)
+        old = (ROWS.c.label == FORGOTTEN) & (ROWS.c.time < cutoff)
+        last = connection.execute(sql.select(sql.func.max(ROWS.c.number)).where(old)).scalar()
+        if last is not None:
+            connection.execute(ROWS.delete().where(old))
+            before = connection.execute(sql.select(STATE.c.rewritten)).scalar_one()
+            connection.execute(STATE.update().values(rewritten=max(last, before)))
 
     def _delete(self, connection: Connection, which: sql.ColumnElement[bool]) -> int:
         number = self._lock(connection) + 1
-        gone = connection.execute(_ROWS.delete().where(which)).rowcount
+        gone = connection.execute(ROWS.delete().where(which)).rowcount
         if gone:
-            connection.execute(_STATE.update().values(revision=number, rewritten=number))
+            connection.execute(STATE.update().values(revision=number, rewritten=number))
         return gone
 
     def _lock(self, connection: Connection) -> int:
         """The revision; until the end of the transaction no other writer gets it."""
-        return int(connection.execute(sql.select(_STATE.c.revision).with_for_update()).scalar_one())
+        return int(connection.execute(sql.select(STATE.c.revision).with_for_update()).scalar_one())
 
     def _check_schema(self) -> None:
-        with self._database.reading() as connection:
-            there = sql.inspect(connection).has_table(_STATE.name)
-        if not there:
-            self._create()
-        with self._database.reading() as connection:
-            found = connection.execute(sql.select(_STATE.c.schema)).scalar_one_or_none()
-        if found != SCHEMA:
+        found = self._schema()
+        if found is None:
+            with self._database.writing() as connection:
+                create(connection)
+        elif found == 1:
+            with self._database.writing() as connection:
+                total, renewed = migrate(connection)
+            log.warning(
+                f"{self._database.name}: {total:,} corrections brought to schema {SCHEMA};"
+                f" {total - renewed:,} of them, kept without text, have no effect until given again"
+            )
+        elif found != SCHEMA:
             raise StoreError(
                 f"{self._database.name}: store of schema {found}, this filterd has {SCHEMA};"
                 " upgrade filterd, or export there and import here"
             )
 
-    def _create(self) -> None:
-        with self._database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # two daemons may start at once
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C74)))
-            if not sql.inspect(connection).has_table(_STATE.name):
-                _TABLES.create_all(connection)
-                first = {
-                    "schema": SCHEMA,
-                    "revision": 0,
-                    "rewritten": 0,
-                    "retrained": 0,
-                    "retrained_bundle": "",
-                }
-                connection.execute(_STATE.insert().values(first))
+    def _schema(self) -> int | None:
+        with self._database.reading() as connection:
+            if not sql.inspect(connection).has_table(STATE.name):
+                return None
+            return connection.execute(sql.select(STATE.c.schema)).scalar_one_or_none() or 0
 
     def _correction(self, row: sql.Row[Any]) -> Correction:
-        values = row._asdict()
         try:
-            return Correction(
-                **values
-                | {
-                    "label": Label(row.label),
-                    "kind": Kind(row.kind),
-                    "verdict": row.verdict and Label(row.verdict),
-                    "time": _datetime(row.time),
-                }
-            )
+            return correction_of(row)
         except ValueError as error:
             raise StoreError(
                 f"{self._database.name}: correction {row.number}: {error}; forget {row.content_hash}"
             ) from error
 
 
-def catch_up(store: Store, known: memory.Memory) -> memory.Memory:
-    """The memory at the store's revision: the same object with what is new, or another one where something
-    was forgotten, changed or pruned (3 s for 10,000 corrections then). Raises StoreError.
-    """
-    position = store.position()
-    if position.rewritten > known.revision or position.revision < known.revision:
-        known = memory.Memory()
-    if position.revision > known.revision:
-        for correction in store.iterate(since=known.revision, until=position.revision):
-            known.learn(memory.unpack(correction.features), correction.label)
-    known.revision = position.revision
-    return known
-
-
-def _row(correction: Correction) -> dict[str, Any]:
-    text = correction.text
-    return msgspec.structs.asdict(correction) | {
-        "label": correction.label.value,
-        "kind": correction.kind.value,
-        "verdict": correction.verdict and correction.verdict.value,
-        "time": _microseconds(correction.time),
-        "text": None if text is None else _storable(text, MAX_TEXT),
-        "bundle": _storable(correction.bundle, MAX_NAME),
-        "source": _storable(correction.source, MAX_NAME),
-        "message_id": _storable(correction.message_id, MAX_NAME),
-    }
-
-
-def _storable(text: str, length: int) -> str:
-    """Text that both databases take: PostgreSQL refuses NUL, both refuse lone surrogates."""
-    return text[:length].replace("\0", "").encode("utf-8", "replace").decode()
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def _datetime(microseconds: int) -> datetime:
-    return _EPOCH + microseconds * _MICROSECOND
+def microseconds_of(days: float) -> int:
+    """A span of days."""
+    return timedelta(days=days) // timedelta(microseconds=1)
 
 
 def _pages(items: Iterable[T]) -> Iterator[list[T]]:

@@ -75,6 +75,7 @@ class Listeners:
             max_bytes=section.max_bytes,
             max_connections=self._places[address],
             room=self._service.room,
+            speakers=self._config.feedback.speakers,
         )
         await server.start(sock)
         self._closers.append(lambda: server.close(self._config.drain_s))

@@ -105,6 +105,7 @@ class Worker:
         listeners = Listeners(self._config, self._where, self._sockets, self.service, self._desk)
         try:
             self._recorder.start()
+            self._learner.follow()
             await self.service.siblings.start(self.service)
             await listeners.start()
             self.spawn(lag.watch(self.service.metrics.loop_lag))

@@ -6,7 +6,6 @@ threads and batch the middle one over many callers. `prepare` reads the message 
 `judge` is all three for a caller who has his messages at hand.
 """
 
-import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
@@ -26,7 +25,7 @@ from filterd.scoring.drift import script
 from filterd.scoring.exits import settling
 from filterd.scoring.fastpath import settle
 from filterd.scoring.linear import Wide
-from filterd.scoring.memory import Memory, Recollection, features, fuse, normalise
+from filterd.scoring.memory import Recollection, fuse
 from filterd.scoring.tokenizer import Tokenizer
 
 # Tokens of one call of the model, padding included. Larger ones gain nothing on two cores and make
@@ -107,19 +106,10 @@ class Look(NamedTuple):
 
 
 class Remembering(Protocol):
-    """A memory that may be another object after each correction, and the lock to hold while reading it."""
+    """What has learned from corrections."""
 
-    @property
-    def memory(self) -> Memory:
-        """The memory as of the last correction."""
-
-    @property
-    def lock(self) -> threading.Lock:
-        """Held while the memory is read or changed."""
-
-    @property
-    def prefix(self) -> str:
-        """Of our own headers, which a learned copy may carry."""
+    def recollect(self, message: Message, text: text.Text) -> Recollection:
+        """What corrections say about a message to whom it is judged for; text: its first reading."""
 
 
 class Engine:
@@ -197,7 +187,7 @@ class Engine:
         readings = text.read(message, self.authserv_ids)
         facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
         first = readings[0]
-        memory = self._recollect(message, first.kind)
+        memory = self.learner.recollect(message, first) if self.learner else Recollection()
         windows = self._windows(readings)
         wide = self.wide_of(windows, first.kind)
         tokens = sum(map(len, windows))
@@ -243,14 +233,6 @@ class Engine:
             return None
         return settle(max(wide), self.fast_path[kind], memory, self.bundle.manifest.thresholds[kind])
 
-    def _recollect(self, message: Message, kind: Kind) -> Recollection:
-        learner = self.learner
-        if not learner or not len(learner.memory):
-            return Recollection()
-        found = features(normalise(message.raw, kind, learner.prefix), kind)
-        with learner.lock:
-            return learner.memory.recollect(found)
-
     def logits(self, windows: Sequence[Sequence[int]], *, whole: bool = False) -> NDArray[np.float32]:
         """The model's outputs [len(windows), classes], in the order given; batched by length inside.
 
@@ -283,15 +265,8 @@ class Engine:
         Of a settled message there are none, [0, classes].
         """
         manifest = self.bundle.manifest
-        if prepared.settled is not None:
-            row, judged = self._settled_row(prepared.settled), verdict.sigmoid(prepared.settled)
-        else:
-            look = Look.of(rows, manifest.ham_indices, prepared.wide)
-            row = look.rows[look.deciding]
-            judged = verdict.probability(look.margin, manifest.calibration[prepared.kind])
         thresholds = manifest.thresholds[prepared.kind]
-        if text.DOUBTFUL.intersection(prepared.facts):  # not called ham by what is left; corrections may
-            judged = verdict.at_least_unsure(judged, thresholds)
+        judged, row = self._judged(prepared, rows)
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
         learned = abs(probability - judged) >= MEMORY_SHOWN
         if "gtube" in prepared.facts:
@@ -311,6 +286,23 @@ class Engine:
             subject=prepared.subject,
             seconds=seconds,
         )
+
+    def alone(self, prepared: Prepared, rows: NDArray[np.float32]) -> float:
+        """The model's own log-odds of spam, calibrated, whatever corrections say."""
+        return verdict.log_odds(self._judged(prepared, rows)[0])
+
+    def _judged(self, prepared: Prepared, rows: NDArray[np.float32]) -> tuple[float, list[float]]:
+        """The model's P(spam), and the logits of the window that decides."""
+        manifest = self.bundle.manifest
+        if prepared.settled is not None:
+            judged, row = verdict.sigmoid(prepared.settled), self._settled_row(prepared.settled)
+        else:
+            look = Look.of(rows, manifest.ham_indices, prepared.wide)
+            row = look.rows[look.deciding]
+            judged = verdict.probability(look.margin, manifest.calibration[prepared.kind])
+        if text.DOUBTFUL.intersection(prepared.facts):  # not called ham by what is left; corrections may
+            judged = verdict.at_least_unsure(judged, manifest.thresholds[prepared.kind])
+        return judged, row
 
     def points_per_margin(self, kind: Kind) -> float:
         """How many points one nat of uncalibrated log-odds is worth; for explanations."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from filterd.api import Label
 from filterd.scoring.bundle import Certainty, Side
-from filterd.scoring.memory import UNRELATED, Recollection
+from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import Thresholds, log_odds
 
 BESIDE: Final = 1e-3  # nats that an estimate is kept from a threshold
@@ -24,13 +24,12 @@ def settle(margin: float, fit: Certainty, memory: Recollection, thresholds: Thre
 
     margin: the wide half's of the message's highest window, in nats.
     """
-    if memory.label and memory.overlap > UNRELATED:
+    if memory.word:
         return None
-    pull = memory.trust * memory.log_odds
     label = beyond(margin, fit)
-    if label is Label.HAM and fit.ham and pull <= 0:
+    if label is Label.HAM and fit.ham and memory.shift <= 0 and memory.weight <= 1:
         return min(estimate(margin, fit.ham), log_odds(thresholds.unsure) - BESIDE)
-    if label is Label.SPAM and fit.spam and pull >= 0:
+    if label is Label.SPAM and fit.spam and memory.shift >= 0 and memory.weight >= 1:
         return max(estimate(margin, fit.spam), log_odds(thresholds.spam) + BESIDE)
     return None
 

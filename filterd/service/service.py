@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,13 +25,14 @@ from filterd import __version__, headers
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config
 from filterd.corrections.learner import Learner
+from filterd.corrections.unwrap import unwrapped
 from filterd.errors import (
     BadInput,
     DeadlineExceeded,
     FilterdError,
     LearningClosed,
-    ModelUnavailable,
     Overloaded,
+    StoreError,
 )
 from filterd.history.record import Event
 from filterd.promotion.trial import Trial
@@ -53,6 +54,9 @@ HASHED_AT_ONCE = 1 << 20  # bytes that the event loop itself hashes, in 1 ms
 # Messages of batch requests under way, all of them together: they fill the model's turns, and whoever comes
 # with a single message meanwhile still finds room.
 BATCHED_AT_ONCE = 256
+LEARN_DEADLINE_S = 15.0  # a commit takes milliseconds, and a locked SQLite is given up after 10 s
+LEARN_THREADS = 4  # of which a stuck database may hold all: judging has its own
+MAX_LEARNS = 256  # corrections that wait for a thread; one holds its message
 
 
 class Recent(NamedTuple):
@@ -122,6 +126,8 @@ class Service:
         self.started = time.time()
         self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
         self._models = ThreadPoolExecutor(config.model.turns + 1, "model")  # one more for the shadow
+        self._learning_threads = ThreadPoolExecutor(LEARN_THREADS, "learn")
+        self._learns = 0
         self._reading = 0
         self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
         self.judged = dict.fromkeys(Label, 0)
@@ -250,6 +256,7 @@ class Service:
         finally:
             self._parsers.shutdown(wait=False, cancel_futures=True)
             self._models.shutdown(wait=False, cancel_futures=True)
+            self._learning_threads.shutdown(wait=False, cancel_futures=True)
         return True
 
     async def check(self, message: Message) -> Verdict:
@@ -314,21 +321,21 @@ class Service:
         """Its name in the cache; hashed beside the event loop where that takes long."""
         if not self.config.cache.messages:
             return b""
+        scope = self.learner.scope(message) if self.learner else ""
         if len(message.raw) <= HASHED_AT_ONCE:
-            return _cache_key(message)
-        return await asyncio.get_running_loop().run_in_executor(self._parsers, _cache_key, message)
+            return _cache_key(message, scope)
+        return await asyncio.get_running_loop().run_in_executor(self._parsers, _cache_key, message, scope)
 
     async def _read(self, engine: Engine, message: Message) -> Prepared:
         """The message ready for the model, read by a parser thread; a short SMS at once."""
-        if message.kind is Kind.SMS and len(message.raw) <= READ_AT_ONCE and not self._learning:
+        if message.kind is Kind.SMS and len(message.raw) <= READ_AT_ONCE and self._at_hand(message):
             return engine.prepare(message)
         with self._place_to_read():
             return await asyncio.get_running_loop().run_in_executor(self._parsers, engine.prepare, message)
 
-    @property
-    def _learning(self) -> bool:
-        """Whether somebody changes the memory just now, which reading a message would wait for."""
-        return self.learner is not None and self.learner.lock.locked()
+    def _at_hand(self, message: Message) -> bool:
+        """Whether what corrections say of a message can be told without waiting for anybody."""
+        return self.learner is None or self.learner.at_hand(message)
 
     @contextmanager
     def _place_to_read(self) -> Iterator[None]:
@@ -429,27 +436,53 @@ class Service:
         if label is Label.UNSURE:
             raise BadInput("a correction is ham or spam, not unsure")
         learner = self._learner()
-        opinions = await asyncio.to_thread(self._opinions, message) if self.trial else None
-        taken = await asyncio.to_thread(learner.learn, self.engine, message, label)
-        if taken and opinions and self.trial:
-            self.trial.corrected(label, *opinions)
+        before, model = await self._opinion(self._loaded, message)
+        theirs, _ = await self._opinion(self._shadow, message) if self.trial else (None, None)
+        taken = bool(await self._learned(learner.learn, message, label, before, model))
+        if taken and before and theirs and self.trial:
+            self.trial.corrected(label, before.label, theirs.label)
         if taken:
             self.metrics.corrections.labels(label, message.source or "other").inc()
         return taken
 
-    def _opinions(self, message: Message) -> tuple[Label, Label] | None:
-        """What the model in charge and the one on trial say of a message that is about to be corrected."""
-        shadow = self._shadow
-        if not shadow:
-            return None
-        with suppress(ModelUnavailable):  # a correction is kept whatever the models do
-            ours, theirs = (engine.judge([message])[0].label for engine in (self.engine, shadow.engine))
-            return ours, theirs
-        return None
+    async def _opinion(self, loaded: _Loaded | None, message: Message) -> tuple[Verdict | None, float | None]:
+        """What is said of a message that is about to be corrected, and by the model alone, in its turn.
+
+        None, None where nobody can say: a correction is kept whatever the models do.
+        """
+        if not loaded:
+            return None, None
+        try:
+            async with asyncio.timeout(self.config.queue.deadline_s):
+                message = replace(message, raw=unwrapped(message.raw))
+                prepared = await self._read(loaded.engine, message)
+                rows = await loaded.rows(prepared)
+        except (TimeoutError, FilterdError):
+            return None, None
+        return loaded.engine.conclude(prepared, rows), loaded.engine.alone(prepared, rows)
 
     async def forget(self, message: Message) -> bool:
         """Take a correction back, with full effect."""
-        return await asyncio.to_thread(self._learner().forget, message)
+        return bool(await self._learned(self._learner().forget, message))
+
+    async def _learned(self, work: Callable[..., bool], *arguments: object) -> bool:
+        """Do it in a thread that judging does not need, within a time. Raises StoreError."""
+        if self._learns >= MAX_LEARNS:
+            raise StoreError(f"{self._learns:,} corrections wait for the store already; try again later")
+        self._learns += 1
+        done = asyncio.get_running_loop().run_in_executor(self._learning_threads, work, *arguments)
+        done.add_done_callback(self._learnt)
+        try:
+            return await asyncio.wait_for(asyncio.shield(done), LEARN_DEADLINE_S)
+        except TimeoutError as error:
+            raise StoreError(
+                f"the store has not answered for {LEARN_DEADLINE_S:g} s; it may have the correction"
+            ) from error
+
+    def _learnt(self, done: "asyncio.Future[bool]") -> None:
+        self._learns -= 1
+        if not done.cancelled():
+            done.exception()  # nobody may be waiting any more
 
     def _learner(self) -> Learner:
         if not self.learner:
@@ -488,8 +521,11 @@ class Service:
         return self.metrics.registry
 
 
-def _cache_key(message: Message) -> bytes:
-    return hashlib.blake2b(message.raw, digest_size=16, person=(message.kind or "").encode()).digest()
+def _cache_key(message: Message, scope: str) -> bytes:
+    """Of what a verdict depends on: the bytes, and whose corrections count."""
+    found = hashlib.blake2b(message.raw, digest_size=16, person=(message.kind or "").encode())
+    found.update(scope.encode("utf-8", "replace"))
+    return found.digest()
 
 
 def _timed(found: Verdict, started: float) -> Verdict:

@@ -13,8 +13,10 @@ from pathlib import Path
 from rich.table import Table
 
 from filterd.api import Kind, Label
-from filterd.corrections.store import Correction, Store, catch_up, correct
-from filterd.scoring.memory import Memory, features, fuse, normalise
+from filterd.corrections.correction import seen
+from filterd.corrections.following import catch_up
+from filterd.corrections.store import Correction, Store, correct
+from filterd.scoring.memory import Memory, fuse
 
 MESSAGES = 1000
 THREADS = 8
@@ -24,12 +26,13 @@ def run() -> Table:
     """Milliseconds a message and corrections a second."""
     table = Table("what", "figure", title="memory and corrections", title_justify="left")
     raws = [_mail(random.Random(i)) for i in range(MESSAGES)]
-    found = [features(normalise(raw, Kind.MAIL), Kind.MAIL) for raw in raws]
-    memory = Memory.rebuild((f, Label.SPAM if i % 2 else Label.HAM) for i, f in enumerate(found))
+    found = [seen(raw, Kind.MAIL)[1] for raw in raws]
+    told = (Label.HAM, Label.SPAM)
+    memory = Memory.rebuild((one, told[i % 2], f"user{i % 50}", 0.0) for i, one in enumerate(found))
     for name, work in (
-        ("normalise, features", lambda i: features(normalise(raws[i], Kind.MAIL), Kind.MAIL)),
-        ("recollect and fuse", lambda i: fuse(-3.0, memory.recollect(found[i]))),
-        ("learn", lambda i: memory.learn(found[i], Label.SPAM)),
+        ("read, and told what it is known by", lambda i: seen(raws[i], Kind.MAIL)),
+        ("recollect and fuse", lambda i: fuse(-3.0, memory.recollect(found[i], "user1"))),
+        ("learn", lambda i: memory.learn(found[i], Label.SPAM, "user1", -3.0)),
     ):
         table.add_row(name, f"{1000 * _seconds(work) / MESSAGES:.3f} ms")
     corrections = [correct(raw, Kind.MAIL, Label.SPAM, text=raw[:1500].decode("latin-1")) for raw in raws]

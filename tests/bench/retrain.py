@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 
@@ -23,9 +22,9 @@ import msgspec
 from rich.table import Table
 
 from filterd.api import Kind, Label
-from filterd.corrections.correction import Correction
+from filterd.corrections.correction import Correction, correct
 from filterd.corrections.store import Store
-from filterd.scoring import bundle, memory
+from filterd.scoring import bundle
 from filterd_trainer.data import templates
 from tests.bench import _load as load
 from tests.bench import _peers as peers
@@ -41,18 +40,7 @@ def corrections() -> list[Correction]:
     made = []
     for one in templates.generate(CORRECTIONS, seed=6):
         text, kind = f"{one.subject}\n\n{one.text}" if one.subject else one.text, Kind(one.kind)
-        normalised = memory.normalise(text.encode(), kind)
-        made.append(
-            Correction(
-                content_hash=memory.content_hash(normalised, kind),
-                label=Label(one.label),
-                kind=kind,
-                features=memory.pack(memory.features(normalised, kind)),
-                time=datetime.now(UTC),
-                text=text,
-                source="bench",
-            )
-        )
+        made.append(correct(text.encode(), kind, Label(one.label), text=text, source="bench"))
     return made
 
 

@@ -118,7 +118,7 @@ def gather(
 def _corrections(store: Store, since: int, until: int) -> pd.DataFrame:
     rows = [
         (one.label.value, one.text, one.kind.value, "new" if one.number > since else "earlier",
-         one.source or "other", one.content_hash, one.number)
+         one.owner or one.source or "other", one.content_hash, one.number)
         for one in store.iterate(until=until)
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=COLUMNS)

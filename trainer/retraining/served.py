@@ -33,13 +33,12 @@ def recollections(store: Store, until: int, frame: pd.DataFrame, fold: Indices) 
         places = dict(zip(frame["Id"].astype(str).iloc[chosen], chosen.tolist(), strict=True))
         known, asked = Memory(), {}
         for one in store.iterate(until=until):
-            features = memory.unpack(one.features)
             if one.content_hash in places:
-                asked[places[one.content_hash]] = features
+                asked[places[one.content_hash]] = one
             else:
-                known.learn(features, one.label)
-        for place, features in asked.items():
-            found[place] = known.recollect(features)
+                known.learn(one.traits(), one.label, one.owner, one.model or 0.0)
+        for place, one in asked.items():
+            found[place] = known.recollect(one.traits(), one.owner)
     return found
 
 

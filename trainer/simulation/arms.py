@@ -22,14 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from filterd.api import Kind, Label, Message
-from filterd.corrections import store
+from filterd.corrections import correction, store
+from filterd.corrections.following import catch_up
 from filterd.corrections.store import Store
 from filterd.errors import FilterdError
 from filterd.reading import text
 from filterd.scoring import memory, verdict
 from filterd.scoring.bundle import Manifest
 from filterd.scoring.engine import Engine
-from filterd.scoring.memory import Features, Memory, Recollection
+from filterd.scoring.memory import Memory, Recollection
+from filterd.scoring.traits import Traits
 from filterd_trainer.simulation.stream import Mail, Settings, Stream
 from filterd_trainer.simulation.users import Said, variant
 
@@ -140,7 +142,7 @@ class Ours:
         self._champion, self._folder = champion, folder
         self.remembers, self.retrains = remembers, retrains
         self._memory = Memory()
-        self._features: dict[int, Features] = {}
+        self._features: dict[int, Traits] = {}
         self._store: Store | None = None
 
     @property
@@ -221,7 +223,7 @@ class Ours:
 
     def _catch_up(self) -> None:
         if self.remembers:
-            self._memory = store.catch_up(self._opened(), self._memory)
+            self._memory = catch_up(self._opened(), self._memory)
 
     def _correction(self, said: Said) -> store.Correction:
         mail = self._stream.mails[said.mail]
@@ -230,7 +232,8 @@ class Ours:
             raw = variant(said, reading.subject, reading.body)
             mail = replace(mail, raw=raw, kind=Kind.MAIL, texts=(text.read(Message(raw))[0].canonical,))
         canonical = mail.texts[0][: store.MAX_TEXT]
-        made = store.correct(mail.raw, mail.kind, said.label, text=canonical, source=said.source)
+        model = None if said.copy > 0 else self._judged([said.mail])[0]
+        made = store.correct(mail.raw, mail.kind, said.label, text=canonical, source=said.source, model=model)
         return msgspec.structs.replace(made, time=BEGIN + timedelta(minutes=said.at))
 
     def _recollect(self, place: int) -> Recollection:
@@ -238,20 +241,28 @@ class Ours:
             return Recollection()
         if place not in self._features:
             mail = self._stream.mails[place]
-            self._features[place] = memory.features(memory.normalise(mail.raw, mail.kind), mail.kind)
+            self._features[place] = correction.seen(mail.raw, mail.kind)[1]
         return self._memory.recollect(self._features[place])
 
+    def _judged(self, places: Sequence[int]) -> list[float]:
+        """The model's log-odds, calibrated."""
+        margins = self._margins.of(self.duty, places).tolist()
+        calibration = self._margins.engine(self.duty).bundle.manifest.calibration
+        kinds = [self._stream.mails[i].kind for i in places]
+        return [
+            verdict.log_odds(verdict.probability(margin, calibration[kind]))
+            for margin, kind in zip(margins, kinds, strict=True)
+        ]
+
     def _opinions(self, places: Sequence[int], said: Sequence[Recollection]) -> list[Opinion]:
-        margins = self._margins.of(self.duty, places)
         manifest = self._margins.engine(self.duty).bundle.manifest
         kinds = [self._stream.mails[i].kind for i in places]
-        return [opinion(manifest, *one) for one in zip(kinds, margins.tolist(), said, strict=True)]
+        return [opinion(manifest, *one) for one in zip(kinds, self._judged(places), said, strict=True)]
 
 
-def opinion(manifest: Manifest, kind: Kind, margin: float, recollection: Recollection) -> Opinion:
-    """As `filterd.scoring.engine.Engine.conclude` decides."""
-    judged = verdict.log_odds(verdict.probability(margin, manifest.calibration[kind]))
-    probability = verdict.sigmoid(memory.fuse(judged, recollection))
+def opinion(manifest: Manifest, kind: Kind, model: float, recollection: Recollection) -> Opinion:
+    """As `filterd.scoring.engine.Engine.conclude` decides; model: its calibrated log-odds."""
+    probability = verdict.sigmoid(memory.fuse(model, recollection))
     return Opinion(probability, verdict.label(probability, manifest.thresholds[kind]))
 
 

@@ -160,6 +160,7 @@ class Routes:
             kind=_kind(request.query_params.get("kind")),
             name=request.query_params.get("id", ""),
             source=self._access.source,
+            user=request.query_params.get("user", ""),
         )
         return await asyncio.to_thread(decode, body) if len(body) > AT_ONCE_BYTES else decode(body)
 
@@ -169,7 +170,8 @@ class Routes:
             raise BadInput("the body is empty; send a mail")
         fields = request.headers
         name, sender = fields.get("queue-id", "")[: wire.MAX_ID], fields.get("from", "")
-        return Message(body, Kind.MAIL, name, sender, tuple(fields.getlist("rcpt")), source="rspamd")
+        people = tuple(fields.getlist("rcpt"))
+        return Message(body, Kind.MAIL, name, sender, people, "rspamd", fields.get("deliver-to", ""))
 
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""

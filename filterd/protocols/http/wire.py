@@ -2,7 +2,7 @@
 
 A body is a raw mail (any content type but JSON), or JSON: one message as an object, or many as
 `{"messages": [...]}`. A message in JSON has `text` (an SMS) or `mail` (a whole mail as a string; bytes that
-are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`.
+are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`, `user`.
 """
 
 import re
@@ -33,6 +33,7 @@ class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     id: str = ""
     sender: str = ""
     recipients: tuple[str, ...] = ()
+    user: str = ""
     label: Literal["ham", "spam"] | None = None
 
     def message(self, source: str) -> Message:
@@ -43,7 +44,7 @@ class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
         raw = (content or "").encode()
         if not raw.strip():
             raise BadInput("the message is empty, there is nothing to judge")
-        return Message(raw, kind, self.id[:MAX_ID], self.sender, self.recipients, source)
+        return Message(raw, kind, self.id[:MAX_ID], self.sender, self.recipients, source, self.user)
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,12 +81,14 @@ class Decoded(NamedTuple):
     many: bool
 
 
-def decode(body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: str) -> Decoded:
-    """The messages of a request; name and kind are of a raw body. Raises BadInput with what is wrong."""
+def decode(
+    body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: str, user: str = ""
+) -> Decoded:
+    """The messages of a request; name, kind and user are of a raw body. Raises BadInput."""
     if not as_json:
         if not body.strip():
             raise BadInput("the body is empty; send a mail, or JSON with content type application/json")
-        return Decoded([Message(body, kind, name[:MAX_ID], source=source)], [None], many=False)
+        return Decoded([Message(body, kind, name[:MAX_ID], source=source, user=user)], [None], many=False)
     bodies, many = _parse(body)
     labels = [Label(one.label) if one.label else None for one in bodies]
     return Decoded([one.message(source) for one in bodies], labels, many)

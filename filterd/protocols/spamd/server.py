@@ -10,8 +10,10 @@
 """
 
 import asyncio
+import os
 import select
 import socket
+from collections.abc import Collection
 from typing import Any
 
 from filterd import listen
@@ -39,7 +41,7 @@ class SpamdServer:
     """Answers spamd's clients with a classifier's verdicts.
 
     allow_tell: whether TELL may teach; where not, it is answered with code 69. max_bytes: see `wire`.
-    room: what mails may take of the memory.
+    room: what mails may take of the memory. speakers: system users who may correct in others' names.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class SpamdServer:
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
         room: Room | None = None,
+        speakers: Collection[str] = ("root",),
     ) -> None:
+        self.speakers = {*speakers, listen.user_of(os.geteuid())}
         self.classifier, self.allow_tell, self.max_bytes = classifier, allow_tell, max_bytes
         self.head_timeout_s, self.request_timeout_s = head_timeout_s, request_timeout_s
         self.write_timeout_s = write_timeout_s
@@ -205,7 +209,8 @@ class Connection(asyncio.Protocol):
         step = session.step(request)
         if request.command is Command.TELL and not server.allow_tell:
             raise LearningClosed("learning is off on this listener; see spamd.allow_tell in filterd.yaml")
-        message = Message(request.body, Kind.MAIL, source="spamd")
+        user = self._speaker(request) if request.command is Command.TELL else request.user
+        message = Message(request.body, Kind.MAIL, source="spamd", user=user)
         match step:
             case Step.CLOSE:
                 return b""
@@ -221,6 +226,11 @@ class Connection(asyncio.Protocol):
                 return session.told(did_remove=await server.classifier.forget(message))
             case Step.NOTHING:
                 return session.told()
+
+    def _speaker(self, request: Request) -> str:
+        """Whose correction it is. Of a local peer that speaks for nobody else his own, whatever he claims."""
+        peer = listen.peer_of(self._transport.get_extra_info("socket"))
+        return request.user if peer is None or peer in self._server.speakers else peer
 
     async def _judged(self, request: Request, message: Message) -> bytes:
         classifier = self._server.classifier

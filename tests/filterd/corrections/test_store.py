@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import sqlalchemy as sql
 from hypothesis import given
@@ -25,9 +24,11 @@ from hypothesis import strategies as st
 
 from filterd.api import Kind, Label, Verdict
 from filterd.corrections.correction import MAX_LINE_BYTES, decode, encode
-from filterd.corrections.store import MAX_TEXT, PAGE, Correction, Store, catch_up, correct
+from filterd.corrections.following import catch_up
+from filterd.corrections.store import MAX_TEXT, PAGE, Correction, Store, correct
 from filterd.errors import BadInput, ConfigError, StoreError
-from filterd.scoring.memory import Memory, features, normalise, pack, unpack
+from filterd.scoring.memory import Memory
+from filterd.scoring.traits import of_text, pack, unpack
 
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin/postgres"), default=None)
 SOON = 30  # seconds within which a server or a child has to have done its part
@@ -104,8 +105,9 @@ class TestCorrection:
         assert (made.verdict, made.probability, made.bundle) == (Label.HAM, 0.25, "mini-0123")
         assert (made.label, made.source, made.message_id, made.text) == (Label.SPAM, "imap", "<1@x>", "hi")
         assert made.content_hash == correct(b"Subject: hi\n\nhello", Kind.MAIL, Label.HAM).content_hash
-        read = normalise(raw, Kind.MAIL)
-        assert np.array_equal(unpack(made.features), features(read, Kind.MAIL))
+        traits = unpack(made.features, made.content_hash, Kind.MAIL)
+        assert len(traits.words) == 3  # hi, hello, and the two as neighbours
+        assert len(traits.head) == len("Subject: hi") - 3
 
     @pytest.mark.parametrize(
         ("change", "complaint"),
@@ -128,7 +130,7 @@ class TestCorrection:
             content_hash=st.text("0123456789abcdef", min_size=64, max_size=64),
             label=st.sampled_from([Label.HAM, Label.SPAM]),
             kind=st.sampled_from(Kind),
-            features=st.binary(max_size=400).map(lambda b: pack(features(b, Kind.SMS))),
+            features=st.text(max_size=400).map(lambda t: pack(of_text("", t, Kind.SMS))),
             time=st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
             text=st.none() | st.text(),
             verdict=st.none() | st.sampled_from(Label),
@@ -156,7 +158,7 @@ class TestStore:
         assert store.learn(mail(1, Label.HAM))
         [only] = store.iterate()
         assert (only.label, only.changes, only.number) == (Label.HAM, 1, 2)
-        assert store.position() == (2, 2)
+        assert store.position() == (2, 0)
         assert store.learn(mail(1, Label.SPAM))
         assert [c.changes for c in store.iterate()] == [2]
 
@@ -182,7 +184,7 @@ class TestStore:
         assert store.forget(mail(1).content_hash)
         assert not store.forget(mail(1).content_hash)
         assert [c.content_hash for c in store.iterate()] == [mail(2).content_hash]
-        assert store.position() == (3, 3)
+        assert store.position() == (3, 0)
 
     def test_iterates_over_a_part(self, store: Store) -> None:
         store.learn_many([mail(i, Label.HAM if i % 3 else Label.SPAM) for i in range(9)])
@@ -192,6 +194,7 @@ class TestStore:
     def test_prunes(self, store: Store) -> None:
         old = datetime.now(UTC) - timedelta(days=10)
         store.learn_many([at(mail(0), old), *(mail(i) for i in range(1, 6))])
+        assert store.prune(days=1000) == 0
         assert store.prune(days=11, max_rows=6) == 0
         assert store.position() == (6, 0)
         assert store.prune(days=9) == 1
@@ -245,7 +248,7 @@ class TestStore:
     def test_refuses_another_schema(self, where: str) -> None:
         with Store.open(where) as store, store._database.writing() as connection:
             connection.execute(sql.text("UPDATE filterd_state SET schema = 9"))
-        with pytest.raises(StoreError, match=r"schema 9, this filterd has 1; upgrade"):
+        with pytest.raises(StoreError, match=r"schema 9, this filterd has 2; upgrade"):
             Store.open(where)
 
 
@@ -274,7 +277,7 @@ class TestExport:
             pytest.param(b"\n", id="empty"),
             pytest.param(b"{}\n", id="nothing-in-it"),
             pytest.param(encode(mail(7))[:-20], id="cut-off"),
-            pytest.param(encode(mail(7)).replace(b'"format":1', b'"format":2'), id="format"),
+            pytest.param(encode(mail(7)).replace(b'"format":2', b'"format":9'), id="format"),
             pytest.param(encode(mail(7)).replace(b'"kind"', b'"sort"'), id="unknown-key"),
             pytest.param(encode(mail(7)).replace(b'"spam"', b'"unsure"'), id="label"),
             pytest.param(encode(mail(7)).replace(b'"features":"A', b'"features":"/'), id="features"),
@@ -301,30 +304,152 @@ class TestCatchUp:
         assert catch_up(store, memory) is memory
         assert (len(memory), memory.revision) == (3, 3)
 
-    @pytest.mark.parametrize(
-        "rewrite",
-        [
-            pytest.param(lambda store: store.forget(mail(1).content_hash), id="forget"),
-            pytest.param(lambda store: store.learn(mail(1, Label.HAM)), id="change"),
-            pytest.param(lambda store: store.prune(max_rows=1), id="prune"),
-        ],
-    )
-    def test_starts_over(self, store: Store, rewrite: Callable[[Store], object]) -> None:
+    def test_what_was_taken_back_or_changed_costs_no_rebuild(self, store: Store) -> None:
         store.learn_many([mail(1), mail(2, Label.HAM)])
         memory = catch_up(store, Memory())
-        rewrite(store)
+        store.forget(mail(1).content_hash)
+        store.learn(mail(2))
+        assert catch_up(store, memory) is memory
+        assert memory.recollect(mail(1).traits()).word == 0
+        assert memory.recollect(mail(2).traits()).word == 1
+        assert len(memory) == 1
+
+    def test_starts_over_after_pruning(self, store: Store) -> None:
+        store.learn_many([mail(1), mail(2, Label.HAM)])
+        memory = catch_up(store, Memory())
+        store.prune(max_rows=1)
         store.learn(mail(3))
         followed = catch_up(store, memory)
-        fresh = Memory.rebuild((unpack(c.features), c.label) for c in store.iterate())
         assert followed is not memory
-        assert np.array_equal(followed.weights, fresh.weights)
-        assert np.array_equal(followed.owner, fresh.owner)
+        assert len(memory) == 2  # who asks it meanwhile is not disturbed
+        assert [followed.recollect(mail(i).traits()).word for i in (1, 2, 3)] == [0, -1, 1]
+
+    def test_the_lock_is_free_while_the_database_is_read(self, store: Store) -> None:
+        store.learn_many([mail(i) for i in range(PAGE + 1)])
+        lock, held = threading.Lock(), []
+        follow = store.follow
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "follow", lambda *a: (held.append(lock.locked()) or w for w in follow(*a)))
+            assert len(catch_up(store, Memory(), lock)) == PAGE + 1
+        assert held == [False] * (PAGE + 1)
 
     def test_notices_another_store(self, store: Store) -> None:
         store.learn(mail(1))
-        memory = Memory.rebuild([(unpack(mail(i).features), Label.SPAM) for i in range(5)])
+        memory = Memory.rebuild([(mail(i).traits(), Label.SPAM, "", 0.0) for i in range(5)])
         memory.revision = 5
         assert len(catch_up(store, memory)) == 1
+
+
+class TestOwners:
+    def test_each_has_his_own_word(self, store: Store) -> None:
+        ann, bob = mail(1, owner="ann"), mail(1, Label.HAM, owner="bob")
+        assert store.learn(ann)
+        assert store.learn(bob)
+        assert not store.learn(ann)
+        assert [(c.owner, c.label) for c in store.iterate()] == [("ann", "spam"), ("bob", "ham")]
+        assert store.stats().owners == 2
+
+    def test_nobody_forgets_for_another(self, store: Store) -> None:
+        store.learn(mail(1, owner="ann"))
+        assert not store.forget(mail(1).content_hash, "bob")
+        assert store.forget(mail(1).content_hash, "ann")
+        assert not store.forget(mail(1).content_hash, "ann")
+        assert store.stats().total == 0
+        assert store.get(mail(1).content_hash) is None
+
+    def test_what_is_forgotten_leaves_no_text_and_can_be_said_again(self, store: Store) -> None:
+        store.learn(mail(1, owner="ann", text="private"))
+        store.forget(mail(1).content_hash, "ann")
+        (word,) = store.follow(0, 9)
+        assert (word.taken_back, word.correction.text) == (True, None)
+        assert store.learn(mail(1, owner="ann"))
+        assert next(iter(store.iterate())).changes == 0
+
+    def test_of_one_owner(self, store: Store) -> None:
+        store.learn_many([mail(i, owner="ann" if i % 2 else "bob") for i in range(5)])
+        assert [c.number for c in store.iterate(owner="ann")] == [2, 4]
+
+
+class TestPruning:
+    def test_a_wrong_clock_deletes_nothing(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        store.learn_many([mail(i) for i in range(20)])
+        later = store._now
+        monkeypatch.setattr(store, "_now", lambda connection: later(connection) + 10**15)
+        with pytest.raises(StoreError, match=r"20 of 20 corrections are older .* feedback prune --all"):
+            store.prune(days=365)
+        assert store.stats().total == 20
+        assert store.prune(days=365, even_most=True) == 20
+
+    def test_forgotten_rows_go_after_a_while(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        store.learn_many([mail(i) for i in range(3)])
+        store.forget(mail(1).content_hash)
+        store.prune()
+        assert len(list(store.follow(0, 9))) == 3
+        later = store._now
+        monkeypatch.setattr(store, "_now", lambda connection: later(connection) + 40 * 86_400 * 10**6)
+        store.prune()
+        assert len(list(store.follow(0, 9))) == 2
+        assert store.position() == (4, 4)  # who was not there for so long starts over
+
+
+OLD = """
+CREATE TABLE filterd_corrections (content_hash VARCHAR(64) NOT NULL, number BIGINT NOT NULL, label VARCHAR(8)
+ NOT NULL, kind VARCHAR(8) NOT NULL, features {blob} NOT NULL, time BIGINT NOT NULL, text TEXT,
+ verdict VARCHAR(8), probability {double}, bundle TEXT NOT NULL, source TEXT NOT NULL,
+ message_id TEXT NOT NULL, changes INTEGER NOT NULL, PRIMARY KEY (content_hash), UNIQUE (number));
+CREATE INDEX ix_filterd_corrections_time ON filterd_corrections (time);
+CREATE TABLE filterd_state (schema INTEGER NOT NULL, revision BIGINT NOT NULL, rewritten BIGINT NOT NULL,
+ retrained BIGINT NOT NULL, retrained_bundle TEXT NOT NULL, PRIMARY KEY (schema));
+INSERT INTO filterd_state VALUES (1, 7, 3, 2, 'b-1')
+"""  # as SQLAlchemy wrote schema 1
+OLD_ROW = """INSERT INTO filterd_corrections VALUES ('{hash}', {n}, 'spam', 'mail', {features},
+ 1700000000000000, {text}, 'ham', 0.5, 'b-1', 'imap', '<1@x>', 0)"""
+
+
+def old_store(where: str, rows: int) -> None:
+    postgres = where.startswith("postgresql")
+    types = {"blob": "BYTEA" if postgres else "BLOB", "double": "DOUBLE PRECISION"}
+    if not postgres:
+        Path(where).parent.mkdir()
+    url = where.replace("postgresql:", "postgresql+psycopg:") if postgres else f"sqlite:///{where}"
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        for statement in OLD.format(**types).split(";"):
+            connection.exec_driver_sql(statement)
+        for n in range(1, rows + 1):
+            text = f"'win prize {n} in our great lottery of today for free'" if n % 2 else "NULL"
+            features = f"'{chr(92)}x00'" if postgres else "x'00'"
+            row = OLD_ROW.format(hash=f"{n:064x}", n=n, text=text, features=features)
+            connection.exec_driver_sql(row)
+    engine.dispose()
+
+
+class TestMigration:
+    def test_an_old_store_is_brought_up_once_and_says_so(
+        self, where: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        old_store(where, PAGE + 3)
+        for _ in range(2):
+            with Store.open(where) as store:
+                assert store.stats().total == PAGE + 3
+                assert store.retrained() == ("b-1", 2)
+                assert store.position() == (8, 8)
+                (first, second, *_) = store.iterate()
+        assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
+            "203 corrections brought to schema 2; 101 of them, kept without text, have no effect until"
+            " given again"
+        ]
+        assert (first.owner, first.source, first.probability) == ("", "imap", 0.5)
+        assert len(first.traits().words) > 5
+        assert second.traits().empty
+
+    def test_an_old_export_is_read(self, store: Store) -> None:
+        line = (
+            b'{"format":1,"content_hash":"%064d","label":"spam","kind":"sms","features":"AAAA",'
+            b'"time":"2025-01-01T00:00:00Z","text":"win a prize"}\n' % 1
+        )
+        assert store.import_lines(io.BytesIO(line)) == 1
+        assert len(next(store.iterate()).traits().words) == 5
 
 
 class TestSqliteFile:

@@ -58,10 +58,12 @@ def test_an_estimate_never_crosses_a_threshold() -> None:
 @pytest.mark.parametrize(
     ("memory", "ham", "spam"),
     [
-        pytest.param(Recollection(0.0, 0.0, 0.9, -1), False, False, id="a copy of a correction"),
-        pytest.param(Recollection(2.0, 0.5, 0.1, 1), False, True, id="pulls to spam"),
-        pytest.param(Recollection(-2.0, 0.5, 0.1, 1), True, False, id="pulls to ham"),
-        pytest.param(Recollection(0.0, 0.5, 0.3, -1), True, True, id="has no say"),
+        pytest.param(Recollection(word=-1), False, False, id="a correction of this very message"),
+        pytest.param(Recollection(shift=1.0), False, True, id="pulls to spam"),
+        pytest.param(Recollection(shift=-1.0), True, False, id="pulls to ham"),
+        pytest.param(Recollection(weight=0.5), True, False, id="the model counts less"),
+        pytest.param(Recollection(weight=1.5), False, True, id="the model counts more"),
+        pytest.param(Recollection(), True, True, id="has no say"),
     ],
 )
 def test_what_the_memory_has_a_say_on(memory: Recollection, ham: bool, spam: bool) -> None:

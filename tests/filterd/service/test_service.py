@@ -261,9 +261,9 @@ async def test_only_a_short_sms_is_read_in_the_loop(
 
     monkeypatch.setattr(service.engine, "prepare", noting)
     if learning:
-        monkeypatch.setattr(service, "learner", SimpleNamespace(lock=threading.Lock(), memory=Memory()))
-        with service.learner.lock:  # type: ignore[union-attr]
-            await service.check(message)
+        changing = SimpleNamespace(scope=lambda _: "", at_hand=lambda _: False, memory=Memory())
+        monkeypatch.setattr(service, "learner", changing)
+        await service.check(message)
     else:
         await service.check(message)
     assert (threads == [threading.get_ident()]) is at_once
@@ -377,9 +377,12 @@ async def test_a_near_copy_follows_and_the_unrelated_does_not(start: Start) -> N
     service = start()
     unrelated = Message(b"the minutes of tuesday are in the shared folder, please read them", Kind.SMS)
     before = await service.check(unrelated)
-    copy = HAM.replace(b"noon", b"nine") + b"bring a friend\n"
+    offer = (
+        HAM + b"we bake bread of old kinds of grain, and on saturdays we sell what is left for half of it;\n"
+    )
+    copy = offer + b"come to the mill by the river and take as much as you can carry home with you\n"
     assert (await service.check(mail(copy))).label is Label.HAM
-    await service.learn(mail(HAM), Label.SPAM)
+    await service.learn(mail(copy.replace(b"saturdays", b"mondays").replace(b"half", b"a half")), Label.SPAM)
     assert (await service.check(mail(copy))).label is Label.SPAM
     assert (await service.check(unrelated)).probability == pytest.approx(before.probability)
 

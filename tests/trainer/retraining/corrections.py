@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from filterd.api import Kind, Label
-from filterd.corrections.correction import Correction
+from filterd.corrections.correction import Correction, correct
 from filterd.corrections.store import Store
-from filterd.scoring import bundle, memory
+from filterd.scoring import bundle
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.export import export
 from filterd_trainer.retraining import loss, strategies
@@ -42,16 +42,8 @@ def champion(folder: Path) -> Path:
 
 def correction(text: str, label: Label, minute: int = 0, source: str = "cli") -> Correction:
     """A correction of an SMS."""
-    normalised = memory.normalise(text.encode(), Kind.SMS)
-    return Correction(
-        content_hash=memory.content_hash(normalised, Kind.SMS),
-        label=label,
-        kind=Kind.SMS,
-        features=memory.pack(memory.features(normalised, Kind.SMS)),
-        time=START + timedelta(minutes=minute),
-        text=text,
-        source=source,
-    )
+    made = correct(text.encode(), Kind.SMS, label, text=text, source=source)
+    return msgspec.structs.replace(made, time=START + timedelta(minutes=minute))
 
 
 def corrections(count: int, source: str = "cli", first: int = 0) -> list[Correction]:

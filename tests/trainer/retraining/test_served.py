@@ -42,10 +42,10 @@ def test_a_fold_is_asked_of_a_memory_without_it(tmp_path: Path) -> None:
         rows = pd.DataFrame({"Role": ["new"] * 40, "Id": [one.content_hash for one in given]})
         alone = np.zeros(40, dtype=np.int64)
         blank = served.recollections(store, 40, rows, alone)
-        assert blank == [Recollection()] * 40 or all(one.trust == 0 for one in blank)
+        assert blank == [Recollection()] * 40
         halves = served.recollections(store, 40, rows, np.arange(40) // 20)
-    assert all(one.overlap < 1.0 and one.trust > 0 for one in halves)
-    told = [one.log_odds > 0 for one in halves]
+    assert not any(one.word for one in halves)
+    told = [one.shift > 0 for one in halves]
     assert told == [one.label is Label.SPAM for one in given]
 
 
@@ -57,7 +57,7 @@ def test_who_was_not_corrected_has_no_memory(tmp_path: Path) -> None:
 
 
 def test_the_memory_speaks_beside_the_model() -> None:
-    said = [Recollection(), Recollection(log_odds=4.0, trust=2.0), Recollection(overlap=1.0, label=-1)]
+    said = [Recollection(), Recollection(shift=8.0), Recollection(word=-1)]
     found = served.remembering(scored([0.6, 0.6, 0.99]), MANIFEST, frame(3), said)
     assert found.probability[0] == pytest.approx(0.6)
     assert list(found.verdicts or ()) == [Label.UNSURE, Label.SPAM, Label.HAM]
