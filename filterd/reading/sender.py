@@ -35,6 +35,7 @@ KEYS: Final = (
     "read",
     "auth",
 )
+_FREE: Final = ("from ", "reply ", "parts ")  # lines with words of the sender's; all others are our own
 MAX_NAME: Final = 48  # characters of a display name; a phone shows about 30
 MAX_SHOWN: Final = 256  # characters of one that is looked at
 MAX_ADDRESS: Final = 64  # its end is what tells who it is
@@ -116,14 +117,16 @@ def head(
         _read(facts),
         authentication.words(fields, sender.organisation, trusted) if trusted else "",
     )
-    return tuple(normalise(line, MAX_LINE).replace("\n", " ") for line in lines if line)
+    return tuple(_normalised(line) if line.startswith(_FREE) else line for line in lines if line)
+
+
+def _normalised(line: str) -> str:
+    return normalise(line, MAX_LINE).replace("\n", " ")
 
 
 def again(lines: Iterable[str]) -> tuple[str, ...]:
     """The lines of a head that were changed, as `head` would write them; what is none of its lines goes."""
-    return tuple(
-        normalise(line, MAX_LINE).replace("\n", " ") for line in lines if line.partition(" ")[0] in KEYS
-    )
+    return tuple(_normalised(line) for line in lines if line.partition(" ")[0] in KEYS)
 
 
 # -- addresses ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ it was stored for retraining reads the same when it is normalised again.
 
 import re
 import unicodedata
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -26,6 +27,7 @@ MAX_EMOJI: Final = 3  # of a text; as many show its mood, more are strewn over i
 MAX_MARKS: Final = 4  # combining marks on one letter; no script needs more, and NFKC is quadratic in them
 MAX_HOST: Final = 48  # the end of a host is what was registered; 48 characters hold all but forged ones
 MAX_PATH: Final = 24  # says "login" or "unsubscribe"; beyond are ids
+CACHED_WORDS: Final = 16_384  # read lately; most words of a text are ones that every text has
 MIN_OPAQUE: Final = 41  # longer than a SHA-1 in hexadecimal and than any ordinary word
 OPAQUE_KEPT: Final = 24  # enough to see that it is an id
 MIN_OPAQUE_DIGITS: Final = 16  # one character in so many is a digit, or it is taken for words run together
@@ -76,6 +78,7 @@ _UNACCENTED: Final[dict[int, str]] = {
     | {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
 )  # fmt: skip
 
+_ACCENTED = re.compile("[\u00c0-\u02af\u1e00-\u1eff]+")
 # Letters that look exactly like a Latin one; a whole word of them passes for Latin.
 _TWINS: Final[dict[str, str]] = {
     **dict(zip("асԁеһіјӏорԛѕуԝхАВСЕНІЈКМОРԚЅТУԜХҮԌӀ", "acdehijlopqsywxABCEHIJKMOPQSTYWXYGI", strict=True)),
@@ -106,7 +109,7 @@ _MAY_BE_SPACED = re.compile(r"(?:([ -/:-@\[-`{-~])(?=.\1.\1[\w$@!])|([^\w\s\x00-
 _SEPARATORS = tuple(
     bytes(i if 0x20 <= i < 0x7F and not chr(i).isalnum() else other for i in range(256)) for other in (1, 2)
 )
-_THRICE = re.compile(rb"\0(?=.\0)", re.DOTALL)
+_THRICE = re.compile(rb"(?<!\0)\0(?=.\0)", re.DOTALL)  # before the first of them stands a letter or digit
 # One of these between two letters is nothing that people write: "vi*agra".
 _INFIX = re.compile(r"[*^~\u00b7\u2022](?<=[A-Za-z].)(?=[A-Za-z])")
 # A digit or sign that stands for a letter: "v1agra", "c@sh", "b00k". Words with other digits are codes and
@@ -140,6 +143,10 @@ _EDGE_BUT_SHRIEK: Final = ".,;:?()\"'"
 _EDGE: Final = _EDGE_BUT_SHRIEK + "!"
 MIN_ODD: Final = 3  # such words in a text before it is taken for one written so
 ODD_SHARE: Final = 8  # one word in so many
+# Nothing in such a word can stand for something else: the most of any text.
+_ORDINARY = re.compile(
+    rf"[(\"'<>\[]?[A-Za-z]?(?:[a-z]{{0,{MAX_PATH - 4}}}|[A-Z]{{0,{MAX_PATH - 4}}})[.,;:?!)\"'>]{{0,2}}"
+)
 _ZEROS = re.compile(rb"\x00++")
 _ADDRESS = re.compile(
     r"([hHfF][tT](?:[tT][pP][sS]?|[pP]))://+(?P<host>[^\s<>\"'/?#]+)(?P<path>[^\s<>\"'?#]*)(?:[?#][^\s<>\"']*)?"
@@ -237,17 +244,35 @@ def _pass(text: str) -> str:
     text = _INFIX.sub("", text)
     if not text.isascii() and _LOOKALIKE.search(text):
         text = "\n".join(_unmask(line) for line in text.split("\n"))
-    text = words.read_mixed(_plain_style(text))
-    text = words.read_parted(words.read_leet(text))
-    if _MAY_BE_LEET.search(text):
-        text = _read_leet(text)
-    text = _SHAM_L.sub(lambda m: "l" * len(m[0]), text)
-    if "://" in text:
-        text = _SCHEME.sub("http", text)
-        text = _ADDRESS.sub(_shorten, text)
+    text = _plain_style(text)
+    read_word = _read_word_with_signs if words.MAYBE_LEET.search(text) else _read_word
+    read = [" ".join(map(read_word, line.split(" "))) for line in text.split("\n")]
+    text = "\n".join(read)
     for word in dict.fromkeys(word for word in text.split() if len(word) > MAX_PATH):
         text = text.replace(word, _shorten_word(word))
     return _shrink_repeats(text)
+
+
+@lru_cache(maxsize=CACHED_WORDS)
+def _read_word(word: str) -> str:
+    """What stands between two blanks as the words and addresses that it stands for."""
+    return word if _ORDINARY.fullmatch(word) else _as_meant(words.read_mixed(word))
+
+
+@lru_cache(maxsize=CACHED_WORDS)
+def _read_word_with_signs(word: str) -> str:
+    """The same in a text that has signs in place of letters."""
+    return word if _ORDINARY.fullmatch(word) else _as_meant(words.read_signs(words.read_mixed(word)))
+
+
+def _as_meant(word: str) -> str:
+    word = words.read_parted(word)
+    if _MAY_BE_LEET.search(word):
+        word = _read_leet(word)
+    word = _SHAM_L.sub(lambda m: "l" * len(m[0]), word)
+    if "://" in word:
+        word = _ADDRESS.sub(_shorten, _SCHEME.sub("http", word))
+    return word
 
 
 def _fold(text: str) -> str:
@@ -255,7 +280,7 @@ def _fold(text: str) -> str:
     text = _FOLDED.sub(lambda m: _FOLD[m[0]], _INVISIBLE.sub("", text))
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", _MARK_RUN.sub(_thin_marks, text))
-    return _LOOSE_MARKS.sub("", text.translate(_UNACCENTED))
+    return _LOOSE_MARKS.sub("", _ACCENTED.sub(lambda m: m[0].translate(_UNACCENTED), text))
 
 
 def _few_emoji(text: str) -> str:

@@ -16,7 +16,16 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MIN_TURNS", "MIN_WORD", "plain_case", "read_leet", "read_mixed", "read_parted", "read_short"]
+__all__ = [
+    "MIN_TURNS",
+    "MIN_WORD",
+    "plain_case",
+    "read_leet",
+    "read_mixed",
+    "read_parted",
+    "read_short",
+    "read_signs",
+]
 
 VOCABULARY: Final = Path(__file__).parents[1] / "bundles" / "default" / "tokenizer.tiktoken"
 MIN_WORD: Final = 4  # letters
@@ -68,8 +77,11 @@ _TURNS_TWICE = re.compile(r"[A-Z](?<=[a-z].)(?=[A-Za-z]*?[a-z][A-Z])")
 
 def read_leet(text: str) -> str:
     """ "w1nner", "fr33", "$ave" as the known words that they stand for; all else as it is."""
-    if not MAYBE_LEET.search(text):
-        return text
+    return read_signs(text) if MAYBE_LEET.search(text) else text
+
+
+def read_signs(text: str) -> str:
+    """The same where a sign at a word's end counts, too: in texts that have one inside a word."""
     return _replaced(text, _SIGN_BESIDE, _LETTERS + _ENDS, _LEET, lambda m: _read(m[0]))
 
 
