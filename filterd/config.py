@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 import yaml
 
+from filterd.api import Kind
 from filterd.errors import ConfigError
 from filterd.listen import parse_address
 
@@ -89,12 +90,27 @@ class Headers(Section, frozen=True):
 
     prefix: Prefix = "X-Spam-"
     keep_forged: bool = False
+    reason: bool = False
 
 
 class Trust(Section, frozen=True):
     """Whose word about a mail's sender counts: ids as in `Authentication-Results: id; …` (RFC 8601 2.2)."""
 
     authserv_ids: tuple[str, ...] = ()
+
+
+class Threshold(Section, frozen=True):
+    """P(spam) from which mail is called unsure and spam; recipients: addresses and domains, none for all."""
+
+    unsure: Share
+    spam: Share
+    recipients: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = (Kind.MAIL, Kind.SMS)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which msgspec reports with the place."""
+        if not 0.0 < self.unsure <= self.spam < 1.0:
+            raise ValueError("thresholds have to be 0 < unsure <= spam < 1")
 
 
 class Feedback(Section, frozen=True):
@@ -228,6 +244,7 @@ class Config(Section, frozen=True):
     cache: Cache = Cache()
     headers: Headers = Headers()
     trust: Trust = Trust()
+    thresholds: tuple[Threshold, ...] = ()
     feedback: Feedback = Feedback()
     retrain: Retrain = Retrain()
     spamd: Spamd = Spamd()

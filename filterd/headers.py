@@ -51,8 +51,8 @@ class HeaderStyle:
         return f"X-Old-{self.prefix.removeprefix('X-')}"
 
 
-def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle()) -> list[tuple[str, str]]:
-    """Names and unfolded values in the order in which they go on top of the mail."""
+def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "") -> list[tuple[str, str]]:
+    """Names and unfolded values in the order in which they go on top of the mail. reason: in words."""
     spam = verdict.label is Label.SPAM
     status = [
         f"{'Yes' if spam else 'No'}, score={shown_points(verdict.points)} required={POINTS_AT_SPAM:.1f}",
@@ -70,6 +70,7 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle()) -> list[tuple[s
         ("Score", shown_points(verdict.points)),
         ("Checker-Version", f"filterd {__version__} ({verdict.model or 'no model'})"),
     ]
+    named += [("Reason", reason)] if reason else []
     return [(style.prefix + name, _ascii(value)) for name, value in named]
 
 
@@ -90,11 +91,12 @@ def fold(name: str, value: str, line_end: str = "\n") -> str:
     return line_end.join([*lines, line]) + line_end
 
 
-def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle()) -> bytes:
+def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "") -> bytes:
     """The mail with our headers on top (below an mbox "From " line) and forged ones gone."""
     first = raw.find(b"\n")
     line_end = "\r\n" if first > 0 and raw[first - 1] == 0x0D else "\n"
-    ours = "".join(fold(name, value, line_end) for name, value in fields(verdict, style)).encode("ascii")
+    named = fields(verdict, style, reason)
+    ours = "".join(fold(name, value, line_end) for name, value in named).encode("ascii")
     start = _start(raw)
     kept, end = _strip(raw, start, style)
     gap = b"" if kept or raw.startswith((b"\n", b"\r\n"), end) or end == len(raw) else line_end.encode()

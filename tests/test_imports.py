@@ -21,6 +21,7 @@ FILTERD = [
     "reasons",
     "corrections",
     "history",
+    "policy",
     "judge",
     "promotion",
     "mailboxes",

@@ -13,7 +13,7 @@ import typer
 
 from filterd import __version__
 from filterd.api import Kind, Label
-from filterd.commands import accounts, bundles, feedback
+from filterd.commands import accounts, bundles, feedback, lists
 from filterd.commands.entry import Ended
 from filterd.commands.options import (
     BundleOption,
@@ -47,6 +47,8 @@ app.add_typer(feedback.app, name="feedback")
 app.add_typer(configuration, name="config")
 app.add_typer(bundles.app, name="bundle")
 app.add_typer(accounts.app, name="console")
+app.add_typer(lists.app, name="list")
+app.add_typer(lists.thresholds, name="threshold")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from filterd.console import access, deeds, pages, render
+from filterd.console import access, deeds, lists, pages, render
 from filterd.console.access import Viewer
 from filterd.console.desk import Desk
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound, Overloaded
@@ -75,6 +75,8 @@ def make(desk: Desk) -> Mount:
         get("/messages/{id}", pages.message),
         post("/messages/{id}", deeds.correct),
         get("/learn", pages.learn),
+        get("/lists", lists.page),
+        post("/lists", lists.change),
         get("/models", pages.models),
         post("/models", deeds.models),
         get("/check", pages.check),

@@ -26,6 +26,7 @@ from filterd.daemon.plugins import check
 from filterd.errors import FilterdError, StoreError
 from filterd.history.recorder import Recorder
 from filterd.log import log
+from filterd.policy.policy import Policy
 from filterd.promotion import champion, trial
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
@@ -33,6 +34,7 @@ from filterd.service.service import Service
 from filterd.service.siblings import Siblings
 
 TRIAL_EVERY_S = 1.0  # between looks at the counts of a trial
+FOLLOW_EVERY_S = 2.0  # within which lists and thresholds set elsewhere are in force
 PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
 
 
@@ -84,6 +86,7 @@ class Worker:
         self.service.trial = engines.trial_of(self._config, shadow)
         self.service.warning = warning
         self.service.siblings = Siblings(place.folder, place.number, place.of)
+        self.service.policy = self._policy = Policy.open(self._config)
         self._recorder = Recorder.open(self._config)
         self.service.observers.append(self._recorder.judged)
         self._desk = desk.open_desk(self._config, self.service, self._recorder)
@@ -109,6 +112,7 @@ class Worker:
             await self.service.siblings.start(self.service)
             await listeners.start()
             self.spawn(lag.watch(self.service.metrics.loop_lag))
+            self.spawn(self._follow())
             if self._place.number == 0:
                 self.spawn(self._prune())
                 self.spawn(self._try())
@@ -155,6 +159,7 @@ class Worker:
         self._save_trial()
         self.service.reload(config, engine, shadow)
         self._recorder.reload(config)
+        self._policy.reload(config)
         self.service.trial = engines.trial_of(config, shadow)
         if engine is not self._engine:
             self._before = self._engine
@@ -172,6 +177,15 @@ class Worker:
         return engines.open_shadow(config) if self._place.number == 0 else None
 
     # What goes on beside the mail.
+
+    async def _follow(self) -> None:
+        """Take over what other workers, daemons and commands have set."""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY_S)
+            try:
+                await asyncio.to_thread(self._policy.refresh)
+            except StoreError as error:
+                log.error("lists not read", extra={"fields": {"reason": str(error)}})
 
     async def _prune(self) -> None:
         while True:
@@ -229,6 +243,7 @@ class Worker:
         if self._desk:
             self._desk.close()
         await asyncio.to_thread(self._recorder.close)
+        await asyncio.to_thread(self._policy.close)
         await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})
 

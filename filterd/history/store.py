@@ -107,6 +107,15 @@ class Count(NamedTuple):
     ms: float  # all together
 
 
+class Change(NamedTuple):
+    """Messages that were labelled `now` and would have been `then`. corrected: what people said of them."""
+
+    now: str
+    then: str
+    corrected: str | None
+    messages: int
+
+
 class History:
     """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
 
@@ -199,6 +208,16 @@ class History:
         wanted = Search(since=since, mine=mine)
         with self._database.reading() as connection:
             return [Count(*row) for row in connection.execute(query.where(*_conditions(wanted)))]
+
+    def preview(self, kind: Kind, unsure: float, spam: float, since: float) -> list[Change]:
+        """How many messages each label would have had by other thresholds, by label and correction."""
+        c = _ROWS.c
+        then = sql.case((c.probability >= spam, "spam"), (c.probability >= unsure, "unsure"), else_="ham")
+        by = (c.label, then.label("then"), c.corrected)
+        judged = (c.available, c.settled.notin_(("gtube", "list")))
+        query = sql.select(*by, sql.func.count()).where(*_conditions(Search(since=since, kind=kind)), *judged)
+        with self._database.reading() as connection:
+            return [Change(*row) for row in connection.execute(query.group_by(*by))]
 
     def size(self) -> int:
         """How many rows there are."""

@@ -22,6 +22,7 @@ _SAID: Final = {
     "ALLOWED": "allowed",
     "DENIED": "denied",
     "CORRESPONDENT": "correspondent",
+    "ALLOW_UNPROVEN": "unproven",
 }
 HEADER_REASONS: Final = 6  # of one header line; a mail with more facts is told apart by the first
 
@@ -61,7 +62,10 @@ class Correction(NamedTuple):
 
 
 def of(
-    judged: Judged, thresholds: Thresholds, correction: Correction | None = None, memory: float | None = None
+    judged: Judged,
+    thresholds: Thresholds | None = None,
+    correction: Correction | None = None,
+    memory: float | None = None,
 ) -> list[Reason]:
     """Every reason, the verdict first, the thresholds last. memory: points that corrections added."""
     if not judged.available:
@@ -70,14 +74,16 @@ def of(
     found += [_noticed(test, memory) for test in judged.tests if test not in _STAGES]
     if correction:
         found.append(_corrected(correction))
+    if not thresholds:
+        return found
     unsure = points(thresholds.unsure, thresholds)
     values = {"spam": thresholds.spam, "unsure": thresholds.unsure, "unsure_points": unsure}
     return [*found, Reason("reasons.thresholds", values)]
 
 
-def header(found: Verdict, thresholds: Thresholds) -> str:
-    """The reasons on one line, in English, for a mail's header and for spamd's REPORT."""
-    return " ".join(reason.say() for reason in of(found, thresholds)[:HEADER_REASONS])
+def header(found: Verdict) -> str:
+    """The reasons on one line, in English, for a mail's header."""
+    return " ".join(reason.say() for reason in of(found)[:HEADER_REASONS])
 
 
 def _verdict(judged: Judged) -> Reason:

@@ -35,9 +35,12 @@ from filterd.errors import (
     StoreError,
 )
 from filterd.history.record import Event
+from filterd.policy.policy import Decided, Policy
 from filterd.promotion.trial import Trial
+from filterd.reasons import reason
 from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
+from filterd.scoring.verdict import Thresholds
 from filterd.service import siblings
 from filterd.service.batching import Batcher, Logits
 from filterd.service.metrics import Metrics
@@ -122,6 +125,7 @@ class Service:
         self.learner = learner
         self.room = Room(config.queue.max_bytes)
         self.recent: deque[Recent] = deque(maxlen=config.http.recent)
+        self.policy: Policy | None = None  # what people have set; None in tests and tools
         self.observers: list[Callable[[Event], None]] = []  # told of each verdict, in the event loop
         self.started = time.time()
         self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
@@ -272,11 +276,17 @@ class Service:
             return self._unjudged(late, message)
         except Overloaded as error:
             return self._unjudged(error, message)
+        found, thresholds = self._as_set(message, found)
         self.metrics.judged(found, message.source)
         self.judged[found.label] += 1
         self._remember(message, found)
-        self._tell(message, found)
+        self._tell(message, found, thresholds=thresholds)
         return found
+
+    def _as_set(self, message: Message, found: Verdict) -> Decided:
+        """The verdict by the thresholds and lists that people have set."""
+        bundle = self.engine.bundle.manifest.thresholds[found.kind]
+        return self.policy.decide(message, found, bundle) if self.policy else Decided(found, bundle)
 
     async def check_all(self, messages: Sequence[Message]) -> list[Verdict]:
         """Judge many; in their order. Raises as `check` does, after all have ended.
@@ -357,9 +367,11 @@ class Service:
             raise error
         return unjudged
 
-    def _tell(self, message: Message, found: Verdict, action: str = "") -> None:
+    def _tell(
+        self, message: Message, found: Verdict, action: str = "", thresholds: Thresholds | None = None
+    ) -> None:
         """Tell the observers of a verdict; they return at once."""
-        thresholds = self.engine.bundle.manifest.thresholds[found.kind]
+        thresholds = thresholds or self.engine.bundle.manifest.thresholds[found.kind]
         for observe in self.observers:
             observe(Event(message, found, thresholds, time.time(), action))
 
@@ -493,7 +505,7 @@ class Service:
 
     def headers(self, verdict: Verdict) -> list[tuple[str, str]]:
         """Names and values that announce a verdict."""
-        return headers.fields(verdict, self.style)
+        return headers.fields(verdict, self.style, self._why(verdict))
 
     def is_ours(self, header_name: str) -> bool:
         """Whether an incoming header of this name is forged."""
@@ -501,7 +513,11 @@ class Service:
 
     def tag(self, raw: bytes, verdict: Verdict) -> bytes:
         """The mail with our headers."""
-        return headers.tag(raw, verdict, self.style)
+        return headers.tag(raw, verdict, self.style, self._why(verdict))
+
+    def _why(self, verdict: Verdict) -> str:
+        """For the header Reason, where that is configured."""
+        return reason.header(verdict) if self.config.headers.reason else ""
 
     async def measure(self) -> bytes:
         """The metrics page, of all workers."""

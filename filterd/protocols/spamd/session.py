@@ -16,6 +16,7 @@ from filterd import __version__
 from filterd.api import Classifier, Label, Verdict
 from filterd.errors import FilterdError
 from filterd.protocols.spamd.wire import Command, ProtocolError, Request
+from filterd.reasons import reason
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
 PONG = b"SPAMD/1.5 0 PONG\r\n"
@@ -150,8 +151,8 @@ def failed(error: FilterdError) -> bytes:
     """An error as the one line that spamd would say it in."""
     # No blank line after it, as in spamd: with one, `spamc -L` takes a refusal for "was already learned".
     phrase = _PHRASES.get(error.spamd_code, "Error")
-    reason = _UNPRINTABLE.sub(" ", str(error))[:MAX_REASON]
-    return f"SPAMD/1.0 {error.spamd_code} {phrase}: {reason}\r\n".encode("ascii")
+    said = _UNPRINTABLE.sub(" ", str(error))[:MAX_REASON]
+    return f"SPAMD/1.0 {error.spamd_code} {phrase}: {said}\r\n".encode("ascii")
 
 
 def report(verdict: Verdict) -> str:
@@ -169,4 +170,5 @@ def report(verdict: Verdict) -> str:
     ]
     likeliest = sorted(verdict.classes.items(), key=lambda item: -item[1])
     lines += [f"  class {name:<14} {share:.4f}" for name, share in likeliest]
+    lines += ["", *(f"  - {one.say()}" for one in reason.of(verdict)[1:])]
     return "".join(_UNPRINTABLE.sub("?", line) + "\n" for line in lines)

@@ -1,0 +1,156 @@
+"""Entries of the allow and deny lists, and which of them decides about a message; pure.
+
+A deny entry counts for whoever a message claims to be from. An allow entry counts only where that is proven:
+`Authentication-Results` of a server that `trust.authserv_ids` names has an aligned dkim or spf or a passed
+dmarc, or the client has logged in. Otherwise anybody could write the allowed address into From.
+
+Of several entries that fit, the one of the nearest scope decides (a user's before his domain's before the
+site's), then the more exact one, and deny before allow.
+"""
+
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from filterd.api import Message
+from filterd.errors import BadInput
+from filterd.reading import authentication, fields
+from filterd.reading.kind import BOM, header_block
+from filterd.reading.sender import mailbox
+
+MAX_VALUE: Final = 254  # characters; of an address (RFC 5321 4.5.3.1.3)
+MAX_NOTE: Final = 500
+MAX_HEAD: Final = 65_536  # bytes of headers that are looked at, in the event loop: a millisecond
+
+
+class Do(StrEnum):
+    """What an entry wants."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class What(StrEnum):
+    """What an entry names, the most exact first."""
+
+    ADDRESS = "address"
+    LIST = "list-id"
+    DOMAIN = "domain"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list.
+
+    value: in small letters. scope: "" for the site, "example.org" for a domain's recipients, or an address.
+    expires, created: seconds since 1970; None: never. by: who made it. number: 0 before it is kept.
+    """
+
+    do: Do
+    what: What
+    value: str
+    scope: str = ""
+    expires: float | None = None
+    note: str = ""
+    by: str = ""
+    created: float = 0.0
+    number: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Smaller decides first."""
+        nearness = 2 if not self.scope else 0 if "@" in self.scope else 1
+        return nearness, list(What).index(self.what), self.do is Do.ALLOW
+
+
+class Claims(NamedTuple):
+    """Who a message says it is from. froms: From's address. senders: that and the envelope's.
+
+    list_id: List-Id's value (RFC 2919). proven: whether From is who it says.
+    """
+
+    froms: frozenset[str] = frozenset()
+    senders: frozenset[str] = frozenset()
+    list_id: str = ""
+    proven: bool = False
+
+
+class Found(NamedTuple):
+    """The entry that decides, None for none; and an allow entry that would have, were its sender proven."""
+
+    entry: Entry | None = None
+    unproven: Entry | None = None
+
+
+def made(do: str, value: str, scope: str = "", **more: object) -> Entry:
+    """An entry from what somebody typed; what it names is seen by its form. Raises BadInput.
+
+    `ann@example.org` is an address, `example.org` a domain, `list-id:news.example.org` a list.
+    """
+    plain, where = value.strip().lower(), scope.strip().lower().lstrip("@")
+    kind, _, rest = plain.partition(":")
+    what = What.LIST if kind == What.LIST else What.ADDRESS if "@" in plain.lstrip("@") else What.DOMAIN
+    named = rest.strip("<> ") if what is What.LIST else plain.lstrip("@").removeprefix("*.")
+    for text, name in ((named, "value"), (where, "scope")):
+        if len(text) > MAX_VALUE or not text.isprintable() or set(text) & set(" <>,;\"'"):
+            raise BadInput(f"{text[:40]!r} is no {name}; write ann@example.org, example.org, list-id:NAME")
+    if "." not in named and what is not What.ADDRESS:
+        raise BadInput(
+            f"{named!r} has no dot; write ann@example.org, example.org or list-id:news.example.org"
+        )
+    if do not in list(Do):
+        raise BadInput(f"{do!r} is neither allow nor deny")
+    return msgspec.convert({"do": do, "what": what, "value": named, "scope": where} | more, Entry)
+
+
+def claims(message: Message, trusted: Collection[str]) -> Claims:
+    """Who a mail says it is from, and whether a trusted server has proven it."""
+    raw = message.raw[: MAX_HEAD + len(BOM)].removeprefix(BOM)
+    head = fields.find(raw, 0, min(header_block(raw), MAX_HEAD))
+    sender = mailbox(next(iter(head.get(b"from", ())), b""))
+    address, envelope = sender.address.lower(), message.sender.strip("<> ").lower()
+    listed = next(iter(head.get(b"list-id", ())), b"").decode("latin-1").rpartition("<")[2]
+    said = authentication.words(head, sender.organisation, trusted) if trusted else ""
+    proven = "aligned" in said or "dmarc pass" in said
+    froms = frozenset({address} - {""})
+    return Claims(froms, froms | ({envelope} - {""}), listed.strip("<> \t").lower(), proven)
+
+
+def decide(entries: Iterable[Entry], who: Claims, recipients: Collection[str], now: float) -> Found:
+    """The entry that decides about a message."""
+    fitting = sorted(
+        (e for e in entries if _alive(e, now) and _fits(e, who) and _concerns(e, recipients)),
+        key=lambda entry: entry.rank,
+    )
+    unproven = None
+    for entry in fitting:
+        if entry.do is Do.DENY or who.proven:
+            return Found(entry, unproven)
+        unproven = unproven or entry
+    return Found(None, unproven)
+
+
+def names(address: str) -> list[str]:
+    """What entries may call an address by: itself, its domain and the domains above that."""
+    labels = address.rpartition("@")[2].split(".")
+    return [address, *(".".join(labels[i:]) for i in range(len(labels) - 1))]
+
+
+def _alive(entry: Entry, now: float) -> bool:
+    return entry.expires is None or entry.expires > now
+
+
+def _fits(entry: Entry, who: Claims) -> bool:
+    if entry.what is What.LIST:
+        return entry.value == who.list_id
+    claimed = who.froms if entry.do is Do.ALLOW else who.senders
+    return any(entry.value in names(address) for address in claimed)
+
+
+def _concerns(entry: Entry, recipients: Collection[str]) -> bool:
+    """Whether all recipients are in an entry's scope: nobody's entry decides about somebody else's mail."""
+    if not entry.scope:
+        return True
+    plain = [recipient.strip("<> ").lower() for recipient in recipients]
+    return bool(plain) and all(entry.scope in names(recipient) for recipient in plain)
