@@ -97,7 +97,11 @@ class Recorder:
             self._write(events)
 
     def _run(self) -> None:
+        told = 0
         while not self._ending:
+            if self.dropped > told:
+                told = self.dropped
+                log.warning("left out of the history", extra={"fields": {"messages": told}})
             with self._wake:
                 self._wake.wait(EVERY_S)
             try:

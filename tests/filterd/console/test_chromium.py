@@ -1,0 +1,240 @@
+"""The console in a real Chromium: each page, each button, keyboard alone, both themes, 360 px, axe-core.
+
+A daemon as a process (the engine of `fakes`), a history made up, Debian's Chromium by its driver. Pictures of
+each page are kept where FILTERD_ARTEFACTS names a folder.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from filterd.api import Kind, Label
+from filterd.corrections.correction import correct
+from filterd.history.record import at
+from filterd.history.recorder import key_of
+from filterd.history.store import History, Kept
+from tests.conftest import ROOT, need_program
+from tests.filterd.console.made import PASSWORD
+from tests.filterd.history.made import row
+
+webdriver = pytest.importorskip("selenium.webdriver")
+axe_core_python = pytest.importorskip("axe_core_python")
+
+pytestmark = pytest.mark.slow
+
+TIMEOUT_S = 120.0
+PAGES = ["", "messages", "learn", "lists", "models", "check", "status"]
+SUBJECTS = ["Lunch on Friday?", "You have won <b>a prize</b>", "Your parcel is waiting", "Minutes of Tuesday"]
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--lang=en"]
+AXE = "axe.run(document, {resultTypes: ['violations']}).then(arguments[0], e => arguments[0](String(e)))"
+
+
+def fill(state: Path) -> None:
+    """Forty messages of the last day."""
+    now = time.time()
+    made = []
+    for i in range(40):
+        subject, when = SUBJECTS[i % 4], now - i * 1700
+        text = f"{subject}\n\nyou are our prize winner, number {i}\n"
+        kept = correct(f"Message-ID: <{i}@x>\nSubject: {text}".encode(), Kind.MAIL, Label.HAM, text=text)
+        changes = {"number": at(when), "time": when, "subject": subject, "name": f"q{i}"}
+        changes |= {
+            "content_hash": kept.content_hash,
+            "sender": "win@bad.example",
+            "recipients": "ann@example.org",
+        }
+        changes |= {"label": list(Label)[i % 3], "settled": ("model", "fastpath")[i % 2]}
+        made.append((row(**changes), Kept(kept.features, text)))
+    with History.open(state / "history.sqlite") as history:
+        history.add(made)
+
+
+@pytest.fixture(scope="module")
+def console() -> Iterator[str]:
+    """The address of a console with an administrator anna."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="filterd-"))
+    port = 20_000 + os.getpid() % 10_000
+    state = folder / "state"
+    state.mkdir()
+    config = {
+        "state": str(state),
+        "spamd": {"listen": []},
+        "http": {"listen": [f"tcp:127.0.0.1:{port}"]},
+        "history": {"subjects": True, "addresses": "full", "text": True},
+    }
+    (folder / "filterd.yaml").write_text(yaml.safe_dump(config))
+    env = {**os.environ, "FILTERD_CONFIG": str(folder / "filterd.yaml"), "FILTERD_SOCKET": ""}
+    command = [sys.executable, "-m", "tests.filterd.serving"]
+    subprocess.run(
+        [*command, "console", "password", "anna"], input=PASSWORD.encode(), env=env, check=True, cwd=ROOT
+    )
+    key_of(state)
+    fill(state)
+    log = folder / "log"
+    with log.open("wb") as stream:
+        daemon = subprocess.Popen([*command, "serve"], stderr=stream, env=env, cwd=ROOT)
+    try:
+        until = time.monotonic() + TIMEOUT_S
+        while "event=ready" not in log.read_text():
+            assert daemon.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/console"
+    finally:
+        daemon.terminate()
+        daemon.wait(TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def browser(console: str) -> Iterator[Any]:
+    """Chromium, signed in."""
+    options = webdriver.ChromeOptions()
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.binary_location = need_program("chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(need_program("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.set_page_load_timeout(TIMEOUT_S)
+    driver.set_script_timeout(TIMEOUT_S)
+    driver.implicitly_wait(20)
+    look(driver)
+    driver.get(f"{console}/login")
+    driver.switch_to.active_element.send_keys("anna\t" + PASSWORD + "\n")
+    driver.find_element("css selector", ".tiles")
+    yield driver
+    driver.quit()
+
+
+def look(driver: Any, *, width: int = 1280, dark: bool = False) -> None:
+    """Set the width and the theme."""
+    theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [theme]})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def keep(driver: Any, name: str) -> None:
+    """A picture of the page, where somebody wants it."""
+    folder = os.environ.get("FILTERD_ARTEFACTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        driver.save_screenshot(str(Path(folder) / f"console-{name}.png"))
+
+
+def press(driver: Any, *keys: str) -> None:
+    """Type where the focus is."""
+    for key in keys:
+        webdriver.ActionChains(driver).send_keys(key).perform()
+
+
+def text_of(driver: Any, selector: str) -> str:
+    return str(driver.find_element("css selector", selector).text)
+
+
+def axe(driver: Any) -> list[dict[str, Any]]:
+    """Serious and critical findings of axe-core, which the driver puts in past the page's policy."""
+    script = Path(axe_core_python.__file__).parent / "axe.min.js"
+    driver.execute_script(script.read_text("utf-8"))
+    found = driver.execute_async_script(AXE)
+    assert isinstance(found, dict), found
+    return [one for one in found["violations"] if one["impact"] in {"serious", "critical"}]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("page", [*PAGES, "message"])
+def test_a_page_fits_is_readable_and_breaks_no_rule(
+    browser: Any, console: str, page: str, width: int, dark: bool
+) -> None:
+    look(browser, width=width, dark=dark)
+    if page == "message":
+        browser.get(f"{console}/messages")
+        browser.get(browser.find_element("css selector", "a.subject").get_attribute("href"))
+        assert browser.find_elements("css selector", "mark")
+    else:
+        browser.get(f"{console}/{page}")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert [f"{one['id']}: {one['nodes'][0]['html']}" for one in axe(browser)] == []
+    assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
+    keep(browser, f"{page or 'overview'}-{width}-{'dark' if dark else 'light'}")
+
+
+def test_messages_are_corrected_and_undone_by_keys_alone(browser: Any, console: str) -> None:
+    look(browser)
+    browser.get(f"{console}/messages")
+    press(browser, "j", "j", "k", "j")
+    chosen = browser.find_element("css selector", "tr.chosen").get_attribute("data-id")
+    assert chosen == browser.find_elements("css selector", "tr[data-id]")[1].get_attribute("data-id")
+    press(browser, "h")
+    assert "not spam" in text_of(browser, ".done")
+    here = f"tr[data-id='{chosen}']"
+    assert "you said not spam" in text_of(browser, here)
+    assert "chosen" in browser.find_element("css selector", here).get_attribute("class")
+    press(browser, "u")
+    assert "Forgotten" in text_of(browser, ".done")
+    assert "you said" not in text_of(browser, here)
+    press(browser, "/")
+    assert browser.switch_to.active_element.get_attribute("id") == "search"
+    press(browser, "p", "r", "i", "z", "e", "\n")
+    assert "text=prize" in browser.current_url
+    assert {one.text for one in browser.find_elements("css selector", "a.subject")} == {SUBJECTS[1]}
+    press(browser, "j", "\n")
+    assert text_of(browser, "h1") == SUBJECTS[1]
+    press(browser, "s")
+    assert "Taken as spam" in text_of(browser, ".done")
+    press(browser, "f")
+    assert "Forgotten" in text_of(browser, ".done")
+    press(browser, "?")
+    assert "next, previous message" in text_of(browser, "dialog[open]")
+
+
+def test_buttons_of_lists_and_thresholds(browser: Any, console: str) -> None:
+    look(browser)
+    browser.get(f"{console}/lists")
+    browser.find_element("name", "value").send_keys("bad.example\n")
+    assert "bad.example" in text_of(browser, "table")
+    browser.find_element("css selector", "button[value=remove]").click()
+    assert "No entries yet" in text_of(browser, "main")
+    spam = browser.find_element("name", "spam")
+    spam.clear()
+    spam.send_keys("0.995")
+    browser.find_element("css selector", "button[formmethod=get]").click()
+    assert "messages of the last 7 days" in text_of(browser, ".done")
+    browser.find_element("css selector", "button[value=set]").click()
+    browser.find_element("css selector", "button[value=reset]").click()
+    assert not browser.execute_script("return document.querySelector('button[value=reset]')")
+
+
+def test_a_message_is_judged_pasted_and_as_a_file(browser: Any, console: str, tmp_path: Path) -> None:
+    browser.get(f"{console}/check")
+    browser.find_element("name", "text").send_keys("the prize <img src=x onerror=alert(1)>")
+    browser.find_element("css selector", "button.main").click()
+    assert "spam" in text_of(browser, "#found")
+    assert not browser.execute_script("return document.querySelector('#result img')")
+    browser.get(f"{console}/check")
+    (tmp_path / "m.eml").write_bytes(b"Subject: <script>x</script>\n\nlunch at noon?\n")
+    browser.find_element("id", "file").send_keys(str(tmp_path / "m.eml"))
+    assert "ham" in text_of(browser, "#found")
+    assert not browser.execute_script("return document.querySelector('#result script')")
+
+
+def test_pages_ranges_languages_and_the_end_of_a_session(browser: Any, console: str) -> None:
+    browser.get(f"{console}/?range=week")
+    assert text_of(browser, ".tabs [aria-current]") == "7 days"
+    browser.find_element("css selector", "footer a[lang=de]").click()
+    assert text_of(browser, "h1") == "Übersicht"
+    browser.find_element("css selector", "footer a[lang=en]").click()
+    browser.get(f"{console}/messages")
+    browser.find_element("id", "live").click()
+    browser.find_element("css selector", ".who button").click()
+    assert text_of(browser, "h1") == "Sign in"
+    browser.get(f"{console}/messages")
+    assert text_of(browser, "h1") == "Sign in"
