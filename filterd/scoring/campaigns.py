@@ -29,30 +29,35 @@ class Campaigns:
         self.sides = np.zeros((64, 2), dtype=np.int32)  # owners who say ham, spam, on the whole
         self.latest = np.zeros(1 << INDEX_BITS, dtype=np.uint32)  # 1 + the last campaign with a shingle
         self.spread = np.zeros(1 << INDEX_BITS, dtype=np.uint8)  # in how many campaigns a shingle is
+        self.bringer = np.zeros(1 << INDEX_BITS, dtype=np.uint16)  # who brought a shingle last
         self.count = 0
         self.words: dict[int, int] = {}  # by campaign and owner: words for spam << 16 | for ham
 
     def find(self, sketch: Ids) -> tuple[int, float]:
         """The campaign that a body is most like, and how much of its say counts, 0 … 1; (NONE, 0.0)."""
+        return next(iter(self.near(sketch)), (NONE, 0.0))
+
+    def near(self, sketch: Ids) -> list[tuple[int, float]]:
+        """The campaigns that a body is like, and how much of the say of each counts; the most alike first."""
         own = self._telling(sketch)
         if len(own) < MIN_SHINGLES:
-            return NONE, 0.0
+            return []
         seen = self.latest[_places(own)]
         found, shared = np.unique(seen[seen > 0], return_counts=True)
-        best, most = NONE, UNLIKE
-        for place in found[np.argsort(-shared)[:LOOKED_AT]].tolist():
-            alike = likeness(own, self._telling(self._sketch(place - 1)))
-            if alike > most:
-                best, most = place - 1, alike
-        return best, min(1.0, (most - UNLIKE) / (JOINS - UNLIKE)) if best != NONE else 0.0
+        alike = [
+            (place - 1, likeness(own, self._telling(self._sketch(place - 1))))
+            for place in found[np.argsort(-shared, kind="stable")[:LOOKED_AT]].tolist()
+        ]
+        counting = [(one, min(1.0, (how - UNLIKE) / (JOINS - UNLIKE))) for one, how in alike if how > UNLIKE]
+        return sorted(counting, key=lambda found: -found[1])
 
-    def add(self, sketch: Ids, owner: int, spam: bool, times: int = 1) -> None:
-        """Count a word of an owner's on a body; times: -1 takes it back."""
+    def add(self, sketch: Ids, owner: int, spam: bool, times: int = 1, *, alone: bool = True) -> None:
+        """Count a word of an owner's on a body; times: -1 takes it back. alone: there is no other owner."""
         campaign, share = self.find(sketch)
         if share < 1.0:
             if times < 0 or len(self._telling(sketch)) < MIN_SHINGLES:
                 return
-            campaign = self._begin(sketch)
+            campaign = self._begin(sketch, owner & 0xFFFF, alone)
         key = campaign << 32 | owner
         before = self.words.get(key, 0)
         after = max(0, before + (times << 16 if spam else times))
@@ -79,7 +84,9 @@ class Campaigns:
         if side:
             self.sides[campaign, int(side > 0)] += times
 
-    def _begin(self, sketch: Ids) -> int:
+    def _begin(self, sketch: Ids, owner: int, alone: bool) -> int:
+        """A campaign of its own. Of several owners one alone makes nothing boilerplate: the others' campaigns
+        would be forgotten by it."""
         if self.count == len(self.sketches):
             more = np.full_like(self.sketches, _NO_SHINGLE)
             self.sketches = np.concatenate([self.sketches, more])
@@ -88,7 +95,9 @@ class Campaigns:
         self.sketches[campaign, : len(sketch)] = sketch
         places = _places(sketch)
         self.latest[places] = self.count
-        self.spread[places] += self.spread[places] < COMMON
+        another = (self.bringer[places] != owner) | alone
+        self.spread[places] += (self.spread[places] < COMMON) & another
+        self.bringer[places] = owner
         return campaign
 
     def _sketch(self, campaign: int) -> Ids:
@@ -107,6 +116,7 @@ class Campaigns:
             "sides": self.sides[: self.count],
             "latest": self.latest,
             "spread": self.spread,
+            "bringer": self.bringer,
             "campaign_keys": np.fromiter(self.words, np.uint64, len(self.words)),
             "campaign_words": np.fromiter(self.words.values(), np.uint32, len(self.words)),
         }
@@ -119,6 +129,7 @@ class Campaigns:
         self.sides = np.zeros((room, 2), dtype=np.int32)
         self.sketches[: self.count], self.sides[: self.count] = arrays["sketches"], arrays["sides"]
         self.latest, self.spread = arrays["latest"].copy(), arrays["spread"].copy()  # type: ignore[assignment]
+        self.bringer = arrays["bringer"].copy()  # type: ignore[assignment]
         keys, words = arrays["campaign_keys"].tolist(), arrays["campaign_words"].tolist()
         self.words = dict(zip(keys, words, strict=True))
 

@@ -41,6 +41,8 @@ MAX_DORMANT: Final = 100_000  # owners without a table that are remembered; 0.5 
 SQUASH: Final = 10.0  # log-odds from which fused ones are pressed together, so that none are cut off alike
 SITE: Final = ""
 
+Near = list[tuple[int, float]]  # campaigns that a body is like, and how much of the say of each counts
+
 
 class Recollection(NamedTuple):
     """What the memory has to say about a message, to whom it is judged for.
@@ -111,7 +113,7 @@ class Memory:
         self._bytes += (who.weights.nbytes if who.weights is not None else 0) - before
         move(self.site, traits, who.share * (step if spam else -step))
         self._weigh(who)
-        self.campaigns.add(traits.sketch, who.key, spam)
+        self.campaigns.add(traits.sketch, who.key, spam, alone=len(self.owners) == 1)
         self.words[_word_key(traits, owner)] = (1.0 + step) * (1 if spam else -1)
         self._bound()
 
@@ -139,16 +141,15 @@ class Memory:
             return Recollection()
         mine = self._mine(owner)
         weight, shift, word = 1.0, 0.0, 0
-        campaign, likeness = self.campaigns.find(traits.sketch)
+        near = self.campaigns.near(traits.sketch)
         for name, who in mine.items():
             trust = who.trust(traits.kind)
             weight *= who.model_say(traits.kind)
             shift += trust * who.score(traits)
-            if campaign != NONE:
-                said = self.campaigns.own(campaign, who.key)
-                shift += CAMPAIGN_NATS * who.campaigns * likeness * said
+            said = next(filter(None, (share * self.campaigns.own(one, who.key) for one, share in near)), 0.0)
+            shift += CAMPAIGN_NATS * who.campaigns * said
             word = word or _sign(self.words.get(_word_key(traits, name), 0.0))
-        return Recollection(weight, shift + self._others(traits, mine, campaign, likeness), word)
+        return Recollection(weight, shift + self._others(traits, mine, near), word)
 
     def dormant(self, owner: str | None) -> list[str]:
         """Who would be asked, and has no table in memory; see `awake`."""
@@ -183,21 +184,21 @@ class Memory:
         names = dict.fromkeys([owner, SITE] if owner is not None else [SITE])
         return {name: self.owners[name] for name in names if name in self.owners}
 
-    def _others(self, traits: Traits, mine: dict[str, Owner], campaign: int, likeness: float) -> float:
+    def _others(self, traits: Traits, mine: dict[str, Owner], near: Near) -> float:
         """Nats that owners who agree add for those who did not say so."""
         others = len(self.owners) - len(mine) - self._doubted
         if others < 2:  # one alone has no say
             return 0.0
         own = sum(who.share * who.score(traits) for who in mine.values())
         found = OTHERS_NATS * self._agreed((score(self.site, traits) - own) / VOTE, others)
-        if campaign != NONE:
-            votes = float(sum(self.campaigns.others(campaign, who.key) for who in mine.values()))
-            if not mine:
-                votes = self.campaigns.others(campaign, -1)
-            elif len(mine) > 1:
-                votes -= self.campaigns.others(campaign, -1) * (len(mine) - 1)
-            found += OTHERS_CAMPAIGN_NATS * likeness * self._agreed(votes, others)
-        return found
+        keys = [who.key for who in mine.values()]
+        said = [share * self._agreed(self._votes(one, keys), others) for one, share in near]
+        return found + OTHERS_CAMPAIGN_NATS * max(said, key=abs, default=0.0)
+
+    def _votes(self, campaign: int, but: list[int]) -> float:
+        """How many more owners say spam of a campaign than ham, without some of them."""
+        everybody = self.campaigns.others(campaign, -1)
+        return float(everybody + sum(self.campaigns.others(campaign, key) - everybody for key in but))
 
     def _agreed(self, votes: float, others: int) -> float:
         """How much of a say so many votes have, -1 … 1; one has none."""
