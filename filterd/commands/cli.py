@@ -28,8 +28,8 @@ from filterd.commands.options import (
 from filterd.errors import FilterdError
 
 if TYPE_CHECKING:
-    from filterd.commands.check import Judge
     from filterd.commands.client import Daemon
+    from filterd.commands.input import Judge
     from filterd.config import Config
     from filterd.headers import HeaderStyle
     from filterd.history.record import Record
@@ -109,7 +109,7 @@ def explain(
 ) -> None:
     """Show which words moved a message's score, and by how many points (occlusion)."""
     from filterd.commands import explain as explaining
-    from filterd.commands.check import asked_kind, items
+    from filterd.commands.input import asked_kind, items
     from filterd.reasons.occlusion import explain as occlude
 
     item = next(items([file], asked_kind(mail=mail, sms=sms), lines=False))
@@ -186,7 +186,7 @@ def sweep(
 
     def judge() -> "Judge":
         if path:
-            return sweeping.spread(client.Daemon(path).check)
+            return client.Daemon(path).check
         return _open_judge(settings, bundle, threads).judge
 
     style = _style(settings)

@@ -1,14 +1,16 @@
 """Asking a running daemon, over its unix socket, with nothing but the standard library's socket and json.
 
 `filterd check` in a pipe runs once a mail: what it imports is what it costs. So this is HTTP/1.1 by hand
-(RFC 9112), one request a connection, and only as much of it as our own daemon speaks.
+(RFC 9112), one request a connection, and only as much of it as our own daemon speaks. Many messages share a
+request, as many as MAX_BATCH and MAX_BATCH_BYTES allow.
 """
 
+import binascii
 import contextlib
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +21,8 @@ from filterd.headers import STYLE_HEADER, HeaderStyle
 SOCKET = "/run/filterd/http.sock"
 CONNECT_TIMEOUT_S = 0.5  # a local daemon that does not accept by then is not serving
 ANSWER_TIMEOUT_S = 30.0  # longer than the daemon's own deadline for a message
+MAX_BATCH = 256  # messages of one request: as many as the daemon takes in hand at once
+MAX_BATCH_BYTES = 8 << 20  # of them; far below its http.max_bytes, in base64 too
 MAX_ANSWER_BYTES = 64 << 20  # 10,000 verdicts are 3 MB
 
 _ERRORS: dict[int, type[FilterdError]] = {
@@ -60,7 +64,16 @@ class Daemon:
 
     def check(self, messages: Sequence[Message]) -> list[Verdict]:
         """Verdicts in the order of the messages. Raises what the daemon said was wrong."""
-        return [self._verdict(self._post("/v1/check", message, {})) for message in messages]
+        return [found for batch in batches(messages) for found in self._check(batch)]
+
+    def _check(self, batch: Sequence[Message]) -> list[Verdict]:
+        if len(batch) == 1 and not batch[0].sender:
+            return [self._verdict(self._post("/v1/check", batch[0], {}))]
+        body = json.dumps({"messages": [_as_json(message) for message in batch]}).encode()
+        said = self._ask("POST", "/v1/check", body, "application/json").get("verdicts")
+        if not isinstance(said, list) or len(said) != len(batch):
+            raise _foreign(self._path)
+        return [self._verdict(one) for one in said]
 
     def learn(self, message: Message, label: Label) -> bool:
         """Take a correction; durable once this returns."""
@@ -89,8 +102,9 @@ class Daemon:
             query["user"] = message.user
         return self._ask("POST", f"{path}?{urlencode(query)}", message.raw)
 
-    def _ask(self, method: str, target: str, body: bytes) -> dict[str, Any]:
-        fields = ("Host: filterd", f"Content-Length: {len(body)}", "Connection: close")
+    def _ask(self, method: str, target: str, body: bytes, media_type: str = "") -> dict[str, Any]:
+        fields = ["Host: filterd", f"Content-Length: {len(body)}", "Connection: close"]
+        fields += [f"Content-Type: {media_type}"] if media_type else []
         head = "\r\n".join((f"{method} {target} HTTP/1.1", *fields, "", ""))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -105,6 +119,28 @@ class Daemon:
         said, _, content = answer.partition(b"\r\n\r\n")
         self.style = _style(said, self.style)
         return _parse(self._path, said, content)
+
+
+def batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """The messages as they share requests, in their order; one that is larger goes alone."""
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        if batch and (len(batch) == MAX_BATCH or size + len(message.raw) > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += len(message.raw)
+    if batch:
+        yield batch
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    """A message in a batch; see `filterd.protocols.http.wire.MessageBody`."""
+    people = {"sender": message.sender, "recipients": message.recipients, "user": message.user}
+    given = {"kind": message.kind, "id": message.id, **people}
+    raw = binascii.b2a_base64(message.raw, newline=False).decode("ascii")
+    return {"raw": raw} | {name: value for name, value in given.items() if value}
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -73,7 +73,7 @@ def prune(
 @app.command("import")
 def import_(config: ConfigOption = None) -> None:
     """Read corrections from stdin as `feedback export` writes them: all of them, or none and the reason."""
-    from filterd.commands.check import STDIN, open_input
+    from filterd.commands.input import STDIN, open_input
     from filterd.corrections.store import Store
 
     with open_input(STDIN) as lines, Store.open(config_of(config).feedback_url) as store:

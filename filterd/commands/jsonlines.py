@@ -15,35 +15,39 @@ from typing import Any, TextIO
 import msgspec
 
 from filterd.api import Kind, Message, Verdict
-from filterd.commands import check, pipe
+from filterd.commands import input as reading
+from filterd.commands import output, pipe
 from filterd.errors import BadInput, FilterdError
 from filterd.protocols.http.wire import mend_surrogates
 
 READ_BYTES = 64 << 10  # of one read: a pipe holds as much
 # A mail of the largest size in JSON, where each of its bytes may have become an escape of two characters.
-MAX_LINE_BYTES = 2 * check.MAX_MESSAGE_BYTES
+MAX_LINE_BYTES = 2 * reading.MAX_MESSAGE_BYTES
 MAX_ID = 200  # characters of a caller's own id, as in HTTP
 
 Id = str | int | None
 
 
 class Input(msgspec.Struct):
-    """One line. Keys that are not here are somebody else's and ignored; `text` or `mail` has to be there."""
+    """One line, in the words of /v1/check. Other keys are ignored; `text` or `mail` has to be there."""
 
     text: str | None = None
     mail: str | None = None
     id: Id = None
-    sender: str = msgspec.field(name="from", default="")
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    from_: str = msgspec.field(name="from", default="")  # what `sender` was called first
 
     def message(self, name: str, kind: Kind | None) -> Message:
         """The message. Raises BadInput without exactly one of text and mail, and for an empty one."""
         if (self.text is None) == (self.mail is None):
             raise BadInput(f"{name}: an object needs either 'text' (an SMS) or 'mail' (a whole mail)")
         found = kind or (Kind.SMS if self.mail is None else Kind.MAIL)
-        raw = (self.mail or self.text or "").encode()[: check.MAX_MESSAGE_BYTES]
+        raw = (self.mail or self.text or "").encode()[: reading.MAX_MESSAGE_BYTES]
         if not raw.strip():
             raise BadInput(f"{name}: empty, there is nothing to judge")
-        return Message(raw, found, "" if self.id is None else str(self.id), self.sender, source="cli")
+        own = "" if self.id is None else str(self.id)
+        return Message(raw, found, own, self.sender or self.from_, self.recipients, source="cli")
 
 
 class _OnlyId(msgspec.Struct):
@@ -86,12 +90,12 @@ class Splitter:
         return line
 
 
-def run(paths: Sequence[str], kind: Kind | None, judge: check.Judge, out: TextIO) -> int:
+def run(paths: Sequence[str], kind: Kind | None, judge: reading.Judge, out: TextIO) -> int:
     """Answer every line of the named files ("-" is stdin); returns the exit status, 65 after a bad line."""
     status, bad, total = 0, 0, 0
-    for path in paths or [check.STDIN]:
+    for path in paths or [reading.STDIN]:
         try:
-            with check.open_input(path) as stream:
+            with reading.open_input(path) as stream:
                 for answer in _answers(path, stream, kind, judge):
                     out.write(json.dumps(answer) + "\n")
                     out.flush()
@@ -106,11 +110,11 @@ def run(paths: Sequence[str], kind: Kind | None, judge: check.Judge, out: TextIO
 
 
 def _answers(
-    path: str, stream: BufferedIOBase, kind: Kind | None, judge: check.Judge
+    path: str, stream: BufferedIOBase, kind: Kind | None, judge: reading.Judge
 ) -> Iterator[dict[str, Any]]:
     number = 0
     for page in _pages(stream):
-        items: deque[tuple[check.Item, Id]] = deque()
+        items: deque[tuple[reading.Item, Id]] = deque()
         for line in page:
             number += 1
             if line is None or line.strip():
@@ -119,9 +123,9 @@ def _answers(
         for item, name in items:
             found = item.error or next(verdicts)
             if isinstance(found, Verdict):
-                yield check.as_json(item, found) | {"id": name, "available": found.available}
+                yield output.as_json(item, found) | {"id": name, "available": found.available}
             else:
-                yield {"error": check.one_line(found), "file": item.name, "id": name}
+                yield {"error": output.one_line(found), "file": item.name, "id": name}
 
 
 def _pages(stream: BufferedIOBase) -> Iterator[list[bytes | None]]:
@@ -129,23 +133,23 @@ def _pages(stream: BufferedIOBase) -> Iterator[list[bytes | None]]:
     splitter = Splitter()
     while data := stream.read1(READ_BYTES):
         lines = splitter.feed(data)
-        for first in range(0, len(lines), check.MESSAGES_PER_BATCH):
-            yield lines[first : first + check.MESSAGES_PER_BATCH]
+        for first in range(0, len(lines), reading.MESSAGES_PER_BATCH):
+            yield lines[first : first + reading.MESSAGES_PER_BATCH]
     yield splitter.end()
 
 
-def _item(name: str, line: bytes | None, kind: Kind | None) -> tuple[check.Item, Id]:
+def _item(name: str, line: bytes | None, kind: Kind | None) -> tuple[reading.Item, Id]:
     """A line's message or what is wrong with it, and the id that it names."""
     found = Input()
     try:
         if line is None:
             raise BadInput(f"{name}: longer than {MAX_LINE_BYTES:,} bytes; send it shorter")
         found = _decode(line, name)
-        return check.Item(name, found.message(name, kind)), _short(found.id)
+        return reading.Item(name, found.message(name, kind)), _short(found.id)
     except BadInput as error:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             found.id = found.id or msgspec.json.decode(mend_surrogates(line or b""), type=_OnlyId).id
-        return check.Item(name, error=error), _short(found.id)
+        return reading.Item(name, error=error), _short(found.id)
 
 
 def _decode(line: bytes, name: str) -> Input:
@@ -163,7 +167,7 @@ def _short(name: Id) -> Id:
     return name[:MAX_ID] if isinstance(name, str) else name
 
 
-def _judge(messages: Sequence[Message], judge: check.Judge) -> list[Verdict | Exception]:
+def _judge(messages: Sequence[Message], judge: reading.Judge) -> list[Verdict | Exception]:
     """Verdicts, or why there is none; one message that fails is no reason for the others to."""
     if not messages:
         return []

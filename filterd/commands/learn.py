@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from filterd.api import Kind, Label, Message
 from filterd.commands import client, pipe
-from filterd.commands.check import Item, asked_kind, exclude, items
+from filterd.commands.input import Item, asked_kind, exclude, items
 from filterd.errors import ConfigError, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 
 if TYPE_CHECKING:  # a running daemon has its own, and reading YAML takes longer than asking it

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filterd.api import Kind
-from filterd.commands.check import MAX_MESSAGE_BYTES, Item, check_readable
+from filterd.commands.input import MAX_MESSAGE_BYTES, Item, check_readable
 from filterd.errors import FilterdError, NotFound
 from filterd.mailboxes import maildir, mbox
 from filterd.mailboxes.maildir import INBOX, Folder, Mail

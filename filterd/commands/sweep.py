@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +21,7 @@ from rich.table import Table
 from filterd import headers
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.commands import pipe
-from filterd.commands.check import MAX_MESSAGE_BYTES, Judge
+from filterd.commands.input import MAX_MESSAGE_BYTES, Judge
 from filterd.errors import ConfigError, NotFound, Overloaded
 from filterd.headers import HeaderStyle
 from filterd.mailboxes import maildir, mbox
@@ -32,7 +31,6 @@ from filterd.mailboxes.mbox import Span
 from filterd.progress import bar
 
 BATCH = 64  # judged, acted upon and written down at a time: what a kill can cost is judging these again
-ASKING_AT_ONCE = 8  # of a daemon: enough to fill its batches, few enough to leave it to others too
 BUSY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # how long a busy daemon is waited for before the sweep ends
 # Not swept unless named: what the user wrote, and what was sorted out already (RFC 6154's special uses).
 LEFT_OUT = {"sent", "sent items", "sent messages", "drafts", "trash", "deleted items", "junk", "spam"}
@@ -100,16 +98,6 @@ class Count:
             self.failed + other.failed,
             self.labels + other.labels,
         )
-
-
-def spread(judge: Judge) -> Judge:
-    """A judge that asks a daemon for several messages at once, so that it can batch them."""
-
-    def together(messages: Sequence[Message]) -> list[Verdict]:
-        with ThreadPoolExecutor(ASKING_AT_ONCE) as pool:
-            return list(pool.map(lambda message: judge([message])[0], messages))
-
-    return together
 
 
 def entries(mailbox: Path, plan: Plan) -> list[Entry]:

@@ -1,8 +1,8 @@
 """Bodies of requests to messages, verdicts to JSON; no I/O, no framework.
 
 A body is a raw mail (any content type but JSON), or JSON: one message as an object, or many as
-`{"messages": [...]}`. A message in JSON has `text` (an SMS) or `mail` (a whole mail as a string; bytes that
-are not UTF-8 go in raw), and optionally `id`, `sender`, `recipients`, `user`.
+`{"messages": [...]}`. A message in JSON has `text` (an SMS), `mail` (a whole mail as a string) or `raw` (the
+bytes of either in base64, with `kind` to say which), and optionally `id`, `sender`, `recipients`, `user`.
 """
 
 import re
@@ -26,10 +26,12 @@ _ESCAPE = re.compile(
 
 
 class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One message in JSON: `text` or `mail`, never both."""
+    """One message in JSON: `text`, `mail` or `raw`. kind: of raw, which is looked at without it."""
 
     text: str | None = None
     mail: str | None = None
+    raw: bytes | None = None  # base64 in JSON
+    kind: Kind | None = None
     id: str = ""
     sender: str = ""
     recipients: tuple[str, ...] = ()
@@ -37,14 +39,15 @@ class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     label: Literal["ham", "spam"] | None = None
 
     def message(self, source: str) -> Message:
-        """The message. Raises BadInput without exactly one of text and mail."""
-        if (self.text is None) == (self.mail is None):
-            raise BadInput("a message needs either 'text' (an SMS) or 'mail' (a whole mail)")
-        kind, content = (Kind.SMS, self.text) if self.mail is None else (Kind.MAIL, self.mail)
-        raw = (content or "").encode()
+        """The message. Raises BadInput without exactly one of text, mail and raw."""
+        if sum(one is not None for one in (self.text, self.mail, self.raw)) != 1:
+            raise BadInput("a message needs one of 'text' (an SMS), 'mail' (a whole mail), 'raw' (in base64)")
+        kind, content = (Kind.MAIL, self.mail) if self.text is None else (Kind.SMS, self.text)
+        raw = (content or "").encode() if self.raw is None else self.raw
         if not raw.strip():
             raise BadInput("the message is empty, there is nothing to judge")
-        return Message(raw, kind, self.id[:MAX_ID], self.sender, self.recipients, source, self.user)
+        found = kind if self.raw is None else self.kind
+        return Message(raw, found, self.id[:MAX_ID], self.sender, self.recipients, source, self.user)
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -10,7 +10,8 @@ import pytest
 
 from filterd.api import Kind, Message, Verdict
 from filterd.commands import check
-from filterd.commands.check import ExitCode, Output
+from filterd.commands import input as reading
+from filterd.commands.output import ExitCode, Output
 from filterd.errors import ModelUnavailable
 from filterd.headers import HeaderStyle
 from tests.filterd.fakes import engine
@@ -20,7 +21,7 @@ SPAM_MAIL = b"From: a@b.example\nSubject: urgent\nX-Spam-Flag: NO\n\nyou are our
 
 
 @pytest.fixture
-def judge() -> check.Judge:
+def judge() -> reading.Judge:
     return engine()[0].judge
 
 
@@ -30,14 +31,14 @@ class Stdin:
 
 
 def run_on(
-    judge: check.Judge,
+    judge: reading.Judge,
     *paths: Path | str,
     output: Output = Output.HUMAN,
     exit_code: ExitCode = ExitCode.PLAIN,
     kind: Kind | None = None,
     lines: bool = False,
 ) -> int:
-    return check.run(check.items([str(p) for p in paths], kind, lines=lines), judge, output, exit_code)
+    return check.run(reading.items([str(p) for p in paths], kind, lines=lines), judge, output, exit_code)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def spam(tmp_path: Path) -> Path:
 
 
 def test_one_line_a_message(
-    judge: check.Judge, ham: Path, spam: Path, capsys: pytest.CaptureFixture[str]
+    judge: reading.Judge, ham: Path, spam: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_on(judge, ham, spam) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -64,7 +65,7 @@ def test_one_line_a_message(
 
 
 def test_json_keeps_the_order_and_names_the_file(
-    judge: check.Judge, ham: Path, spam: Path, capsys: pytest.CaptureFixture[str]
+    judge: reading.Judge, ham: Path, spam: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_on(judge, spam, ham, output=Output.JSON) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -72,18 +73,20 @@ def test_json_keeps_the_order_and_names_the_file(
     assert {"label", "probability", "points", "kind", "model", "ms", "file", "id"} <= set(found[0])
 
 
-def test_an_id_does_not_depend_on_headers_of_ours(judge: check.Judge, tmp_path: Path) -> None:
+def test_an_id_does_not_depend_on_headers_of_ours(judge: reading.Judge, tmp_path: Path) -> None:
     plain, tagged = tmp_path / "a", tmp_path / "b"
     plain.write_bytes(HAM_MAIL)
     tagged.write_bytes(b"X-Spam-Score: 3\n" + HAM_MAIL)
     ids = [
-        item.message.id for item in check.items([str(plain), str(tagged)], None, lines=False) if item.message
+        item.message.id
+        for item in reading.items([str(plain), str(tagged)], None, lines=False)
+        if item.message
     ]
     assert ids[0] == ids[1]
 
 
 def test_stdin_is_read_without_files(
-    judge: check.Judge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    judge: reading.Judge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Stdin(b"your prize"))
     assert run_on(judge) == 0
@@ -91,7 +94,7 @@ def test_stdin_is_read_without_files(
 
 
 def test_every_line_can_be_a_message(
-    judge: check.Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    judge: reading.Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "many.txt"
     file.write_text("see you\n\nyour prize is urgent\n" * 300)
@@ -111,7 +114,7 @@ def test_every_line_can_be_a_message(
     ],
 )
 def test_bad_input_is_one_line_and_a_status(
-    judge: check.Judge,
+    judge: reading.Judge,
     tmp_path: Path,
     ham: Path,
     capsys: pytest.CaptureFixture[str],
@@ -131,7 +134,7 @@ def test_bad_input_is_one_line_and_a_status(
 
 
 def test_a_folder_is_not_a_message(
-    judge: check.Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    judge: reading.Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_on(judge, tmp_path) == 66
     assert "Is a directory" in capsys.readouterr().err
@@ -141,7 +144,7 @@ def test_a_folder_is_not_a_message(
     ("text", "spamc", "bogofilter"), [("see you", 0, 1), ("your prize", 1, 0), ("hm", 0, 1)]
 )
 def test_exit_statuses_of_other_programs(
-    judge: check.Judge, tmp_path: Path, text: str, spamc: int, bogofilter: int
+    judge: reading.Judge, tmp_path: Path, text: str, spamc: int, bogofilter: int
 ) -> None:
     file = tmp_path / "m"
     file.write_text(text)
@@ -162,7 +165,7 @@ class TestTag:
         monkeypatch.setattr(sys, "stdout", type("Stdout", (), {"buffer": out, "fileno": lambda _: 1})())
 
     def test_a_mail_comes_out_tagged(
-        self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
+        self, judge: reading.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
     ) -> None:
         self.feed(monkeypatch, SPAM_MAIL, pipe)
         assert check.tag(lambda: judge, HeaderStyle, strict=False) == 0
@@ -170,7 +173,7 @@ class TestTag:
         assert pipe.getvalue().endswith(SPAM_MAIL.replace(b"X-Spam-Flag: NO\n", b""))
 
     def test_headers_are_called_as_whoever_judged_says(
-        self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
+        self, judge: reading.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
     ) -> None:
         styles: list[HeaderStyle] = []
 
@@ -184,7 +187,7 @@ class TestTag:
         assert b"X-Spam-Flag: NO\n" in pipe.getvalue()
 
     def test_what_is_beyond_the_cap_is_passed_through(
-        self, judge: check.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
+        self, judge: reading.Judge, monkeypatch: pytest.MonkeyPatch, pipe: io.BytesIO
     ) -> None:
         monkeypatch.setattr(check, "MAX_MESSAGE_BYTES", 100)
         raw = HAM_MAIL + b"0123456789\n" * 1000
@@ -204,7 +207,7 @@ class TestTag:
         strict: bool,
         status: int,
     ) -> None:
-        def broken() -> check.Judge:
+        def broken() -> reading.Judge:
             raise ModelUnavailable("no model here")
 
         self.feed(monkeypatch, raw, pipe)

@@ -275,6 +275,35 @@ async def test_check_learn_forget_status(daemon: Daemon) -> None:
     await asyncio.to_thread(work)
 
 
+async def test_many_share_a_request(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = Daemon._ask
+
+    def ask(self: Daemon, method: str, target: str, *rest: object) -> dict[str, object]:
+        asked.append(target)
+        return real(self, method, target, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Daemon, "_ask", ask)
+    odd = Message(b"Subject: \xff\xfe\0\n\n\xf0\x9f our prize winner", Kind.MAIL, id="\u00e9")
+    some = [odd, Message(HAM), Message(b"hello", Kind.SMS, sender="+49155"), Message(SPAM, Kind.MAIL)] * 3
+    found = await asyncio.to_thread(daemon.check, some)
+    assert [one.label for one in found] == [Label.SPAM, Label.HAM, Label.HAM, Label.SPAM] * 3
+    assert found[2].kind is Kind.SMS
+    assert asked == ["/v1/check"]
+    with pytest.raises(BadInput, match="empty"):
+        await asyncio.to_thread(daemon.check, [Message(HAM), Message(b" ")])
+
+
+def test_how_messages_share_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MAX_BATCH", 3)
+    monkeypatch.setattr(client, "MAX_BATCH_BYTES", 10)
+    sizes = [[len(one.raw) for one in batch] for batch in client.batches(
+        [Message(b"x" * size) for size in (1, 2, 3, 4, 7, 20, 1, 9)]
+    )]  # fmt: skip
+    assert sizes == [[1, 2, 3], [4], [7], [20], [1, 9]]
+    assert list(client.batches([])) == []
+
+
 async def test_errors_of_the_real_server(daemon: Daemon) -> None:
     with pytest.raises(BadInput, match="empty"):
         await asyncio.to_thread(daemon.check, [Message(b" ")])

@@ -15,17 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.api import Kind, Message, Verdict
-from filterd.commands import check, jsonlines
+from filterd.commands import input as reading
+from filterd.commands import jsonlines
 from filterd.errors import Overloaded
 from tests.conftest import ROOT
 from tests.filterd.fakes import engine
 
-HAM = {"id": 7, "text": "see you at noon", "from": "+4915550001"}
+HAM = {"id": 7, "text": "see you at noon", "sender": "+4915550001"}
 SPAM = {"id": "b", "text": "you are our prize winner"}
 
 
 def answers(
-    lines: Sequence[object], tmp_path: Path, judge: check.Judge | None = None, kind: Kind | None = Kind.SMS
+    lines: Sequence[object], tmp_path: Path, judge: reading.Judge | None = None, kind: Kind | None = Kind.SMS
 ) -> tuple[int, list[dict[str, Any]]]:
     """Exit status and answers to lines: bytes as they are, all else as JSON."""
     file, out = tmp_path / "in", io.StringIO()
@@ -53,6 +54,9 @@ def test_the_sender_and_the_kind_reach_the_judge(tmp_path: Path) -> None:
     mail = {"mail": "From: a@b.example\nSubject: lunch\n\nnoon?\n", "id": None}
     assert answers([HAM, mail], tmp_path, judge, kind=None)[0] == 0
     assert [(m.kind, m.sender, m.id) for m in seen] == [(Kind.SMS, "+4915550001", "7"), (Kind.MAIL, "", "")]
+    older = {"text": "see you", "from": "+491", "recipients": ["+492", "+493"]}
+    assert answers([older], tmp_path, judge)[0] == 0
+    assert (seen[-1].sender, seen[-1].recipients) == ("+491", ("+492", "+493"))
 
 
 @pytest.mark.parametrize(

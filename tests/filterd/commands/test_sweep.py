@@ -224,11 +224,6 @@ def test_what_stayed_unjudged_is_judged_next_time(root: Path, monkeypatch: pytes
     assert run(root, FILE)[1].asked == 9
 
 
-def test_several_at_once_come_back_in_order() -> None:
-    messages = [Message(mail(n, spam=n % 3 == 0)) for n in range(40)]
-    assert sweeping.spread(made.judge)(messages) == made.judge(messages)
-
-
 def test_an_mbox_is_judged_and_never_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mbox"
     path.write_bytes(b"".join(b"From a\n" + mail(n, spam=n in SPAM) + b"\n" for n in ALL))
