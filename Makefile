@@ -4,9 +4,14 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet --quiet
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --quiet --constraint constraints.txt
+# What `make quick` runs: no other program, no daemon, no training.
+QUICK := tests/test_imports.py tests/test_docs.py tests/filterd/reading/test_text.py tests/filterd/reading/test_unicode.py \
+	tests/filterd/reading/test_words.py tests/filterd/scoring tests/filterd/mailboxes tests/filterd/promotion \
+	tests/filterd/test_config.py tests/filterd/test_headers.py tests/plugins/sms/test_wire.py \
+	tests/plugins/milter/test_wire.py tests/plugins/smtp_proxy/test_wire.py
 
-.PHONY: help demo setup check test bench fuzz clean
+.PHONY: help demo setup check quick test bench fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +44,11 @@ check: $(VENV)/.develop  ## style, types, import rule, docs in step with the cod
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_imports.py tests/test_docs.py
+
+quick: $(VENV)/.develop  ## style, and the tests of pure code: under a minute
+	@$(BIN)/ruff check .
+	@$(BIN)/pytest -q -m "not slow" $(QUICK)
 
 test: $(VENV)/.develop  ## run the tests
 	@$(BIN)/pytest

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from filterd import __version__
 from filterd.api import Kind
 from filterd.errors import FilterdError
 
@@ -27,6 +28,21 @@ distill = typer.Typer(
     help="Hand down what a large language model knows to a small one.", no_args_is_help=True
 )
 app.add_typer(distill, name="distill")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"trainer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train, evaluate and export the models that filterd judges with."""
 
 
 @data.command("fetch")
@@ -517,12 +533,17 @@ def export_command(
     calibrate_on: Annotated[
         str, typer.Option(help="A split of sources left out, such as calibration, to fit probabilities to.")
     ] = "",
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A model that it derives from, with its licence; repeatable."),
+    ] = None,
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from filterd_trainer.export import export
 
     request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows)
     request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with, calibrate_on=calibrate_on)
+    request = replace(request, origins=tuple(origin or ()))
     made = export.export(request, lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 

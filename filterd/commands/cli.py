@@ -51,6 +51,21 @@ app.add_typer(lists.app, name="list")
 app.add_typer(lists.thresholds, name="threshold")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"filterd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A spam filter for mail and SMS that judges with a fine-tuned GPT-2 on this machine."""
+
+
 @app.command()
 def check(
     files: Annotated[list[str] | None, typer.Argument(help="Messages; stdin without any.")] = None,

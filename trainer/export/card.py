@@ -17,6 +17,7 @@ from filterd.scoring.tokenizer import END_OF_TEXT_ID
 from filterd_trainer.evaluation.calibrate import MAX_FALSE_POSITIVE_RATE, rate_bound
 from filterd_trainer.evaluation.intervals import NAMES, Metrics, Spread
 from filterd_trainer.evaluation.results import Data
+from filterd_trainer.export import terms
 from filterd_trainer.export.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128))  # messages x tokens, as in docs/design.md
@@ -130,6 +131,7 @@ def write(manifest: Manifest) -> str:
         _speed(msgspec.convert(metrics["speed"], Speed)),
         *([_evaluation(msgspec.convert(evaluated, Evaluated))] if evaluated else []),
         LIMITS,
+        _licences(manifest, metrics["data"]),
     ]
     return "\n".join(parts)
 
@@ -157,7 +159,8 @@ keep them together.
 
 
 def _data(data: dict[str, Any]) -> str:
-    rows = [(key.replace("_", " "), f"`{value}`") for key, value in data.items()]
+    shown = {key: value for key, value in data.items() if key not in {"sources", "origins"}}
+    rows = [(key.replace("_", " "), f"`{value}`") for key, value in shown.items()]
     return "## Data\n\n" + _table(["what", "value"], rows)
 
 
@@ -281,10 +284,17 @@ DMARC) and block lists.
 - A probability is only as good as the validation part is like your mail: where the share of spam is \
 another, thresholds shift.
 
-## Licences
-
-The tokenizer's ranks are OpenAI's GPT-2 vocabulary (MIT). Weights are derived from the data named above, \
-whose terms apply (SMS Spam Collection: cite Almeida and Gómez Hidalgo 2011; NUS SMS Corpus: cite Chen and \
-Kan 2013; Enron-Spam: research use, cite Metsis, Androutsopoulos and Paliouras 2006; SpamAssassin corpus), \
-and from GPT-2 (modified MIT) where that was the base.
 """
+
+
+def _licences(manifest: Manifest, data: dict[str, Any]) -> str:
+    """What the bundle was made from, each with its terms: only what it really was."""
+    parts = [f"## Licences\n\n{terms.TOKENIZER}"]
+    parts += [f"The weights derive from {origin}." for origin in data.get("origins", ())]
+    if manifest.parent:
+        parts.append(f"They derive from {manifest.parent} too, whose card names what that was made from.")
+    sources = data.get("sources", {})
+    if not sources:
+        return "\n".join([*parts, "The sources of its training messages are not recorded.", ""])
+    rows = [[name, f"{count:,}", terms.of(name)] for name, count in sources.items()]
+    return "\n".join([*parts, "", _table(["trained on", "messages", "terms"], rows)])

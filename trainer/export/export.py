@@ -56,6 +56,7 @@ TIMED = 500  # messages of each kind that throughput is measured on
 MAX_PROBABILITY = verdict.sigmoid(MAX_LOG_ODDS)
 WATCHED = "watched.onnx"  # in the scratch folder
 
+GPT2 = "OpenAI's GPT-2 (modified MIT)"
 Floats = NDArray[np.float64]
 Report = Callable[[str], None]
 
@@ -69,6 +70,7 @@ class Request:
     wide_with: a bundle with whose wide half the fitted one is averaged.
     calibrate_on: a split of sources that never trained, which calibration and thresholds are fitted to.
     max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
+    origins: what the weights derive from besides the data, each with its licence; for the card.
     """
 
     run: Path
@@ -85,6 +87,7 @@ class Request:
     wide_of: Path | None = None
     wide_with: Path | None = None
     calibrate_on: str = ""
+    origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
         metrics = {
             "parity": msgspec.to_builtins(checked),
             "validation": msgspec.to_builtins(_held(manifest, margins, validation)),
-            "data": _provenance(config, dataset),
+            "data": _provenance(config, dataset, request.origins),
         }
         if left_out:
             metrics["left_out"] = msgspec.to_builtins(_held(manifest, unknown, left_out))
@@ -431,7 +434,7 @@ def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card
     return found
 
 
-def _provenance(config: Config, dataset: Dataset) -> dict[str, Any]:
+def _provenance(config: Config, dataset: Dataset, origins: tuple[str, ...]) -> dict[str, Any]:
     """What the model was made from, for the card and the manifest."""
     counts = {name: f["rows"] for name, f in dataset.about.get("files", {}).items()}
     return {
@@ -444,7 +447,15 @@ def _provenance(config: Config, dataset: Dataset) -> dict[str, Any]:
         "base_sha256": config.base_sha256,
         "epochs": config.recipe.epochs,
         "seed": config.seed,
+        "sources": _sources(dataset),
+        "origins": [*([GPT2] if Path(config.recipe.base).name.startswith("gpt2") else []), *origins],
     }
+
+
+def _sources(dataset: Dataset) -> dict[str, int]:
+    """Training messages by their input, the largest first; empty where the dataset does not say."""
+    train = dataset.split("train")
+    return train["Source"].value_counts().astype(int).to_dict() if "Source" in train else {}
 
 
 # ---- What is checked and measured ------------------------------------------------------------------------

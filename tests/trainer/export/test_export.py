@@ -12,7 +12,7 @@ from filterd.scoring.bundle import Bundle
 from filterd.scoring.engine import Engine
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.data.corpus import Dataset
-from filterd_trainer.export import export, parity
+from filterd_trainer.export import card, export, parity
 from filterd_trainer.export.export import Request
 from filterd_trainer.gpt2.model import from_safetensors
 from filterd_trainer.training.recipe import Recipe
@@ -90,6 +90,20 @@ def test_the_card_says_what_the_manifest_holds(made: Bundle) -> None:
     assert "cannot be observed" in card  # 40 ham a kind prove no rate of 0.1%
     for section in ("## Data", "## Parity", "## Size and speed", "## Limits", "## Licences"):
         assert section in card
+
+
+def test_the_card_names_the_terms_of_what_was_trained_on_and_of_nothing_else(made: Bundle) -> None:
+    licences = (made.path / bundle.CARD).read_text().partition("## Licences")[2]
+    assert "GPT-2 vocabulary (MIT)" in licences
+    assert not any(name in licences for name in ("Enron", "Almeida", "SpamAssassin", "SmolLM2"))
+    sources = {"mine": 7, "uci": 5}
+    metrics = made.manifest.metrics
+    data = metrics["data"] | {"sources": sources, "origins": ["SmolLM2-135M (Apache-2.0)"]}
+    known = metrics | {"data": data}
+    said = card.write(msgspec.structs.replace(made.manifest, metrics=known, parent="old-1"))
+    assert "derive from SmolLM2-135M (Apache-2.0)." in said and "derive from old-1 too" in said
+    assert "| mine | 7 | not known to us" in said and "| uci | 5 | free use" in said
+    assert "Enron" not in said
 
 
 def test_the_table_is_stored_once(made: Bundle) -> None:
