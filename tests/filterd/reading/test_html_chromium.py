@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from filterd.reading import mime
@@ -103,7 +103,8 @@ PAGE = (
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A smaller example costs another round of pictures each.
+@settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(RULES, min_size=1, max_size=5), min_size=24, max_size=24))
 def test_every_seen_word_under_any_style_sheet_is_read(browser: Chromium, sheets: list[list[str]]) -> None:
     tally = Tally()
