@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from filterd import __version__
 from filterd.api import Label, Verdict
+from filterd.reading.kind import GZIP
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
 FOLD_AT = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78 and forbids 998
@@ -92,7 +93,12 @@ def fold(name: str, value: str, line_end: str = "\n") -> str:
 
 
 def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "") -> bytes:
-    """The mail with our headers on top (below an mbox "From " line) and forged ones gone."""
+    """The mail with our headers on top (below an mbox "From " line) and forged ones gone.
+
+    A file that is compressed (Dovecot's zlib) comes back as it is: nothing is written into it.
+    """
+    if raw.startswith(GZIP):
+        return raw
     first = raw.find(b"\n")
     line_end = "\r\n" if first > 0 and raw[first - 1] == 0x0D else "\n"
     named = fields(verdict, style, reason)

@@ -14,7 +14,7 @@ from filterd.api import Kind, Message
 from filterd.reading import mime, sender
 from filterd.reading.charsets import decode
 from filterd.reading.fields import MAX_HEAD
-from filterd.reading.kind import BOM, detect
+from filterd.reading.kind import BOM, detect, opened
 from filterd.reading.unicode import normalise
 
 __all__ = [
@@ -86,7 +86,7 @@ def read(message: Message, trusted: Collection[str] = ()) -> tuple[Text, ...]:
     trusted: ids of servers whose Authentication-Results count (RFC 8601 2.2).
     """
     if (message.kind or detect(message.raw)) is Kind.MAIL:
-        return _readings(message.raw, trusted)
+        return _readings(opened(message.raw), trusted)
     return (of_sms(decode(message.raw[:MAX_SMS_BYTES])),)
 
 

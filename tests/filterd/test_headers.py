@@ -1,6 +1,7 @@
 """Header lines, and a mail with them: forged ones gone, every other byte as it came."""
 
 import email
+import gzip
 from email.message import Message as MailMessage
 
 import pytest
@@ -124,6 +125,11 @@ def test_every_shared_mail_comes_out_as_it_was() -> None:
         assert tagged.replace(crlf if crlf in tagged else ours, b"", 1) == headers.strip(raw)
         if b"x-spam-" not in raw.lower():
             assert headers.strip(raw) == raw
+
+
+def test_nothing_is_written_into_a_compressed_mail() -> None:
+    packed = gzip.compress(b"A: 1\n\nx")
+    assert headers.tag(packed, SPAM) == packed
 
 
 def test_line_ends_follow_the_mail() -> None:

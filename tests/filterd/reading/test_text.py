@@ -1,5 +1,6 @@
 """From bytes to canonical text: which kind, which readings, how long at most, how fast at worst."""
 
+import gzip
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_mail() -> None:
     text = only(MAIL + b"\nAre you free for lunch?\n\n> > earlier\n|| words\n")
     assert (text.subject, text.body) == ("Lunch", "Are you free for lunch?\n> earlier\n> words")
     assert without_head(text.canonical) == "Lunch\n\nAre you free for lunch?\n> earlier\n> words"
+
+
+def test_a_compressed_mail_is_read_through() -> None:
+    plain = MAIL + b"\nAre you free for lunch?\n"
+    packed = gzip.compress(plain)
+    assert detect(packed) is Kind.MAIL
+    assert read(Message(packed)) == read(Message(plain))
+    assert read(Message(packed[:40]))  # cut off
+    assert read(Message(b"\x1f\x8b\x08 no gzip"))
+    assert read(Message(gzip.compress(MAIL + b"\n" + b"\n" * 100_000_000)))[0].body == ""
 
 
 def test_mail_without_subject_is_its_body() -> None:
