@@ -101,10 +101,10 @@ def test_an_interrupted_run_says_what_it_has_learned(
         put(tmp_path / "Maildir", number)
     real, calls = Learner.learn, itertools.count()
 
-    def learn(self: Learner, engine: None, message: Message, label: Label) -> bool:
+    def learn(self: Learner, message: Message, label: Label) -> bool:
         if next(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, engine, message, label)
+        return real(self, message, label)
 
     monkeypatch.setattr(Learner, "learn", learn)
     with pytest.raises(KeyboardInterrupt):
