@@ -11,6 +11,8 @@ from tests.conftest import ROOT
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PLACEHOLDERS = re.compile(r"\b(TODO|TBD|FIXME|XXX|BENCH|RESULTS|LOREM)\b|say so in your note")
+TUTORIALS = ("mailbox", "sms-gateway", "model-owner")
+TYPED = {"README.md", "docs/lecture.md", *(f"docs/tutorials/{name}.md" for name in TUTORIALS)}
 INSTALL = re.compile(r"^(python3 -m venv|.*/pip install|pip install|export PATH).*$", re.M)
 
 
@@ -64,6 +66,15 @@ def test_for_a_model_owner(place: Path) -> None:
 def test_no_page_has_a_placeholder(file: Path) -> None:
     found = PLACEHOLDERS.search(file.read_text("utf-8"))
     assert not found, f"{file.name}: {found and found.group()}"
+
+
+@pytest.mark.parametrize("file", [ROOT / "README.md", *PAGES], ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_command_is_typed_by_a_test_or_marked_as_an_example(file: Path) -> None:
+    text = file.read_text("utf-8")
+    if str(file.relative_to(ROOT)) not in TYPED:
+        assert not re.search(r"^```(sh|bash|console)$", text, re.M), f"{file.name}: mark it as `sh example`"
+    bare = re.search(r"\n\n {4}(\$ |# )?(filterd|trainer|make|pip|apt|systemctl) .*", text)
+    assert not bare, f"{file.name}: no fence around {bare and bare.group().strip()}"
 
 
 def test_the_readme_fits_on_two_screens() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, BinaryIO, Final
 
 # By what a file begins with: its name, and what opens it. Dovecot writes gz, bz2, xz, zstd and lz4.
-KINDS: Final[dict[bytes, tuple[str, Callable[[BinaryIO], IO[bytes]] | None]]] = {
+KINDS: Final[dict[bytes, tuple[str, Callable[..., IO[bytes]] | None]]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\x00": ("xz", lzma.open),

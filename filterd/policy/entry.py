@@ -2,7 +2,7 @@
 
 A deny entry counts for whoever a message claims to be from. An allow entry counts only where that is proven:
 `Authentication-Results` of a server that `trust.authserv_ids` names has an aligned dkim or spf or a passed
-dmarc, or the client has logged in. Otherwise anybody could write the allowed address into From.
+dmarc. Otherwise anybody could write the allowed address into From.
 
 Of several entries that fit, the one of the nearest scope decides (a user's before his domain's before the
 site's), then the more exact one, and deny before allow.

@@ -38,7 +38,7 @@ def read(data: bytes) -> tuple[str, tuple[str, ...]]:
         answer = json.loads(run.stdout[:MAX_ANSWER]) if run.returncode == 0 else ["", []]
     except (OSError, subprocess.SubprocessError, ValueError):
         return "", ()
-    return answer[0], tuple(answer[1])
+    return str(answer[0]), tuple(answer[1])
 
 
 def _main() -> None:
