@@ -85,12 +85,12 @@ def occupy() -> None:
 
 
 def settle_stdout() -> None:
-    """Replace stdout by `Stdout`, also where it was closed from the start."""
+    """Replace the interpreter's own stdout by `Stdout`, also where it was closed from the start."""
     now = sys.stdout
     if now is None:
         closed = io.BufferedWriter(_Closed())
         sys.stdout = Stdout(closed, "utf-8", "backslashreplace", write_through=True)
-    elif isinstance(now, io.TextIOWrapper) and not isinstance(now, Stdout):
+    elif now is sys.__stdout__ and isinstance(now, io.TextIOWrapper):  # not what a test has put there
         lines, encoding = now.line_buffering, now.encoding
         now.flush()
         sys.stdout = Stdout(now.detach(), encoding, "backslashreplace", line_buffering=lines)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +66,16 @@ def filterd(monkeypatch: pytest.MonkeyPatch, *arguments: str, stdin: bytes = MAI
         entry.main()
     assert ended.value.code is None or isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def whole(came: list[bool]) -> Callable[..., None]:
+    """Stands for the whole command line, which ends the process itself."""
+
+    def app(**_: object) -> None:
+        came.append(True)
+        raise SystemExit(0)
+
+    return app
 
 
 @pytest.mark.parametrize(
@@ -167,9 +177,7 @@ def test_what_goes_to_the_whole_command_line(
     daemon: Asked, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     came: list[bool] = []
-    monkeypatch.setitem(
-        sys.modules, "filterd.commands.cli", SimpleNamespace(app=lambda **_: came.append(True))
-    )
+    monkeypatch.setitem(sys.modules, "filterd.commands.cli", SimpleNamespace(app=whole(came)))
     filterd(monkeypatch, *arguments)
     assert came == [True]
     assert not daemon.said
@@ -177,9 +185,7 @@ def test_what_goes_to_the_whole_command_line(
 
 def test_without_a_daemon_or_with_a_bundle(daemon: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     came: list[bool] = []
-    monkeypatch.setitem(
-        sys.modules, "filterd.commands.cli", SimpleNamespace(app=lambda **_: came.append(True))
-    )
+    monkeypatch.setitem(sys.modules, "filterd.commands.cli", SimpleNamespace(app=whole(came)))
     monkeypatch.setenv("FILTERD_BUNDLE", "/some/bundle")
     filterd(monkeypatch, "check")
     monkeypatch.delenv("FILTERD_BUNDLE")
