@@ -156,7 +156,7 @@ def test_a_mail_comes_out_as_it_came_but_for_the_headers(server: Dovecot) -> Non
     body = b"\r\n".join((b".dot", b"From the top", b"caf\xe9 \x80\xff", b"x" * 900, b"", b"no end"))
     server.deliver(HAM + body * 9000)  # 9 MB: more than filterd holds in memory
     (mail,) = server.mails("INBOX")
-    assert label_in(mail) == "ham"
+    assert label_in(mail) == "unsure"  # most of it is not read, so it is not called ham by what is left
     assert mail.removesuffix(b"\r\n").endswith(HAM + body * 9000)
 
 

@@ -93,7 +93,9 @@ def load(path: Path, agreement: float = 0.3) -> Memory:
     wrong = StoreError(f"{path}: damaged or of another version; rebuild the memory from the store")
     try:
         with path.open("rb") as stream:
-            line, rest = stream.readline(MAX_HEADER), stream.read(MAX_ARRAYS)
+            # read(n) makes room for n bytes at once, whatever is there.
+            size = min(MAX_ARRAYS, os.fstat(stream.fileno()).st_size)
+            line, rest = stream.readline(MAX_HEADER), stream.read(size)
         header = msgspec.json.decode(line, type=_Header)
         arrays = _arrays(header, rest)
         pieces = [array.tobytes() for array in arrays.values()]

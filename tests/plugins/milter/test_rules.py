@@ -129,7 +129,7 @@ def test_refused_settings_say_where_and_what(given: dict[str, object], said: str
 
 def test_the_pages_examples_are_right() -> None:
     page = (ROOT / "docs" / "plugins" / "milter.md").read_text("utf-8")
-    examples = re.findall(r"^    plugins:\n(?:      .*\n)+", page, re.M)
+    examples = re.findall(r"^plugins:\n(?:  .*\n)+", page, re.M)
     assert len(examples) == 2
     for example in examples:
         msgspec.convert(yaml.safe_load(example)["plugins"]["milter"], Settings)

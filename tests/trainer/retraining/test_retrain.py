@@ -216,7 +216,7 @@ def test_what_is_not_there_is_one_line(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from tests.trainer import corrections
+from tests.trainer.retraining import corrections
 from filterd_trainer.retraining.retrain import retrain
 folder, champion, stage = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 def report(now):
