@@ -124,7 +124,8 @@ def test_as_configured(tmp_path: Path) -> None:
     assert engine.bundle.id == made.id and engine.fast_path is None
     engine = judge.open_judge(fixed, bundle.DEFAULT, tell=pytest.fail)
     assert engine.bundle.id == bundle.read(bundle.DEFAULT).id
-    assert judge.open_engine(config(tmp_path)).fast_path
+    shipped = bundle.read(bundle.DEFAULT).manifest
+    assert judge.open_engine(config(tmp_path)).fast_path == shipped.fast_path
     with pytest.raises(BundleError):
         judge.open_judge(fixed, tmp_path, tell=pytest.fail)
 
