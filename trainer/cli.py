@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -484,12 +484,13 @@ def score_command(
     from filterd.progress import bar
     from filterd_trainer.bulk import score as scoring
 
-    if form not in ("jsonl", "csv", "parquet"):
+    written = next((one for one in get_args(scoring.Form) if one == form), None)
+    if written is None:
         raise typer.BadParameter("jsonl, csv or parquet", param_hint="--form")
     path = bundle or judge.bundle_path(judge.configuration(lambda line: typer.echo(line, err=True)))
     cores = processes or len(os.sched_getaffinity(0))
     with bar("Scoring", None) as advance:
-        counts = scoring.score(files, out, path=path, processes=cores, form=form, advance=advance)
+        counts = scoring.score(files, out, path=path, processes=cores, form=written, advance=advance)
     typer.echo(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())) or "nothing there")
 
 

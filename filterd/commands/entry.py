@@ -115,7 +115,8 @@ def _at_once(arguments: Sequence[str]) -> int | None:
     from filterd.commands import learn as correcting
 
     correct = correcting.learn if command == "learn" else correcting.forget
-    return correct(paths, correcting.Options(**given), _config)
+    options = correcting.Options(**given)  # type: ignore[arg-type] # switches alone are understood here
+    return correct(paths, options, _config)
 
 
 def _is_rollback(arguments: Sequence[str]) -> bool:

@@ -10,10 +10,10 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import IO, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 # By what a file begins with: its name, and what opens it. Dovecot writes gz, bz2, xz, zstd and lz4.
-KINDS: Final[dict[bytes, tuple[str, Callable[..., IO[bytes]] | None]]] = {
+KINDS: Final[dict[bytes, tuple[str, Callable[..., Any] | None]]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\x00": ("xz", lzma.open),
@@ -44,7 +44,7 @@ def read(stream: BinaryIO, limit: int) -> bytes:
             raise OSError(errno.ENOTSUP, f"compressed with {name}, which cannot be read here")
         try:
             with opened(stream) as plain:
-                return plain.read(limit)
+                return bytes(plain.read(limit))
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise OSError(errno.EIO, f"damaged: {name}: {error}") from error
     return stream.read(limit)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from filterd.api import Kind, Label
 from filterd.history.record import at
@@ -45,7 +46,11 @@ def fill(history: History, keys: list[str], messages: int) -> None:
     made = []
     for i, when in enumerate(times):
         number = at(when) + i % 4096
-        changes = {"label": chance.choice(list(Label)), "kind": chance.choice(list(Kind)), "name": f"q{i}"}
+        changes: dict[str, Any] = {
+            "label": chance.choice(list(Label)),
+            "kind": chance.choice(list(Kind)),
+            "name": f"q{i}",
+        }
         changes |= {
             "probability": chance.random(),
             "subject": f"Subject number {i} of a usual length",

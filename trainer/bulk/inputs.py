@@ -84,7 +84,7 @@ def _maildir(root: Path) -> Iterator[Stored]:
 def _opened(path: Path) -> IO[str]:
     opened = PACKED.get(path.suffix)
     if opened:
-        return cast(IO[str], opened(path, "rt", encoding="utf-8", errors="replace", newline=""))
+        return cast(IO[str], opened(path, "rt", encoding="utf-8", errors="replace", newline=""))  # type: ignore[operator]
     return path.open(encoding="utf-8", errors="replace", newline="")
 
 

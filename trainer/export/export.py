@@ -455,7 +455,9 @@ def _provenance(config: Config, dataset: Dataset, origins: tuple[str, ...]) -> d
 def _sources(dataset: Dataset) -> dict[str, int]:
     """Training messages by their input, the largest first; empty where the dataset does not say."""
     train = dataset.split("train")
-    return train["Source"].value_counts().astype(int).to_dict() if "Source" in train else {}
+    if "Source" not in train:
+        return {}
+    return {str(name): int(count) for name, count in train["Source"].value_counts().items()}
 
 
 # ---- What is checked and measured ------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def fill(state: Path) -> None:
         subject, when = SUBJECTS[i % 4], now - i * 1700
         text = f"{subject}\n\nyou are our prize winner, number {i}\n"
         kept = correct(f"Message-ID: <{i}@x>\nSubject: {text}".encode(), Kind.MAIL, Label.HAM, text=text)
-        changes = {"number": at(when), "time": when, "subject": subject, "name": f"q{i}"}
+        changes: dict[str, Any] = {"number": at(when), "time": when, "subject": subject, "name": f"q{i}"}
         changes |= {
             "content_hash": kept.content_hash,
             "sender": "win@bad.example",

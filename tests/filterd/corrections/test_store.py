@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Label, Verdict
 from filterd.corrections.correction import MAX_LINE_BYTES, decode, encode
 from filterd.corrections.following import catch_up
-from filterd.corrections.store import MAX_TEXT, PAGE, Correction, Store, correct
+from filterd.corrections.store import MAX_TEXT, Correction, Store, correct
+from filterd.corrections.tables import PAGE
 from filterd.errors import BadInput, ConfigError, StoreError
 from filterd.scoring.memory import Memory
 from filterd.scoring.traits import of_text, pack, unpack
@@ -328,8 +329,14 @@ class TestCatchUp:
         store.learn_many([mail(i) for i in range(PAGE + 1)])
         lock, held = threading.Lock(), []
         follow = store.follow
+
+        def watched(*asked: Any) -> Iterator[Any]:
+            for word in follow(*asked):
+                held.append(lock.locked())
+                yield word
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store, "follow", lambda *a: (held.append(lock.locked()) or w for w in follow(*a)))
+            patch.setattr(store, "follow", watched)
             assert len(catch_up(store, Memory(), lock)) == PAGE + 1
         assert held == [False] * (PAGE + 1)
 

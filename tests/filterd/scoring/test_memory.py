@@ -137,12 +137,12 @@ class TestScopes:
         memory = Memory()
         for n in range(200):
             memory.learn(letter(words(n), n=n), SPAM, "mallory", -9.0)
-        for who in ("ann", "bob", "carl"):
-            memory.learn(letter(words(hash(who) % 1000 + 1000)), HAM, who, -2.0)
+        for number, who in enumerate(("ann", "bob", "carl")):
+            memory.learn(letter(words(1000 + number)), HAM, who, -2.0)
         for n in range(200):
-            for who in ("ann", "dora", None):
-                assert abs(memory.recollect(letter(words(n), n=n), who).shift) < 0.02
-                assert memory.recollect(letter(words(n), n=n), who).word == 0
+            for asker in ("ann", "dora", None):
+                assert abs(memory.recollect(letter(words(n), n=n), asker).shift) < 0.02
+                assert memory.recollect(letter(words(n), n=n), asker).word == 0
 
     def test_what_several_agree_on_counts_for_all(self) -> None:
         memory, said, shifts = Memory(), words(1), []

@@ -11,7 +11,7 @@ from filterd.scoring import bundle, exits
 from filterd.scoring.backend import StagedBackend, open_backend, open_staged
 from filterd.scoring.bundle import Exit, Side
 from filterd_trainer.export import exits as made
-from filterd_trainer.export import export, quantize
+from filterd_trainer.export import export, graph, quantize
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
 from tests.trainer import tiny
 
@@ -42,12 +42,12 @@ def folder(
     weights, where = load_file(place / bundle.WEIGHTS), export.locations(place / bundle.WEIGHTS)
     linears = None
     if request.param == "int8":
-        export._save(export.graph.build(weights, tiny.TINY, taps=True), "fp32", place / "taps.onnx")
-        names = export.graph.linear_names(tiny.TINY)
+        export._save(graph.build(weights, tiny.TINY, taps=True), "fp32", place / "taps.onnx")
+        names = graph.linear_names(tiny.TINY)
         ranges = quantize.observe(place / "taps.onnx", names, ROWS)
         weights, linears = quantize.int8(weights, tiny.TINY, ranges)
-        where = {name: at for name, at in where.items() if name == export.graph.TABLE}
-    built = export.graph.build(weights, tiny.TINY, linears, external=where)
+        where = {name: at for name, at in where.items() if name == graph.TABLE}
+    built = graph.build(weights, tiny.TINY, linears, external=where)
     export._save(built, request.param, place / bundle.MODEL)
     made.write(place, model, weights, linears, where, request.param)
     return place
