@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-SECONDS = 600  # for a page; training a small model is among it
+SECONDS = 1200  # for a page; installing and training a small model is among it
 
 
 def blocks(page: Path, language: str = "sh") -> list[str]:
