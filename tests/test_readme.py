@@ -22,6 +22,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("newcomer")
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder / "filterd")], check=True)
     (folder / "filterd" / "home").mkdir()
+    typed.configure(folder / "filterd")
     return folder / "filterd"
 
 

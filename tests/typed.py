@@ -35,7 +35,20 @@ def place(folder: Path) -> Path:
     for name in ("examples", "deploy"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "home").mkdir()
+    configure(folder)
     return folder
+
+
+CONFIG = """
+state: {home}/state/filterd
+http: {{listen: ["unix:{home}/http.sock"]}}
+spamd: {{listen: ["unix:{home}/spamd.sock"]}}
+"""
+
+
+def configure(folder: Path) -> None:
+    """A configuration that keeps all in the folder's home; root's own places are the machine's."""
+    (folder / "home" / "filterd.yaml").write_text(CONFIG.format(home=folder / "home"), "utf-8")
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -49,6 +62,8 @@ def environment(folder: Path) -> dict[str, str]:
         **kept,
         **states,
         "HOME": str(folder / "home"),
+        "FILTERD_CONFIG": str(folder / "home" / "filterd.yaml"),
+        "FILTERD_SOCKET": str(folder / "home" / "http.sock"),
         "PATH": os.pathsep.join(bins),
         "PYTHONPATH": str(ROOT),
     }
