@@ -27,6 +27,7 @@ from tests.filterd.history.made import row
 
 webdriver = pytest.importorskip("selenium.webdriver")
 axe_core_python = pytest.importorskip("axe_core_python")
+WebDriverException = pytest.importorskip("selenium.common.exceptions").WebDriverException
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +140,18 @@ def text_of(driver: Any, selector: str) -> str:
     return str(driver.find_element("css selector", selector).text)
 
 
+def shows(driver: Any, selector: str, wanted: str) -> bool:
+    """Whether a text comes to be there: a click returns before the next page has come."""
+    for _ in range(50):
+        try:
+            if wanted in text_of(driver, selector):
+                return True
+        except WebDriverException:  # the page is changing at this moment
+            pass
+        time.sleep(0.1)
+    return False
+
+
 def axe(driver: Any) -> list[dict[str, Any]]:
     """Serious and critical findings of axe-core, which the driver puts in past the page's policy."""
     script = Path(axe_core_python.__file__).parent / "axe.min.js"
@@ -174,12 +187,12 @@ def test_messages_are_corrected_and_undone_by_keys_alone(browser: Any, console: 
     chosen = browser.find_element("css selector", "tr.chosen").get_attribute("data-id")
     assert chosen == browser.find_elements("css selector", "tr[data-id]")[1].get_attribute("data-id")
     press(browser, "h")
-    assert "not spam" in text_of(browser, ".done")
+    assert shows(browser, ".done", "not spam")
     here = f"tr[data-id='{chosen}']"
     assert "you said not spam" in text_of(browser, here)
     assert "chosen" in browser.find_element("css selector", here).get_attribute("class")
     press(browser, "u")
-    assert "Forgotten" in text_of(browser, ".done")
+    assert shows(browser, ".done", "Forgotten")
     assert "you said" not in text_of(browser, here)
     press(browser, "/")
     assert browser.switch_to.active_element.get_attribute("id") == "search"
@@ -189,27 +202,31 @@ def test_messages_are_corrected_and_undone_by_keys_alone(browser: Any, console: 
     press(browser, "j", "\n")
     assert text_of(browser, "h1") == SUBJECTS[1]
     press(browser, "s")
-    assert "Taken as spam" in text_of(browser, ".done")
+    assert shows(browser, ".done", "Taken as spam")
     press(browser, "f")
-    assert "Forgotten" in text_of(browser, ".done")
+    assert shows(browser, ".done", "Forgotten")
     press(browser, "?")
-    assert "next, previous message" in text_of(browser, "dialog[open]")
+    assert shows(browser, "dialog[open]", "next, previous message")
 
 
 def test_buttons_of_lists_and_thresholds(browser: Any, console: str) -> None:
     look(browser)
     browser.get(f"{console}/lists")
     browser.find_element("name", "value").send_keys("bad.example\n")
-    assert "bad.example" in text_of(browser, "table")
+    assert shows(browser, "table", "bad.example")
     browser.find_element("css selector", "button[value=remove]").click()
-    assert "No entries yet" in text_of(browser, "main")
+    assert shows(browser, "main", "No entries yet")
     spam = browser.find_element("name", "spam")
     spam.clear()
     spam.send_keys("0.995")
     browser.find_element("css selector", "button[formmethod=get]").click()
-    assert "messages of the last 7 days" in text_of(browser, ".done")
+    assert shows(browser, ".done", "messages of the last 7 days")
     browser.find_element("css selector", "button[value=set]").click()
     browser.find_element("css selector", "button[value=reset]").click()
+    for _ in range(50):
+        if not browser.execute_script("return document.querySelector('button[value=reset]')"):
+            break
+        time.sleep(0.1)
     assert not browser.execute_script("return document.querySelector('button[value=reset]')")
 
 
@@ -217,12 +234,12 @@ def test_a_message_is_judged_pasted_and_as_a_file(browser: Any, console: str, tm
     browser.get(f"{console}/check")
     browser.find_element("name", "text").send_keys("the prize <img src=x onerror=alert(1)>")
     browser.find_element("css selector", "button.main").click()
-    assert "spam" in text_of(browser, "#found")
+    assert shows(browser, "#found", "spam")
     assert not browser.execute_script("return document.querySelector('#result img')")
     browser.get(f"{console}/check")
     (tmp_path / "m.eml").write_bytes(b"Subject: <script>x</script>\n\nlunch at noon?\n")
     browser.find_element("id", "file").send_keys(str(tmp_path / "m.eml"))
-    assert "ham" in text_of(browser, "#found")
+    assert shows(browser, "#found", "ham")
     assert not browser.execute_script("return document.querySelector('#result script')")
 
 
