@@ -240,6 +240,13 @@ class Store:
             row = connection.execute(sql.select(STATE.c.revision, STATE.c.rewritten)).one()
         return Position(row.revision, row.rewritten)
 
+    def withdrawn(self) -> int:
+        """The last revision at which a correction was forgotten or something older changed; 0 for never."""
+        last = sql.select(sql.func.max(ROWS.c.number)).where(ROWS.c.label == FORGOTTEN)
+        with self._database.reading() as connection:
+            rewritten = connection.execute(sql.select(STATE.c.rewritten)).scalar_one()
+            return int(max(rewritten, connection.execute(last).scalar() or 0))
+
     def mark_retrained(self, bundle: str, revision: int) -> None:
         """Note that `bundle`, trained on corrections up to `revision`, was promoted."""
         with self._writing() as connection:

@@ -178,7 +178,7 @@ def _plan(request: Request, champion: Bundle, store: Store) -> run_folder.Plan:
         champion=champion.id,
         since=min(since, position.revision),
         until=position.revision,
-        rewritten=position.rewritten,
+        rewritten=store.withdrawn(),
         strategy=request.strategy,
         rehearsal=tuple(request.rehearsal),
         rules=request.rules,

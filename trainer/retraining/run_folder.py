@@ -22,8 +22,8 @@ GIVEN_UP = "given up: it was killed, and since then the champion, the correction
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run is begun with.
 
-    champion: the bundle's id; since, until, rewritten: of the corrections store
-    (`filterd.corrections.store.Position`).
+    champion: the bundle's id; since, until: revisions of the corrections store; rewritten: its `withdrawn`:
+    a run may not go on with what somebody took back.
     """
 
     champion: str

@@ -265,9 +265,6 @@ def test_killed_at_any_stage_it_goes_on(tmp_path: Path, champion: Path, stage: s
     assert not any((folder / "data").exists() for folder in ended)
 
 
-@pytest.mark.xfail(
-    reason="a forgotten correction no longer shows in the store's position, so the run goes on"
-)
 def test_what_has_changed_since_begins_anew(tmp_path: Path, champion: Path) -> None:
     asked = request(tmp_path, champion)
     killed = child(tmp_path, champion, "export")
