@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,8 +22,6 @@ def test_names_are_exported() -> None:
     assert wanted <= set(trainer.__all__)
     for name in trainer.__all__:
         assert getattr(trainer, name).__doc__
-    with pytest.raises(AttributeError):
-        trainer.nonsense  # noqa: B018
 
 
 def test_importing_the_trainer_imports_no_torch() -> None:
@@ -55,7 +54,7 @@ def test_from_messages_to_a_bundle(tmp_path: Path) -> None:
     assert classifier.head.out_features == 2
     trained = {name.split(".")[0] for name, p in classifier.named_parameters() if p.requires_grad}
     assert trained == {"gpt", "head"}
-    changes = {"base": str(base), "epochs": 4, "learning_rate": 5e-3, "strategy": "all"}
+    changes: dict[str, Any] = {"base": str(base), "epochs": 4, "learning_rate": 5e-3, "strategy": "all"}
     run = trainer.train(data, tmp_path / "run", recipe="sms", augment=0, **changes)
     found = trainer.evaluate(run, data)
     assert found["accuracy"] > 0.9
