@@ -23,6 +23,7 @@ from filterd.scoring.verdict import Thresholds
 
 if TYPE_CHECKING:
     from filterd.console.app import Asked
+    from filterd.service.siblings import State
 
 PAGE: Final = 50  # messages
 RANGES: Final = {"day": (24, 1), "week": (7 * 24, 6), "month": (30 * 24, 24)}  # hours, hours of a bar
@@ -36,10 +37,10 @@ async def overview(asked: "Asked") -> Response:
     """How it is going: messages by label over time, stages, speed, the model and its corrections."""
     span = asked.query.get("range", "day")
     span = span if span in RANGES else "day"
-    return await asked.desk.run(_overview, asked, span)
+    return await asked.desk.run(_overview, asked, span, await asked.desk.service.status_of_all())
 
 
-def _overview(asked: "Asked", span: str) -> Response:
+def _overview(asked: "Asked", span: str, status: "State") -> Response:
     desk = asked.desk
     hours, step = RANGES[span]
     now = time.time()
@@ -60,7 +61,7 @@ def _overview(asked: "Asked", span: str) -> Response:
         chart=charts.by_time(counts, now, hours, step, zone),
         width=charts.WIDTH,
         height=charts.HEIGHT,
-        status=desk.service.status(),
+        status=status,
         manifest=desk.service.engine.bundle.manifest,
     )
 
@@ -146,7 +147,7 @@ async def learn(asked: "Asked") -> Response:
 async def models(asked: "Asked") -> Response:
     """The bundle that judges, its card, the others, and the one on trial."""
     _for_the_site(asked)
-    return await asked.desk.run(_models, asked)
+    return await asked.desk.run(_models, asked, await asked.desk.service.status_of_all())
 
 
 def _for_the_site(asked: "Asked") -> None:
@@ -154,7 +155,7 @@ def _for_the_site(asked: "Asked") -> None:
         raise LearningClosed("this page is for those who look after the whole filter")
 
 
-def _models(asked: "Asked") -> Response:
+def _models(asked: "Asked", status: "State") -> Response:
     service = asked.desk.service
     in_use = service.engine.bundle
     card = in_use.path / "MODEL_CARD.md"
@@ -164,8 +165,8 @@ def _models(asked: "Asked") -> Response:
         validation=in_use.manifest.metrics.get("validation", {}),
         card=card.read_text("utf-8", "replace")[:MAX_CARD] if card.is_file() else "",
         bundles=installed(service.config.bundles, in_use.id),
-        shadow=service.shadow,
-        trial=service.trial.counts if service.trial else None,
+        shadow=status["shadow"],
+        trial=status["trial"],
     )
 
 

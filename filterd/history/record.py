@@ -1,8 +1,9 @@
 """What is kept of a judged message: never its text unless configured, and addresses as keyed hashes.
 
 A record's number is its time and a count, so that numbers are in the order of time and a range of time is a
-range of numbers: 41 bits of milliseconds since 1970, 8 bits drawn by each process, 12 bits that count. People
-see it as 13 characters (Crockford's base 32: no I, L, O, U), which are the `ID` of `filterd why ID`.
+range of numbers: 41 bits of milliseconds since 1970, 12 bits of who writes, 8 bits that count. A store gives
+each worker that writes to it 12 bits of his own (`History.enter`), so that no two meet, on one machine or on
+many. People see a number as 13 characters (Crockford's base 32: no I, L, O, U), the `ID` of `filterd why ID`.
 """
 
 import hashlib
@@ -20,7 +21,9 @@ from filterd.scoring.verdict import Thresholds
 MAX_NAME: Final = 200  # characters of a caller's id, of a subject and of an address that are kept
 MAX_RECIPIENTS: Final = 100  # of one message that are kept; a user among the others cannot look for it
 MAX_HEAD: Final = 65_536  # bytes in which a Message-ID is looked for
-COUNT_BITS: Final = 20
+COUNT_BITS: Final = 20  # below the milliseconds
+_OWN_BITS: Final = 8  # of those that count: 256 messages a millisecond, and who has more takes the next one
+WRITERS: Final = 1 << COUNT_BITS - _OWN_BITS  # starts of workers until the first number is given again
 KEY_BYTES: Final = 16  # of a keyed hash; 128 bits never meet
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -82,8 +85,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Numbers:
     """Gives numbers out, each once, in the order of time. Safe to call from many threads."""
 
-    def __init__(self) -> None:
-        self._process = secrets.randbits(8) << 12
+    def __init__(self, writer: int | None = None) -> None:
+        """writer: below WRITERS, from the store; drawn where nothing is stored."""
+        self._writer = (secrets.randbelow(WRITERS) if writer is None else writer) << _OWN_BITS
         self._last = (0, 0)
         self._lock = threading.Lock()
 
@@ -93,10 +97,10 @@ class Numbers:
             at, count = self._last
             now = max(int(seconds * 1000), at)  # a clock that was set back must not repeat a number
             count = count + 1 if now == at else 0
-            if count >> 12:
+            if count >> _OWN_BITS:
                 now, count = now + 1, 0
             self._last = (now, count)
-        return now << COUNT_BITS | self._process | count
+        return now << COUNT_BITS | self._writer | count
 
 
 def at(seconds: float) -> int:

@@ -48,7 +48,7 @@ class Recorder:
         self.dropped = 0  # messages that left no row
         self.keys = Keys(key_of(Path(config.state)))
         self._config, self.history = config, history
-        self._numbers = Numbers()
+        self._numbers = Numbers(history.enter() if history else None)
         self._waiting: deque[Event] = deque()
         self._bytes = 0
         self._wake = threading.Condition()

@@ -67,6 +67,8 @@ _KEPT = sql.Table(
     Column("features", sql.LargeBinary, nullable=False),
     Column("text", sql.Text),
 )
+# The last writer's number (`record.Numbers`); it came after schema 1 and is added where it is missing.
+_WRITERS = sql.Table("filterd_history_writers", sql.MetaData(), Column("last", sql.Integer, primary_key=True))
 _STATE = sql.Table("filterd_history_state", _TABLES, Column("schema", sql.Integer, primary_key=True))
 
 
@@ -142,6 +144,16 @@ class History:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def enter(self) -> int:
+        """A number for who is about to write, given to nobody else until WRITERS others have come."""
+        after = (_WRITERS.c.last + 1) % record.WRITERS
+        with self._database.writing() as connection:
+            return int(
+                connection.execute(
+                    _WRITERS.update().values(last=after).returning(_WRITERS.c.last)
+                ).scalar_one()
+            )
 
     def add(self, rows: Sequence[tuple[Record, Kept | None]]) -> None:
         """Write rows in one transaction."""
@@ -302,3 +314,6 @@ def _create(connection: Connection) -> None:
     if not sql.inspect(connection).has_table(_STATE.name):
         _TABLES.create_all(connection)
         connection.execute(_STATE.insert().values(schema=SCHEMA))
+    if not sql.inspect(connection).has_table(_WRITERS.name):
+        _WRITERS.create(connection)
+        connection.execute(_WRITERS.insert().values(last=0))

@@ -13,12 +13,13 @@ import hashlib
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from filterd import __version__, headers
@@ -181,23 +182,14 @@ class Service:
             "labels": manifest.labels,
             "judged": dict(self.judged),
             "waiting": {"messages": queue.messages_waiting, "tokens": queue.tokens_waiting},
-            "ms": self._latency(),
+            "ms": _latency(one.seconds for one in self.recent),
             "refused": self._refused,
             "abandoned": queue.abandoned,
             "corrections": self.corrections,
             "drift": self.drift.measure(),
             "shadow": shadow._asdict() if shadow else None,
+            "trial": msgspec.to_builtins(self.trial.counts) if self.trial else None,
         }
-
-    def _latency(self) -> dict[str, float]:
-        """Quantiles over the recent verdicts, in milliseconds; empty before the first."""
-        seconds = sorted(one.seconds for one in self.recent)
-        last = len(seconds) - 1
-        return (
-            {name: round(1000 * seconds[int(q * last)], 2) for name, q in QUANTILES.items()}
-            if seconds
-            else {}
-        )
 
     @property
     def shadow(self) -> Shadow | None:
@@ -218,7 +210,9 @@ class Service:
     async def status_of_all(self) -> State:
         """`status` of all workers together."""
         others = await self.siblings.states()
-        return siblings.status([self.status(), *(other["status"] for other in others)])
+        found = siblings.status([self.status(), *(other["status"] for other in others)])
+        theirs = [float(one["seconds"]) for other in others for one in other["recent"]]
+        return found | {"ms": _latency([*(one.seconds for one in self.recent), *theirs])}
 
     async def recent_of_all(self, limit: int) -> list[State]:
         """The latest verdicts of all workers, newest first."""
@@ -542,6 +536,13 @@ def _cache_key(message: Message, scope: str) -> bytes:
     found = hashlib.blake2b(message.raw, digest_size=16, person=(message.kind or "").encode())
     found.update(scope.encode("utf-8", "replace"))
     return found.digest()
+
+
+def _latency(seconds: Iterable[float]) -> dict[str, float]:
+    """Quantiles of what verdicts took, in milliseconds; empty without any."""
+    found = sorted(seconds)
+    last = len(found) - 1
+    return {name: round(1000 * found[int(q * last)], 2) for name, q in QUANTILES.items()} if found else {}
 
 
 def _timed(found: Verdict, started: float) -> Verdict:

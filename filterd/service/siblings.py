@@ -124,6 +124,16 @@ def status(of_each: Sequence[State]) -> State:
         for name in ("refused", "abandoned"):
             first[name] += other[name]
         first["warning"] = first["warning"] or other["warning"]
-        first["shadow"] = first["shadow"] or other["shadow"]
+        for name in ("shadow", "trial"):  # of all workers the first has one
+            first[name] = first[name] or other[name]
+        first["drift"] = _largest(first["drift"], other["drift"])
         first["uptime_s"] = max(first["uptime_s"], other["uptime_s"])
     return first
+
+
+def _largest(one: State, other: State) -> State:
+    """Drift by kind and distribution, of each the larger: a worker that sees strange mail is to be seen."""
+    return {
+        kind: {of: max(d[kind][of] for d in (one, other) if kind in d) for of in (one | other)[kind]}
+        for kind in one | other
+    }

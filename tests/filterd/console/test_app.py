@@ -63,6 +63,27 @@ async def test_each_page_is_whole_in_each_language(made: Made, page: str, langua
             assert answer.headers[name] == value
 
 
+async def test_the_pages_show_all_workers_whichever_answers(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = made.service.status() | {
+        "refused": 711,
+        "shadow": {"model": "shadow-9", "seen": 3, "differs": 1, "gap": 0.25},
+        "trial": {"seen": 77, "new_spam": 5, "right": 2, "wrong": 0},
+    }
+
+    async def states() -> list[dict[str, object]]:
+        return [{"status": other, "recent": [{"seconds": 0.321}], "metrics": []}]
+
+    monkeypatch.setattr(made.service.siblings, "states", states)
+    async with made.sign_in() as client:
+        for page in ("", "status"):
+            text = (await client.get(f"/console/{page}")).text
+            assert ">711<" in text and "321" in text
+        text = (await client.get("/console/models")).text
+        assert "shadow-9" in text and "77" in text
+
+
 async def test_a_language_once_chosen_stays(made: Made) -> None:
     async with made.sign_in() as client:
         await client.get("/console/?language=de")

@@ -1,5 +1,6 @@
 """The history's table: searching, paging, counting, retention."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ import sqlalchemy as sql
 
 from filterd.api import Kind, Label
 from filterd.errors import StoreError
+from filterd.history import record
 from filterd.history import store as history_store
+from filterd.history.record import Numbers
 from filterd.history.store import History, Kept, Search
 from tests.filterd.history.made import NOW, row
 
@@ -58,6 +61,27 @@ def test_a_search_finds_what_it_says(history: History, wanted: Search, found: li
     if wanted.text == "_":
         wanted = Search(text="lun_h")
     assert [round(one.time - NOW) for one in history.search(wanted, 10)] == found
+
+
+def test_writers_to_one_store_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "history.sqlite"
+    with History.open(path) as one, History.open(path) as other:
+        writers = [Numbers(store.enter()) for store in (one, other, one)]
+        found = [numbers.next(5.0) for numbers in writers for _ in range(2_000)]
+        assert len(set(found)) == len(found)
+        monkeypatch.setattr(record, "WRITERS", 5)
+        assert [store.enter() for store in (one, other, one)] == [4, 0, 1]
+
+
+def test_a_history_from_before_writers_had_numbers_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with History.open(path) as history:
+        history.add([(row(), KEPT)])
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE filterd_history_writers")
+    connection.close()
+    with History.open(path) as history:
+        assert history.enter() == 1 and history.size() == 1
 
 
 def test_pages_go_back_and_forth(history: History) -> None:

@@ -44,10 +44,16 @@ def test_the_status_of_all() -> None:
     def one(**changes: Any) -> dict[str, Any]:
         given_ = {"judged": {"ham": 1, "spam": 2}, "waiting": {"messages": 1, "tokens": 9}, "refused": 1}
         return (
-            given_ | {"abandoned": 0, "warning": "", "shadow": None, "uptime_s": 1.0, "model": "m"} | changes
+            given_
+            | {"abandoned": 0, "warning": "", "shadow": None, "trial": None, "uptime_s": 1.0, "model": "m"}
+            | {"drift": {}}
+            | changes
         )
 
-    found = siblings.status([one(), one(warning="not reloaded", shadow={"seen": 3}, uptime_s=5.0), one()])
+    drifts: list[dict[str, Any]] = [{"mail": {"score": 0.1}}, {"mail": {"score": 0.3}, "sms": {"score": 0.2}}]
+    second = one(warning="not reloaded", shadow={"seen": 3}, uptime_s=5.0, drift=drifts[0])
+    found = siblings.status([one(), second, one(trial={"seen": 3}, drift=drifts[1])])
+    assert found["drift"] == {"mail": {"score": 0.3}, "sms": {"score": 0.2}} and found["trial"] == {"seen": 3}
     assert found["judged"] == {"ham": 3, "spam": 6} and found["waiting"] == {"messages": 3, "tokens": 27}
     assert (found["refused"], found["warning"], found["shadow"], found["uptime_s"]) == (
         *(3, "not reloaded", {"seen": 3}, 5.0),
