@@ -4,15 +4,15 @@ A plugin turns somebody's bytes into a `Message`, asks a `Classifier` for a `Ver
 Nothing in here does any work: no I/O, no model, no third-party import.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:  # asyncio takes 80 ms to import, which `filterd check` in a pipe should not pay
     from asyncio import BaseProtocol
 
-__all__ = ["Classifier", "Kind", "Label", "Message", "Plugin", "Verdict"]
+__all__ = ["Action", "Classifier", "Kind", "Label", "Message", "Plugin", "Verdict", "Way"]
 
 
 class Label(StrEnum):
@@ -30,6 +30,68 @@ class Kind(StrEnum):
     SMS = "sms"
 
 
+class Action(StrEnum):
+    """What is done to a message, the mildest first; the one vocabulary of all ways in.
+
+    tag: delivered with our headers. accept: delivered without them. move: tagged, and a header asks the
+    mailbox's rules to file it as spam. quarantine: kept until somebody releases it. tempfail: refused for now
+    (4xx; `defer` is another word for it). reject: refused (5xx). discard: taken and dropped.
+    """
+
+    TAG = "tag"
+    ACCEPT = "accept"
+    MOVE = "move"
+    QUARANTINE = "quarantine"
+    TEMPFAIL = "tempfail"
+    REJECT = "reject"
+    DISCARD = "discard"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return cls("tempfail") if value == "defer" else None
+
+
+MILDEST_FIRST = {action: place for place, action in enumerate(Action)}
+Own = Callable[["Verdict", str], Action | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a way in can do about a verdict, and what its own settings want.
+
+    can: what it can do; what is asked for beyond that becomes the next milder. own: what its settings say of
+    a verdict for one recipient ("" where there is none), None where they say nothing and `actions` of the
+    configuration decide. holds: it has a quarantine of its own, so filterd need not keep the message.
+    """
+
+    can: frozenset[Action] = frozenset({Action.TAG, Action.MOVE})
+    own: Own | None = None
+    holds: bool = False
+
+    def settle(
+        self, verdict: "Verdict", recipients: Collection[str], configured: Own | None = None
+    ) -> Action:
+        """What is done: for several recipients the mildest, so that nobody loses a mail by another's wish."""
+        rules = [rule for rule in (self.own, configured) if rule]
+        wanted = {_first(rules, verdict, one) for one in recipients or ("",)} if rules else {Action.TAG}
+        return self.able(min(wanted, key=MILDEST_FIRST.__getitem__))
+
+    def able(self, wanted: Action) -> Action:
+        """An action, or the next milder one that this way in can do; it always can tag."""
+        if wanted in self.can:
+            return wanted
+        milder = [one for one in self.can if MILDEST_FIRST[one] < MILDEST_FIRST[wanted]]
+        tagged = [one for one in milder if one is not Action.ACCEPT]  # it would hide what was found
+        return max(tagged, key=MILDEST_FIRST.__getitem__, default=Action.TAG)
+
+
+def _first(rules: Collection[Own], verdict: "Verdict", recipient: str) -> Action:
+    return next((found for rule in rules if (found := rule(verdict, recipient))), Action.TAG)
+
+
+ASKING = Way(frozenset(Action), holds=True)  # whoever asks acts on the answer, and nobody knows how
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message as it came in.
@@ -40,6 +102,7 @@ class Message:
     sender, recipients: the envelope, empty where there is none.
     source: who handed it in ("milter", "spamd", "cli", …); quotas on corrections go by it.
     user: for whom it is judged, or whose correction it is; "" where only the envelope says.
+    way: what whoever handed it in can do about the verdict.
     """
 
     raw: bytes
@@ -49,6 +112,7 @@ class Message:
     recipients: tuple[str, ...] = ()
     source: str = ""
     user: str = ""
+    way: Way = field(default=Way(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +127,7 @@ class Verdict:
     available: False where the filter could not judge (overload, no model) and let the message through.
     subject: the mail's decoded subject or the SMS's beginning, for people to recognise the message by.
     seconds: time spent judging it; in a batch, its share.
+    action: what is to be done, by the way in's own settings and `actions`; None before that is decided.
     """
 
     label: Label
@@ -75,6 +140,7 @@ class Verdict:
     available: bool = True
     subject: str = ""
     seconds: float = 0.0
+    action: Action | None = None
 
 
 class Classifier(Protocol):

@@ -7,13 +7,14 @@ exactly what stands here. A plugin's section is checked by the plugin's own `Set
 import ipaddress
 import os
 import re
+from enum import EnumType
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 import yaml
 
-from filterd.api import Kind
+from filterd.api import Action, Kind, Label
 from filterd.errors import ConfigError
 from filterd.listen import parse_address
 
@@ -111,6 +112,22 @@ class Threshold(Section, frozen=True):
         """Raises ValueError, which msgspec reports with the place."""
         if not 0.0 < self.unsure <= self.spam < 1.0:
             raise ValueError("thresholds have to be 0 < unsure <= spam < 1")
+
+
+class ActionRule(Section, frozen=True):
+    """What is done, and where; a condition that is not given holds always.
+
+    label, kinds: one of these. min_points, min_probability: at least. recipients: addresses and domains.
+    ways: by which it came in, such as `milter`.
+    """
+
+    do: Action
+    label: tuple[Label, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    min_points: float | None = None
+    min_probability: Share = 0.0
+    recipients: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
 
 
 class Feedback(Section, frozen=True):
@@ -245,6 +262,7 @@ class Config(Section, frozen=True):
     headers: Headers = Headers()
     trust: Trust = Trust()
     thresholds: tuple[Threshold, ...] = ()
+    actions: tuple[ActionRule, ...] = ()
     feedback: Feedback = Feedback()
     retrain: Retrain = Retrain()
     spamd: Spamd = Spamd()
@@ -345,11 +363,14 @@ def _hint(where: str, problem: str) -> str:
 
 
 def _allowed(where: str) -> tuple[str, ...]:
-    """The values of the Literal that a key's type is."""
+    """The values of the Literal or the Enum that a key's type is."""
     kind: Any = Config
     for key in where.split("."):
-        kind = get_type_hints(kind)[key]
-    return get_args(kind)
+        name, _, places = key.partition("[")
+        kind = get_type_hints(kind)[name]
+        for _ in range(bool(places) + places.count("[")):
+            kind = get_args(kind)[0]
+    return tuple(map(str, kind)) if isinstance(kind, EnumType) else get_args(kind)
 
 
 def _split(said: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from filterd import __version__
-from filterd.api import Label, Verdict
+from filterd.api import Action, Label, Verdict
 from filterd.reading.kind import GZIP
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
@@ -71,6 +71,7 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "
         ("Score", shown_points(verdict.points)),
         ("Checker-Version", f"filterd {__version__} ({verdict.model or 'no model'})"),
     ]
+    named += [("Action", Action.MOVE)] if verdict.action is Action.MOVE else []  # for the mailbox's rules
     named += [("Reason", reason)] if reason else []
     return [(style.prefix + name, _ascii(value)) for name, value in named]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from filterd.api import Kind, Label, Message, Verdict
+from filterd.api import Action, Kind, Label, Message, Verdict
 from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 from filterd.headers import STYLE_HEADER, HeaderStyle
 
@@ -204,4 +204,5 @@ def _verdict(said: dict[str, Any]) -> Verdict:
         available=said["available"],
         subject=said["subject"],
         seconds=said["ms"] / 1000,
+        action=Action(said["action"]) if "action" in said else None,  # an older daemon says none
     )

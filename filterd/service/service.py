@@ -23,7 +23,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from filterd import __version__, headers
-from filterd.api import Kind, Label, Message, Verdict
+from filterd.api import Action, Kind, Label, Message, Verdict
 from filterd.config import Config
 from filterd.corrections.learner import Learner
 from filterd.corrections.unwrap import unwrapped
@@ -36,6 +36,7 @@ from filterd.errors import (
     StoreError,
 )
 from filterd.history.record import Event
+from filterd.policy import actions
 from filterd.policy.policy import Decided, Policy
 from filterd.promotion.trial import Trial
 from filterd.reasons import reason
@@ -271,10 +272,12 @@ class Service:
         except Overloaded as error:
             return self._unjudged(error, message)
         found, thresholds = self._as_set(message, found)
+        done = actions.settle(self.config.actions, message, found)
+        found = replace(found, action=done)
         self.metrics.judged(found, message.source)
         self.judged[found.label] += 1
         self._remember(message, found)
-        self._tell(message, found, thresholds=thresholds)
+        self._tell(message, found, done, thresholds)
         return found
 
     def _as_set(self, message: Message, found: Verdict) -> Decided:
@@ -356,13 +359,16 @@ class Service:
         self.metrics.refused.labels(reason, message.source or "other").inc()
         self._refused += 1
         unjudged = Verdict(Label.HAM, 0.0, 0.0, message.kind or Kind.MAIL, available=False)
-        self._tell(message, unjudged, "tempfail" if self.config.queue.on_error == "tempfail" else "accept")
-        if self.config.queue.on_error == "tempfail":
+        refused = self.config.queue.on_error == "tempfail"
+        own = actions.settle((), message, unjudged)
+        done = Action.TEMPFAIL if refused and not message.way.own else own
+        self._tell(message, unjudged, done)
+        if refused:
             raise error
-        return unjudged
+        return replace(unjudged, action=done)
 
     def _tell(
-        self, message: Message, found: Verdict, action: str = "", thresholds: Thresholds | None = None
+        self, message: Message, found: Verdict, action: Action, thresholds: Thresholds | None = None
     ) -> None:
         """Tell the observers of a verdict; they return at once."""
         thresholds = thresholds or self.engine.bundle.manifest.thresholds[found.kind]

@@ -1,6 +1,6 @@
 """The plugin's section of the configuration, and pure decisions: verdict and envelope to what is done.
 
-For each recipient the first rule whose conditions all hold decides; where none does, the mail is tagged. A
+For each recipient the first rule whose conditions all hold decides; where none does, `actions` do. A
 milter can treat a mail only as a whole, so where recipients come to different actions the mildest is done for
 all of them: nobody loses a mail because of what somebody else has asked for.
 """
@@ -9,14 +9,14 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
-from filterd.api import Label, Verdict
+from filterd.api import Action as Do
+from filterd.api import Label, Verdict, Way
 from filterd.errors import FilterdError
 from filterd_plugins.milter.wire import Client
 
@@ -33,18 +33,6 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
 
 
-class Do(StrEnum):
-    """What can be done to a mail, the mildest first: delivered, held, deferred, refused, dropped."""
-
-    TAG = "tag"
-    ACCEPT = "accept"
-    QUARANTINE = "quarantine"
-    TEMPFAIL = "tempfail"
-    REJECT = "reject"
-    DISCARD = "discard"
-
-
-MILDEST_FIRST: Final = {do: place for place, do in enumerate(Do)}
 REPLIES: Final = {Do.TEMPFAIL: "451 4.7.1 Try again later", Do.REJECT: "550 5.7.1 Message refused as spam"}
 
 
@@ -80,11 +68,6 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         match = _REPLY.fullmatch(self.reply)
         return match is not None and self.do in REPLIES and match["class"] == REPLIES[self.do][0]
 
-    @property
-    def action(self) -> tuple[Do, str]:
-        """What is done, and the SMTP reply where there is one."""
-        return self.do, self.reply or REPLIES.get(self.do, "")
-
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """plugins.milter; docs/plugins/milter.md is the manual."""
@@ -104,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def may_quarantine(self) -> bool:
-        """Whether a rule does; Sendmail and Postfix want to know beforehand."""
+        """Whether a rule holds mail; Sendmail and Postfix want to know beforehand."""
         return any(rule.do is Do.QUARANTINE for rule in self.rules)
 
     @property
@@ -156,14 +139,28 @@ class Decision(NamedTuple):
     reply: str = ""
 
 
+def way(settings: Settings, envelope: Envelope) -> Way:
+    """What a milter can do to a mail of this envelope, and what its rules want."""
+
+    def own(verdict: Verdict, recipient: str) -> Do | None:
+        if not verdict.available:
+            return Do.TEMPFAIL if settings.on_error == "tempfail" else Do.TAG
+        rule = _rule(settings.rules, envelope, recipient, verdict)
+        return rule.do if rule else None
+
+    can = set(Do) if settings.may_quarantine else set(Do) - {Do.QUARANTINE}
+    return Way(frozenset(can), own, holds=True)
+
+
 def decide(settings: Settings, envelope: Envelope, verdict: Verdict) -> Decision:
-    """The action for a judged mail."""
+    """The action for a judged mail. verdict: whoever gave it may have left the action to us."""
     concerned: Sequence[str] = [""]
     if any(rule.recipients for rule in settings.rules):
         concerned = envelope.recipients or concerned
-    wanted = {_wanted(settings.rules, envelope, recipient, verdict) for recipient in concerned}
-    do, reply = min(wanted, key=lambda one: (MILDEST_FIRST[one[0]], one[1]))
-    return Decision(do, verdict, reply)
+    do = verdict.action or way(settings, envelope).settle(verdict, concerned)
+    rules = (_rule(settings.rules, envelope, recipient, verdict) for recipient in concerned)
+    replies = {rule.reply or REPLIES.get(do, "") for rule in rules if rule and rule.do is do}
+    return Decision(do, verdict, min(replies, default=REPLIES.get(do, "")))
 
 
 def unjudged(settings: Settings, verdict: Verdict, error: FilterdError) -> Decision:
@@ -174,11 +171,10 @@ def unjudged(settings: Settings, verdict: Verdict, error: FilterdError) -> Decis
     return Decision(Do.TAG, verdict)
 
 
-def _wanted(rules: Sequence[Rule], envelope: Envelope, recipient: str, verdict: Verdict) -> tuple[Do, str]:
-    for rule in rules:
-        if _says_so(rule, verdict) and _concerns(rule, envelope, recipient):
-            return rule.action
-    return Do.TAG, ""
+def _rule(rules: Sequence[Rule], envelope: Envelope, recipient: str, verdict: Verdict) -> Rule | None:
+    """The one that decides for a recipient."""
+    holding = (one for one in rules if _says_so(one, verdict) and _concerns(one, envelope, recipient))
+    return next(holding, None)
 
 
 def _says_so(rule: Rule, verdict: Verdict) -> bool:

@@ -14,10 +14,10 @@ import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
+from filterd.api import Action as Do
 from filterd.api import Classifier, Message, Verdict
 from filterd.errors import FilterdError
 from filterd_plugins.milter import rules
-from filterd_plugins.milter.rules import Do
 from filterd_plugins.milter.session import Session, State
 from filterd_plugins.milter.wire import PROGRESS, ProtocolError
 

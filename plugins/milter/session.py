@@ -27,10 +27,11 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Final
 
+from filterd.api import Action as Do
 from filterd.api import Classifier, Kind, Label, Message, Verdict
 from filterd.errors import DeadlineExceeded, FilterdError
 from filterd_plugins.milter import rules, wire
-from filterd_plugins.milter.rules import Decision, Do, Envelope, Settings
+from filterd_plugins.milter.rules import Decision, Envelope, Settings
 from filterd_plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
 
 MAX_RECIPIENTS: Final = 10_000  # of one mail; Postfix takes 1,000 from a client
@@ -316,6 +317,7 @@ class Session:
             envelope.sender,
             tuple(envelope.recipients),
             "milter",
+            way=rules.way(self._settings, envelope),
         )
         return b""
 
@@ -348,7 +350,7 @@ class Session:
                 return wire.reply(decision.reply)
             case Do.ACCEPT:
                 return self._deletions() + wire.ACCEPT
-            case Do.TAG:
+            case Do.TAG | Do.MOVE:
                 return self._deletions() + self._insertions(decision.verdict) + wire.ACCEPT
             case Do.QUARANTINE:
                 held = wire.quarantine(QUARANTINED)

@@ -1,21 +1,30 @@
 """The two gateways: which message a request brings, and what the gateway gets back for its verdict.
 
-An answer is chosen by a table: the verdict's label names the action of the configuration, the action the
-form of the answer. What was not judged goes the way of ham.
+An answer is chosen by a table: the verdict's label names its action (of the gateway, or of `actions`),
+and that the form of the answer. What was not judged goes the way of ham.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from filterd.api import Kind, Label, Message, Verdict
+from filterd.api import Action, Kind, Label, Message, Verdict, Way
 from filterd_plugins.sms import wire
-from filterd_plugins.sms.settings import Action, Kannel, Section, Twilio
+from filterd_plugins.sms.settings import Kannel, Section, Twilio
 
 MAX_NAME = 200  # characters of a gateway's own id of a message; it comes back in answers and logs
 FORM = "application/x-www-form-urlencoded"
 SECRET = "secret"  # noqa: S105 (the name of Kannel's parameter)
+WORDS: Mapping[str | None, Action | None] = {
+    "forward": Action.ACCEPT,
+    "accept": Action.ACCEPT,
+    "tag": Action.TAG,
+    "json": Action.TAG,
+    "deny": Action.REJECT,
+    "reject": Action.REJECT,
+    None: None,
+}
 BINARY = {"8-bit", "binary"}  # Kannel's %C for what is no text
 UTF8 = {"", "utf-8", "gsm"}  # text that Kannel gives us in UTF-8, whatever it was on the air
 
@@ -92,6 +101,7 @@ class TwilioGateway:
             wire.first(given, "From"),
             wire.first(given, "To"),
             "twilio",
+            way(self.settings),
         )
 
     def forwarded(self, request: Request, added: dict[str, str]) -> Answer:
@@ -128,6 +138,7 @@ class KannelGateway:
             wire.first(given, "from"),
             wire.first(given, "to"),
             "kannel",
+            way(self.settings),
         )
 
     def forwarded(self, request: Request, added: dict[str, str]) -> Answer:
@@ -140,24 +151,36 @@ class KannelGateway:
         return Answer(200)
 
 
-def _message(text: bytes, name: str, sender: str, recipient: str, source: str) -> Message | None:
+def way(settings: Section) -> Way:
+    """What can be done to an SMS, and what the gateway's settings want."""
+    can = frozenset({Action.ACCEPT, Action.TAG, Action.REJECT})
+    return Way(can, lambda verdict, recipient: WORDS[_word(settings, verdict)])
+
+
+def _word(settings: Section, found: Verdict) -> str | None:
+    """What the settings say of a verdict; what was not judged goes the way of ham."""
+    word: str | None = getattr(settings, found.label if found.available else Label.HAM)
+    return word
+
+
+def _message(text: bytes, name: str, sender: str, recipient: str, source: str, how: Way) -> Message | None:
     if not text.strip():
         return None
     plain = "".join(c for c in name if c.isprintable())[:MAX_NAME]
-    return Message(text, Kind.SMS, plain, sender, (recipient,) if recipient else (), source)
+    return Message(text, Kind.SMS, plain, sender, (recipient,) if recipient else (), source, way=how)
 
 
 def answer(gateway: Gateway, request: Request, message: Message | None, found: Verdict) -> Answer:
     """What the gateway gets back; the verdict is in two headers of it too."""
-    label = found.label if found.available else Label.HAM
-    action: Action = getattr(gateway.settings, label)
     forms: dict[Action, Callable[[], Answer]] = {
-        "forward": lambda: gateway.forwarded(request, {}),
-        "tag": lambda: gateway.forwarded(request, wire.tags(found)),
-        "deny": gateway.denied,
-        "json": lambda: Answer(200, _json(found, message.id if message else ""), "application/json"),
+        Action.ACCEPT: lambda: gateway.forwarded(request, {}),
+        Action.TAG: lambda: gateway.forwarded(request, wire.tags(found)),
+        Action.REJECT: gateway.denied,
     }
-    made = forms[action]()
+    if _word(gateway.settings, found) == "json":
+        made = Answer(200, _json(found, message.id if message else ""), "application/json")
+    else:
+        made = forms[found.action or way(gateway.settings).settle(found, ())]()
     said = tuple(
         ("X-Filterd-" + name.removeprefix(wire.OURS).title(), value)
         for name, value in wire.tags(found).items()

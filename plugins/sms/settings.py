@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Action = Literal["forward", "tag", "deny", "json"]
+Action = Literal["forward", "accept", "tag", "deny", "reject", "json"]  # forward is accept, deny is reject
 # What is not judged is treated as ham: a rule that denied ham would lose every message when filterd is busy.
-HamAction = Literal["forward", "tag", "json"]
+HamAction = Literal["forward", "accept", "tag", "json"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
@@ -19,21 +19,22 @@ _URL = re.compile(r"https?://[!-\"$-~]+")  # no blank, no fragment
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What both gateways have in common. secret_file: one line; without it the gateway is off.
 
-    forward_to: your application, which gets what is forwarded or tagged. ham, unsure, spam: what is done.
+    forward_to: your application, which gets what is forwarded or tagged. ham, unsure, spam: what is done;
+    where nothing is given, what `actions` say.
     """
 
     secret_file: str = ""
     forward_to: str = ""
     ham: HamAction = "forward"
-    unsure: Action = "tag"
-    spam: Action = "tag"
+    unsure: Action | None = None
+    spam: Action | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError, which is reported with the section's name."""
         actions = {self.ham, self.unsure, self.spam}
         if self.forward_to and not _URL.fullmatch(self.forward_to):
             raise ValueError(f"forward_to: {self.forward_to!r} is no URL; write https://… without a fragment")
-        if self.secret_file and actions & {"forward", "tag"} and not self.forward_to:
+        if self.secret_file and actions & {"forward", "accept", "tag", None} and not self.forward_to:
             raise ValueError("forward_to: the actions forward and tag need the URL of your application")
 
 

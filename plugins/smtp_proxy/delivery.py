@@ -12,7 +12,7 @@ import logging
 import secrets
 from typing import Any
 
-from filterd.api import Classifier, Kind, Message, Verdict
+from filterd.api import Action, Classifier, Kind, Message, Verdict, Way
 from filterd.errors import FilterdError
 from filterd_plugins.smtp_proxy import policy
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError
@@ -31,6 +31,7 @@ class Delivery:
 
     def __init__(self, settings: Settings, classifier: Classifier) -> None:
         self._settings, self._classifier = settings, classifier
+        self._way = policy.way(settings)
 
     async def settle(self, talk: Session, hop: NextHop, data: DataParser) -> list[Reply]:
         """The replies to a message that has come in whole. Raises NextHopError where nobody has it."""
@@ -39,7 +40,7 @@ class Delivery:
         if data.problem is Problem.TOO_LARGE:
             large = Reply.of(f"552 5.3.4 Message too large, at most {talk.size} bytes")
             return await self._instead(talk, hop, large)
-        message = _message(talk, data.content)
+        message = _message(talk, data.content, self._way)
         try:
             verdict = await self._classifier.check(message)
         except FilterdError as error:
@@ -71,7 +72,7 @@ class Delivery:
         # Of an empty mail nobody could tell which line ends ours are to have.
         tagged = self._classifier.tag(content or b"\r\n", verdict)
         tagged = policy.fit_to_send(tagged, content)
-        if decision.action == "quarantine":
+        if decision.action is Action.QUARANTINE:
             return [await self._quarantine(talk, hop, tagged)] * talk.replies
         return await hop.message(tagged, talk.replies)
 
@@ -101,7 +102,7 @@ def _later(error: FilterdError) -> Reply:
     return Reply.of(error.smtp_reply)
 
 
-def _message(talk: Session, content: bytes) -> Message:
+def _message(talk: Session, content: bytes, way: Way) -> Message:
     return Message(
         content,
         Kind.MAIL,
@@ -109,6 +110,7 @@ def _message(talk: Session, content: bytes) -> Message:
         sender=talk.sender.address.decode("utf-8", "replace") if talk.sender else "",
         recipients=tuple(one.address.decode("utf-8", "replace") for one in talk.recipients),
         source="smtp_proxy",
+        way=way,
     )
 
 

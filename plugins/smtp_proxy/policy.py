@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from filterd.api import Kind, Label, Verdict
-from filterd_plugins.smtp_proxy.settings import Action, Settings
+from filterd.api import Action, Kind, Label, Verdict, Way
+from filterd.errors import FilterdError
+from filterd_plugins.smtp_proxy.settings import Settings
 from filterd_plugins.smtp_proxy.wire import Envelope, Reply, has_bare_newline
 
 MAX_NAMED = 100  # recipients named there; more would only make a header that servers refuse
@@ -22,21 +23,35 @@ def unavailable() -> Verdict:
     return Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False)
 
 
+def way(settings: Settings) -> Way:
+    """What the proxy can do to a mail, and what its settings want.
+
+    It always tags what it passes on: without that a forged verdict would go through.
+    """
+    can = set(Action) - {Action.ACCEPT} - (set() if settings.quarantine else {Action.QUARANTINE})
+    return Way(frozenset(can), lambda verdict, recipient: _own(verdict, settings), holds=True)
+
+
+def _own(verdict: Verdict, settings: Settings) -> Action | None:
+    """What the settings say of a verdict; None where they leave it to `actions`."""
+    if not verdict.available:
+        return Action.TEMPFAIL if settings.on_error == "tempfail" else Action.TAG
+    if verdict.label is Label.SPAM:
+        refused = settings.reject_points is not None and verdict.points >= settings.reject_points
+        return Action.REJECT if refused else settings.spam
+    return settings.unsure if verdict.label is Label.UNSURE else None
+
+
 def decide(verdict: Verdict, settings: Settings) -> Decision:
-    """What the settings say of a verdict."""
-    action: Action = "tag"
-    if verdict.available and verdict.label is Label.SPAM:
-        action = settings.spam
-        if settings.reject_points is not None and verdict.points >= settings.reject_points:
-            action = "reject"
-    elif verdict.available and verdict.label is Label.UNSURE:
-        action = settings.unsure
+    """What is done about a verdict. verdict: whoever gave it may have left the action to us."""
+    action = verdict.action or way(settings).settle(verdict, ())
     match action:
-        case "reject":
+        case Action.REJECT:
             return Decision(action, Reply.of(settings.reject_reply))
-        case "tempfail":
-            return Decision(action, Reply.of(settings.tempfail_reply))
-        case "discard":
+        case Action.TEMPFAIL:
+            later = settings.tempfail_reply if verdict.available else FilterdError.smtp_reply
+            return Decision(action, Reply.of(later))
+        case Action.DISCARD:
             return Decision(action, Reply.of("250 2.0.0 Ok, discarded"))
         case _:
             return Decision(action)

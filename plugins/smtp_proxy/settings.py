@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from filterd.api import Action
 from filterd.errors import ConfigError
 
-Action = Literal["tag", "reject", "tempfail", "quarantine", "discard"]
 Language = Literal["smtp", "lmtp"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,8 +56,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     protocol: Language = "smtp"
     next_hop_protocol: Language | None = None
     hostname: Host = ""
-    spam: Action = "tag"
-    unsure: Action = "tag"
+    spam: Action | None = None
+    unsure: Action | None = None
     reject_points: float | None = None
     reject_reply: Refusal = "550 5.7.1 Message refused as spam"
     tempfail_reply: Deferral = "451 4.7.1 Message looks like spam, try again later"
@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Raises ValueError, which is shown with the section's name."""
         parse_address(self.next_hop)
         self.networks()
-        if "quarantine" in {self.spam, self.unsure} and not self.quarantine:
+        if Action.QUARANTINE in {self.spam, self.unsure} and not self.quarantine:
             raise ValueError("quarantine: name the mailbox that quarantined mail goes to")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together; give both or neither")

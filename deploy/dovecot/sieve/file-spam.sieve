@@ -1,7 +1,7 @@
-# For mail that comes tagged: spam goes to Junk, and the user's own rules are not asked.
+# For mail that comes tagged: spam, and what `do: move` says, goes to Junk, and the user's own rules are not asked.
 require ["fileinto", "mailbox"];
 
-if header :is "X-Spam-Flag" "YES" {
+if anyof (header :is "X-Spam-Flag" "YES", header :is "X-Spam-Action" "move") {
     fileinto :create "Junk";
     stop;
 }

@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from filterd import __version__, headers
-from filterd.api import Kind, Label, Message
+from filterd.api import ASKING, Kind, Label, Message
 from filterd.errors import (
     BadInput,
     DeadlineExceeded,
@@ -171,7 +171,8 @@ class Routes:
         fields = request.headers
         name, sender = fields.get("queue-id", "")[: wire.MAX_ID], fields.get("from", "")
         people = tuple(fields.getlist("rcpt"))
-        return Message(body, Kind.MAIL, name, sender, people, "rspamd", fields.get("deliver-to", ""))
+        user = fields.get("deliver-to", "")
+        return Message(body, Kind.MAIL, name, sender, people, "rspamd", user, ASKING)
 
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""

@@ -8,15 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from filterd import __version__
-from filterd.api import Label, Verdict
+from filterd.api import Action, Label, Verdict
 from filterd.errors import FilterdError
 from filterd.scoring.points import POINTS_AT_SPAM
 
 MAX_ID = 200  # characters of a Message-ID in an answer
 MAX_HEAD = 65_536  # bytes in which a Message-ID is looked for
 SCAN_TIMES = 31  # the latest ones, as many as Rspamd lists
-REJECT_POINTS = 15.0  # Rspamd's stock threshold for "reject"; ours never asks for that by itself
-ACTIONS = {Label.HAM: "no action", Label.UNSURE: "no action", Label.SPAM: "add header"}
+REJECT_POINTS = 15.0  # Rspamd's stock threshold for "reject"; here `actions` ask for that
+ACTIONS = {
+    Action.ACCEPT: "no action",
+    Action.MOVE: "add header",
+    Action.QUARANTINE: "quarantine",
+    Action.TEMPFAIL: "soft reject",
+    Action.REJECT: "reject",
+    Action.DISCARD: "discard",
+}
+TAGGED = {Label.HAM: "no action", Label.UNSURE: "no action", Label.SPAM: "add header"}
 OTHER_ACTIONS = ("reject", "soft reject", "rewrite subject", "greylist")
 
 
@@ -54,7 +62,7 @@ def answer(
         "is_skipped": not found.available,
         "score": round(found.points, 2),
         "required_score": POINTS_AT_SPAM,
-        "action": ACTIONS[found.label],
+        "action": ACTIONS.get(found.action or Action.TAG, TAGGED[found.label]),
         "thresholds": {"reject": REJECT_POINTS, "add header": POINTS_AT_SPAM},
         "symbols": {test: _symbol(test, found, model=not i) for i, test in enumerate(found.tests)},
         "messages": {},

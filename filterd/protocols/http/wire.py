@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from filterd.api import Kind, Label, Message, Verdict
+from filterd.api import ASKING, Action, Kind, Label, Message, Verdict
 from filterd.errors import BadInput
 
 MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
@@ -47,7 +47,8 @@ class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
         if not raw.strip():
             raise BadInput("the message is empty, there is nothing to judge")
         found = kind if self.raw is None else self.kind
-        return Message(raw, found, self.id[:MAX_ID], self.sender, self.recipients, source, self.user)
+        people = (self.sender, self.recipients)
+        return Message(raw, found, self.id[:MAX_ID], *people, source, self.user, ASKING)
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,6 +75,7 @@ class VerdictBody(msgspec.Struct):
     classes: dict[str, float]
     available: bool
     subject: str
+    action: Action
 
 
 class Decoded(NamedTuple):
@@ -91,7 +93,8 @@ def decode(
     if not as_json:
         if not body.strip():
             raise BadInput("the body is empty; send a mail, or JSON with content type application/json")
-        return Decoded([Message(body, kind, name[:MAX_ID], source=source, user=user)], [None], many=False)
+        one = Message(body, kind, name[:MAX_ID], source=source, user=user, way=ASKING)
+        return Decoded([one], [None], many=False)
     bodies, many = _parse(body)
     labels = [Label(one.label) if one.label else None for one in bodies]
     return Decoded([one.message(source) for one in bodies], labels, many)
@@ -149,4 +152,5 @@ def verdict(found: Verdict, name: str) -> VerdictBody:
         classes={name: round(p, 6) for name, p in found.classes.items()},
         available=found.available,
         subject=found.subject,
+        action=found.action or Action.TAG,
     )

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from filterd import config
+from filterd.api import Action as Do
 from filterd.api import Label, Verdict
 from filterd.errors import ConfigError
-from filterd_plugins.milter.rules import Do, Envelope, Rule, Settings, decide
+from filterd_plugins.milter.rules import Envelope, Rule, Settings, decide
 from filterd_plugins.milter.wire import Client
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import verdict
@@ -71,7 +72,7 @@ def test_the_first_rule_decides() -> None:
 @pytest.mark.parametrize("mild", list(Do))
 @pytest.mark.parametrize("harsh", list(Do))
 def test_the_mildest_is_done(mild: Do, harsh: Do) -> None:
-    order = ["tag", "accept", "quarantine", "tempfail", "reject", "discard"]
+    order = ["tag", "accept", "move", "quarantine", "tempfail", "reject", "discard"]
     rules = settings({"do": mild, "recipients": ["ben@*"]}, {"do": harsh, "recipients": ["postmaster@*"]})
     expected = min(mild, harsh, key=order.index)
     assert decide(rules, ENVELOPE, SPAM).do is expected
