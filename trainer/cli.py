@@ -622,16 +622,32 @@ def simulate_command(
         list[str] | None, typer.Option(help="A run by its name instead of all; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same days.")] = 123,
+    as_online: Annotated[
+        bool,
+        typer.Option("--online", help="In the order of dates, mail by mail: what learning at once does."),
+    ] = False,
+    modes: Annotated[
+        list[str] | None,
+        typer.Option("--mode", help="With --online: all, errors, late or wrong instead of each; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
 ) -> None:
     """Replay a corpus as a site's mail: what memory and retraining do for it, and what hostile users can."""
     from filterd.scoring import bundle
-    from filterd_trainer.simulation import simulate
-    from filterd_trainer.simulation.stream import Settings
 
-    settings = Settings(messages, clean, day, every, corrects, wrong, hostile, seed)
-    request = simulate.Request(inputs, model or bundle.DEFAULT, out, settings, dataset, only or ())
-    simulate.run(request, as_json)
+    if as_online:
+        from filterd_trainer.simulation import online, online_pages
+
+        how = online.Settings(messages, day, corrects, wrong, seed)
+        asked = online.Request(inputs, model or bundle.DEFAULT, out, how, modes or (), only or ())
+        online_pages.run(asked, as_json)
+    else:
+        from filterd_trainer.simulation import simulate
+        from filterd_trainer.simulation.stream import Settings
+
+        settings = Settings(messages, clean, day, every, corrects, wrong, hostile, seed)
+        request = simulate.Request(inputs, model or bundle.DEFAULT, out, settings, dataset, only or ())
+        simulate.run(request, as_json)
 
 
 def main() -> None:

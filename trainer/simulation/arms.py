@@ -32,6 +32,7 @@ from filterd.scoring.bundle import Manifest
 from filterd.scoring.engine import Engine
 from filterd.scoring.memory import Memory, Recollection
 from filterd.scoring.traits import Traits
+from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.simulation.stream import Mail, Settings, Stream
 from filterd_trainer.simulation.users import Said, variant
 
@@ -97,18 +98,31 @@ class Margins:
                 self._engines.pop(next(iter(self._engines)))
         return self._engines[path]
 
-    def of(self, bundle: Path, places: Sequence[int]) -> Floats:
+    def of(self, bundle: Path, places: Sequence[int], report: Report = quiet) -> Floats:
         """Margins [len(places)]; of a mail with several readings the highest."""
         engine = self.engine(bundle)
         known = self._open(engine.bundle.id)
         missing = [i for i in places if np.isnan(known[i])]
-        for start in range(0, len(missing), PIECE):
-            piece = missing[start : start + PIECE]
-            known[piece] = _highest(engine, [self._stream.mails[i] for i in piece])
-        if missing:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            np.save(self._folder / f"{engine.bundle.id}.npy", known)
+        try:
+            for start in range(0, len(missing), PIECE):
+                piece = missing[start : start + PIECE]
+                known[piece] = _highest(engine, [self._stream.mails[i] for i in piece])
+                report("model", start + len(piece), len(missing))
+        finally:  # Ctrl-C keeps what was judged
+            if missing:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                np.save(self._folder / f"{engine.bundle.id}.npy", known)
         return known[list(places)]
+
+    def calibrated(self, bundle: Path, places: Sequence[int], report: Report = quiet) -> list[float]:
+        """The model's own log-odds of mails."""
+        margins = self.of(bundle, places, report).tolist()
+        calibration = self.engine(bundle).bundle.manifest.calibration
+        kinds = [self._stream.mails[i].kind for i in places]
+        return [
+            verdict.log_odds(verdict.probability(margin, calibration[kind]))
+            for margin, kind in zip(margins, kinds, strict=True)
+        ]
 
     def _open(self, name: str) -> Floats:
         if name not in self._known:
@@ -246,13 +260,7 @@ class Ours:
 
     def _judged(self, places: Sequence[int]) -> list[float]:
         """The model's log-odds, calibrated."""
-        margins = self._margins.of(self.duty, places).tolist()
-        calibration = self._margins.engine(self.duty).bundle.manifest.calibration
-        kinds = [self._stream.mails[i].kind for i in places]
-        return [
-            verdict.log_odds(verdict.probability(margin, calibration[kind]))
-            for margin, kind in zip(margins, kinds, strict=True)
-        ]
+        return self._margins.calibrated(self.duty, places)
 
     def _opinions(self, places: Sequence[int], said: Sequence[Recollection]) -> list[Opinion]:
         manifest = self._margins.engine(self.duty).bundle.manifest

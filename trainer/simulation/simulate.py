@@ -74,13 +74,20 @@ def simulate(request: Request, console: Console) -> Record:
     for name in request.only:
         if name not in (*ARMS, *HOSTILE):
             raise ConfigError(f"--only {name}: choose of {', '.join((*ARMS, *HOSTILE))}")
+    with stoppable(request.out):
+        return _simulate(request, console)
+
+
+@contextmanager
+def stoppable(out: Path) -> Iterator[None]:
+    """Work in a folder, alone, that the same command goes on with. Raises Stopped, Unwritable."""
     try:
-        with lock.only_one(request.out):
-            return _simulate(request, console)
+        with lock.only_one(out):
+            yield
     except KeyboardInterrupt as error:
-        raise Stopped(f"stopped; the same command goes on ({request.out / WORK})") from error
+        raise Stopped(f"stopped; the same command goes on ({out / WORK})") from error
     except OSError as error:
-        raise Unwritable(f"{error.filename or request.out}: {error.strerror or error}") from error
+        raise Unwritable(f"{error.filename or out}: {error.strerror or error}") from error
 
 
 def _simulate(request: Request, console: Console) -> Record:
@@ -88,12 +95,12 @@ def _simulate(request: Request, console: Console) -> Record:
         known = streams.dataset(request.data)
         stream = streams.load(streams.located(request.inputs), request.settings, known, report)
     name = bundle.read(request.bundle).id
-    work = _work(request.out / WORK, _Plan(request.settings, name, stream.fingerprint))
-    with _progress(console, stream) as said:
+    work = work_of(request.out / WORK, _Plan(request.settings, name, stream.fingerprint))
+    with progress(console, stream.n) as said:
         return _Simulation(request, stream, work, said).record(name)
 
 
-def _work(folder: Path, plan: _Plan) -> Path:
+def work_of(folder: Path, plan: msgspec.Struct) -> Path:
     """The folder to go on in; what another plan left is removed."""
     file, wanted = folder / PLAN, msgspec.json.encode(plan)
     if not file.is_file() or file.read_bytes() != wanted:
@@ -173,19 +180,19 @@ class _Simulation:
 
 
 @contextmanager
-def _progress(console: Console, stream: Stream) -> Iterator[Callable[[str], Report]]:
+def progress(console: Console, messages: int) -> Iterator[Callable[[str], Report]]:
     """A bar a run; a line a night where the output is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     more = (TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
     with Progress(*columns, *more, console=console, disable=not console.is_terminal) as bars:
 
         def begun(name: str) -> Report:
-            task = bars.add_task(name, total=stream.n, stage="")
+            task = bars.add_task(name, total=messages, stage="")
 
             def report(stage: str, done: int) -> None:
-                bars.update(task, completed=done, stage=stage if done < stream.n else "done")
+                bars.update(task, completed=done, stage=stage if done < messages else "done")
                 if stage == "retraining" and not console.is_terminal:
-                    console.print(f"{name}: {done:,} of {stream.n:,} messages", markup=False)
+                    console.print(f"{name}: {done:,} of {messages:,} messages", markup=False)
 
             return report
 

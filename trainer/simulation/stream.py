@@ -109,7 +109,7 @@ def load(
     Raises NotFound, and BadInput where too little is left.
     """
     losses = Losses()
-    mails = [*_read(inputs, losses, report)]
+    mails = [*read(inputs, losses, report)]
     if known:
         mails = _without(mails, known, losses)
     if len(mails) < MIN_MAILS or len({mail.is_spam for mail in mails}) < 2:
@@ -117,11 +117,12 @@ def load(
     numbers = group([mail.texts[0] for mail in mails], report)
     grouped = [_in_group(mail, int(number)) for mail, number in zip(mails, numbers, strict=True)]
     chosen, n = _mixed(grouped, settings)
-    return Stream(chosen, n, dict(losses.counts), _fingerprint(chosen))
+    return Stream(chosen, n, dict(losses.counts), fingerprint(chosen))
 
 
-def _read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[Mail]:
-    found = []
+def read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[Mail]:
+    """The mails of inputs that are labelled ham or spam and say something, each in a group of its own."""
+    found: list[Mail] = []
     for source in inputs:
         for one in sources.read(source, losses):
             name = one.label.lower()
@@ -132,7 +133,7 @@ def _read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[Mail
             elif not texts[0].strip():
                 losses.add("no text left", one.where)
             else:
-                found.append(Mail(one.raw, readings[0].kind, texts, name in SPAM_NAMES, -1))
+                found.append(Mail(one.raw, readings[0].kind, texts, name in SPAM_NAMES, len(found)))
                 report("mails", len(found), 0)
     return found
 
@@ -173,7 +174,7 @@ def _mixed(mails: list[Mail], settings: Settings) -> tuple[list[Mail], int]:
     return chosen + clean, len(chosen)
 
 
-def _fingerprint(mails: Sequence[Mail]) -> str:
+def fingerprint(mails: Sequence[Mail]) -> str:
     """SHA-256 over the messages and labels in their order."""
     digest = hashlib.sha256()
     for mail in mails:

@@ -1,5 +1,7 @@
 """Folders of mails for tests: `ham` and `spam`, of our own wording, each mail once."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 HAM = ("minutes of the choir", "figures for the board", "keys to the allotment", "photos of the hike")
@@ -7,12 +9,14 @@ SPAM = ("cheap pills by post", "claim the lottery prize", "loan without question
 WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jetty", "knoll")
 
 
-def folders(where: Path, count: int) -> Path:
-    """`count` mails of each label, no two of them near-duplicates."""
+def folders(where: Path, count: int, *, dated: bool = False) -> Path:
+    """`count` mails of each label, no two of them near-duplicates. dated: an hour after one another."""
     for label, subjects in (("ham", HAM), ("spam", SPAM)):
         (where / label).mkdir(parents=True)
         for i in range(count):
-            (where / label / f"{i:03d}.eml").write_text(mail(label, subjects[i % len(subjects)], i))
+            sent = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=2 * i + (label == "spam"))
+            said = f"Date: {format_datetime(sent)}\n" if dated else ""
+            (where / label / f"{i:03d}.eml").write_text(said + mail(label, subjects[i % len(subjects)], i))
     return where
 
 

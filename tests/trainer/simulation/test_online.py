@@ -1,0 +1,166 @@
+"""`trainer simulate --online` from folders of mails to a page, stopped and gone on with."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from filterd.api import Label
+from filterd.errors import BadInput, ConfigError
+from filterd.scoring import bundle
+from filterd_trainer import cli
+from filterd_trainer.simulation import chronicle, online
+from filterd_trainer.simulation.arms import Opinion, bogofilter_missing
+from filterd_trainer.simulation.online import Request, Settings, Speaker, replay
+from filterd_trainer.simulation.simulate import Stopped
+from filterd_trainer.simulation.stream import Stream, located
+from filterd_trainer.simulation.users import Said
+from tests.trainer.simulation import mails
+
+QUIET = Console(quiet=True)
+COUNT = 30
+OURS = online.FILTERS[:-1]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[str]:
+    return [f"site={mails.folders(tmp_path / 'mails', COUNT, dated=True)}"]
+
+
+@pytest.fixture
+def stream(inputs: list[str]) -> Stream:
+    return chronicle.load(located(inputs), 0, 123)
+
+
+class Wrong:
+    """A filter that is always wrong, and notes what it hears and when."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._mails = stream.mails
+        self.judged = 0
+        self.heard: list[tuple[int, Said]] = []
+
+    def judge(self, places: Sequence[int]) -> list[Opinion]:
+        self.judged = places[0]
+        is_spam = self._mails[places[0]].is_spam
+        return [Opinion(0.1 if is_spam else 0.9, Label.HAM if is_spam else Label.SPAM)]
+
+    def learn(self, said: Said) -> None:
+        self.heard.append((self.judged + 1, said))
+
+
+def heard(stream: Stream, mode: str, **settings: float) -> list[tuple[int, Said]]:
+    wrong = Wrong(stream)
+    how = Settings(**settings)  # type: ignore[arg-type]
+    replay(wrong, Speaker(stream, how, mode), stream.n, lambda what, done: None)
+    return wrong.heard
+
+
+def test_all_are_corrected_before_the_next_one(stream: Stream) -> None:
+    found = heard(stream, "all")
+    assert [before for before, _ in found] == [said.mail + 1 for _, said in found]
+    assert [said.label for _, said in found] == [mail.label for mail in stream.mails[:-1]]
+
+
+def test_late_is_a_share_and_later(stream: Stream) -> None:
+    found = heard(stream, "late", day=10, corrects=0.5)
+    assert [before for before, _ in found] == [said.mail + 10 for _, said in found]
+    assert 0.25 * stream.n < len(found) < 0.75 * stream.n
+
+
+def test_some_are_wrong(stream: Stream) -> None:
+    found = heard(stream, "wrong", wrong=0.2)
+    flipped = sum(said.label is not stream.mails[said.mail].label for _, said in found)
+    assert 0 < flipped < 0.5 * len(found)
+    assert len(found) == stream.n - 1
+
+
+def test_who_is_right_is_not_corrected(stream: Stream) -> None:
+    speaker = Speaker(stream, Settings(), "errors")
+    assert speaker.sees(0, stream.mails[0].label) is None
+    assert speaker.sees(0, Label.UNSURE) is not None
+
+
+def test_every_run(inputs: list[str], tmp_path: Path) -> None:
+    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", Settings(day=5), only=OURS)
+    record = online.simulate(request, QUIET)
+    assert [(run.mode, run.filter) for run in record.runs] == [
+        (mode, one) for mode in online.MODES for one in OURS
+    ]
+    assert (record.messages, record.spam, record.at) == (2 * COUNT, COUNT, [50, 60])
+    assert (record.first, record.last) == ("2024-01-01", "2024-01-03")
+    found = {(run.mode, run.filter): run for run in record.runs}
+    assert found["all", "fused"].corrections == 2 * COUNT - 1
+    assert found["late", "fused"].corrections < found["errors", "fused"].corrections or (
+        found["errors", "fused"].corrections == 0
+    )
+    assert found["all", "fused"].late_share is None, "there are not so many"
+    assert found["all", "model"].lost_by[-1] == found["all", "model"].lost
+    assert {path.name for path in (tmp_path / "out" / "work").iterdir() if path.is_dir()} == {"margins"}
+    assert online.simulate(request, QUIET) == record, "nothing is done again"
+
+
+def test_beside_bogofilter(inputs: list[str], tmp_path: Path) -> None:
+    request = Request(inputs, bundle.DEFAULT, tmp_path, Settings(messages=20), ("errors",), ("bogofilter",))
+    record = online.simulate(request, QUIET)
+    if missing := bogofilter_missing():
+        assert (record.skipped, record.runs) == ({"bogofilter": missing}, [])
+    else:
+        assert [run.corrections > 0 for run in record.runs] == [True]
+
+
+def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", Settings(), ("all", "errors"), ("fused",))
+    whole = online.Ours.judge
+    judged: list[int] = []
+
+    def judge(self: online.Ours, places: Sequence[int]) -> list[Opinion]:
+        judged.extend(places)
+        if len(judged) == 90:
+            raise KeyboardInterrupt
+        return whole(self, places)
+
+    monkeypatch.setattr(online.Ours, "judge", judge)
+    with pytest.raises(Stopped, match="the same command goes on"):
+        online.simulate(request, QUIET)
+    record = online.simulate(request, QUIET)
+    assert len(judged) == 90 + 60, "the first mode was not judged again"
+    straight = Request(
+        inputs, bundle.DEFAULT, tmp_path / "straight", *(request.settings, request.modes, request.only)
+    )
+    assert online.simulate(straight, QUIET).runs == record.runs
+
+
+def test_the_command(inputs: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = [
+        "simulate",
+        "--online",
+        "--input",
+        inputs[0],
+        "--out",
+        str(out),
+        "--mode",
+        "all",
+        "--only",
+        "fused",
+    ]
+    done = CliRunner().invoke(cli.app, [*given, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == json.loads((out / "online.json").read_text())
+    assert {"online.html", "online.png", "online.svg"} <= {path.name for path in out.iterdir()}
+    shown = CliRunner().invoke(cli.app, given)
+    assert "corrected: every mail, at once" in shown.stdout
+    assert "2024-01-01 to 2024-01-03" in " ".join(shown.stdout.split())
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--mode some: choose of all, errors"):
+        online.simulate(Request([], bundle.DEFAULT, tmp_path, Settings(), modes=("some",)), QUIET)
+    with pytest.raises(ConfigError, match="--only both: choose of model, learner"):
+        online.simulate(Request([], bundle.DEFAULT, tmp_path, Settings(), only=("both",)), QUIET)
+    with pytest.raises(BadInput, match="--corrects"):
+        Settings(corrects=0.0)
