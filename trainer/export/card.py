@@ -18,6 +18,7 @@ from filterd_trainer.evaluation.calibrate import MAX_FALSE_POSITIVE_RATE, rate_b
 from filterd_trainer.evaluation.intervals import NAMES, Metrics, Spread
 from filterd_trainer.evaluation.results import Data
 from filterd_trainer.export import terms
+from filterd_trainer.export.left_out import MAX_SPAM, MAX_UNSURE
 from filterd_trainer.export.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128))  # messages x tokens, as in docs/design.md
@@ -202,8 +203,9 @@ def _left_out(held: dict[Kind, Held]) -> str:
     ]
     return f"""### Sources left out
 
-Calibration was fitted to sources that never trained, and the thresholds have to keep their rates on them \
-too; so these figures flatter it as well, by less.
+Calibration was fitted to sources that never trained. At most {MAX_SPAM:.1%} of their ham may be called spam \
+and {MAX_UNSURE:.0%} spam or unsure, or one message where that is more; so these figures flatter it as well, \
+by less.
 
 {_table(["kind", "ham", "of it unsure", "spam", "spam", "of it unsure", "spam"], rows)}"""
 

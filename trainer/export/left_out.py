@@ -18,6 +18,7 @@ from filterd.scoring.bundle import Manifest
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.evaluation import calibrate
 
+MAX_SPAM: Final = 0.003  # of ham of unknown sources that may be called spam; of known sources it is 0.001
 MAX_UNSURE: Final = 0.03  # of ham of unknown sources that may reach "unsure"; of known sources it is 0.01
 OUTLIERS: Final = 1  # of either part's ham, that may be called spam however few there are: a wrong label
 MIN_PER_CLASS: Final = 50  # left-out messages of a kind; with fewer both kinds are calibrated together
@@ -49,16 +50,17 @@ def decide(manifest: Manifest, known: Judged, unknown: Judged) -> Manifest:
     for kind in Kind:
         new, old = unknown.of(kind), known.of(kind)
         line = calibrate.fit_platt(new.margins, new.is_spam)
-        of_new, of_old = _cut(new, line, MAX_UNSURE), _cut(old, line, calibrate.MAX_UNSURE_RATE)
+        of_new = _cut(new, line, MAX_SPAM, MAX_UNSURE)
+        of_old = _cut(old, line, calibrate.MAX_FALSE_POSITIVE_RATE, calibrate.MAX_UNSURE_RATE)
         spam = max(of_new.spam, of_old.spam)
         calibration[kind] = line
         thresholds[kind] = Thresholds(unsure=min(spam, max(of_new.unsure, of_old.unsure)), spam=spam)
     return msgspec.structs.replace(manifest, calibration=calibration, thresholds=thresholds)
 
 
-def _cut(part: Judged, line: Calibration, max_unsure: float) -> Thresholds:
+def _cut(part: Judged, line: Calibration, max_spam: float, max_unsure: float) -> Thresholds:
     """Thresholds of one part alone; OUTLIERS of its ham may always be above."""
     ham = max(1, int((~part.is_spam).sum()))
-    max_fpr = max(calibrate.MAX_FALSE_POSITIVE_RATE, (OUTLIERS + 0.5) / ham)
+    max_fpr = max(max_spam, (OUTLIERS + 0.5) / ham)
     p = calibrate.apply(part.margins, line)
     return calibrate.choose_thresholds(p, part.is_spam, max_fpr=max_fpr, max_unsure=max_unsure)

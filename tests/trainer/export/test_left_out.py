@@ -33,9 +33,9 @@ def test_rates_hold_on_unknown_and_on_known_sources() -> None:
         made, calibration=manifest.calibration, thresholds=manifest.thresholds
     )
     assert as_before == manifest
-    for part, unsure in ((known, 0.01), (unknown, 0.03)):
+    for part, spam, unsure in ((known, 0.001, 0.01), (unknown, 0.003, 0.03)):
         ham = calibrate.apply(part.margins[~part.is_spam], made.calibration[Kind.MAIL])
-        assert (ham >= made.thresholds[Kind.MAIL].spam).mean() <= 0.001
+        assert (ham >= made.thresholds[Kind.MAIL].spam).mean() <= spam
         assert (ham >= made.thresholds[Kind.MAIL].unsure).mean() <= unsure
 
 
