@@ -272,6 +272,7 @@ class Config(Section, frozen=True):
     log: Log = Log()
     workers: Positive | Literal["auto"] = 1
     drain_s: Seconds = 20.0
+    leave_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     plugins: dict[str, dict[str, Any]] = {}
 
     @property

@@ -52,7 +52,7 @@ def test_the_service_says_what_its_program_does() -> None:
     defaults = config.Config()
     assert service["Type"] == "notify"
     assert service["RestartPreventExitStatus"] == str(ConfigError.exit_status)
-    assert float(service["TimeoutStopSec"]) > defaults.drain_s
+    assert float(service["TimeoutStopSec"]) > defaults.leave_s + defaults.drain_s
     assert defaults.state == f"/var/lib/{service['StateDirectory']}"
     for address in (*defaults.spamd.listen, *defaults.http.listen):
         assert address.startswith(f"unix:/run/{service['RuntimeDirectory']}/")

@@ -35,7 +35,7 @@ HUNG_S = 30.0  # without a beat, a worker is killed; a bundle is opened in a thr
 SHORT_LIFE_S = 5.0  # a worker that ends sooner after its start is not started anew at once,
 PAUSE_S = 1.0  # but after this
 PREPARE_S = 120.0  # for all workers to read a bundle
-GRACE_S = 5.0  # beyond drain_s, until a worker that does not end is killed
+GRACE_S = 5.0  # beyond leave_s and drain_s, until a worker that does not end is killed
 
 
 class WorkerFailed(FilterdError):
@@ -131,7 +131,11 @@ class Supervisor:
             self._ask_reload()
         elif number in (signal.SIGTERM, signal.SIGINT) and not self._stopping:
             systemd.notify("STOPPING=1")
-            self._stopping = time.monotonic() + self._config.drain_s + GRACE_S
+            self._stopping = time.monotonic() + self._config.leave_s + self._config.drain_s + GRACE_S
+            for (
+                sock
+            ) in self._sockets.values():  # or the kernel goes on taking clients whom nobody will answer
+                sock.close()
             self._tell_all(signal.SIGTERM)
 
     # Workers.

@@ -2,8 +2,9 @@
 
 Order of a start: bundle, store, memory, listeners, then word to the chief. Whatever fails before that ends
 the worker with one line. A reload is two steps, so that several workers take it together or not at all:
-`prepare` reads configuration and bundle, `commit` swaps both between messages. SIGTERM closes the listeners,
-finishes what is under way within `drain_s` and ends. Listeners and limits change by a restart only.
+`prepare` reads configuration and bundle, `commit` swaps both between messages. At SIGTERM `/ready` says no
+for `leave_s`; then the listeners are closed, and what is under way is finished within `drain_s`. Listeners
+and limits change by a restart only.
 """
 
 import asyncio
@@ -119,6 +120,7 @@ class Worker:
             gc.freeze()  # 80,000 objects that stay: looking through them holds everybody up for 0.05 s
             await self._chief.begin(self)
             await self._stop.wait()
+            await self._leave()
         finally:
             self._chief.end()
             await self._close(listeners)
@@ -228,6 +230,13 @@ class Worker:
     def _save_trial(self) -> None:
         if self.service.trial:
             self.service.trial.save()
+
+    async def _leave(self) -> None:
+        """Take mail as before, but let whoever asks `/ready` know, until he has had his time to hear it."""
+        self.service.leaving = True
+        if self._config.leave_s:
+            log.info("leaving", extra={"fields": {"seconds": self._config.leave_s}})
+            await asyncio.sleep(self._config.leave_s)
 
     async def _close(self, listeners: Listeners) -> None:
         self._save_trial()

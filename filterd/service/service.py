@@ -141,6 +141,7 @@ class Service:
         self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
         self._cache_revision = 0  # of the memory that the cached verdicts were given with
         self._background: set[asyncio.Task[None]] = set()
+        self.leaving = False  # it is about to stop: whoever balances several daemons is to ask another one
         self.warning = ""  # a line for people about what is not as configured
         self.siblings = Siblings()
         self.trial: Trial | None = None  # of the shadow, where it may take over
@@ -168,8 +169,8 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a new message would be judged now rather than refused."""
-        return not self._loaded.queue.full
+        """Whether a new message is welcome here: it would be judged now rather than refused."""
+        return not self.leaving and not self._loaded.queue.full
 
     def status(self) -> State:
         """What `filterd status` and GET /v1/status show; no message text."""

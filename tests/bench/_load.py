@@ -20,6 +20,7 @@ READ_BYTES = 1 << 16
 SEED = 70
 TIMEOUT_S = 60.0  # whoever has no answer by then gets none
 
+Address = str | tuple[str, int]  # a unix socket's path, or host and port
 Ask = Callable[[bytes], Awaitable[str]]  # a message to what came of it: "ok", "overload", or what was wrong
 
 
@@ -107,15 +108,15 @@ def opened(ask: Ask, messages: Iterable[bytes], rate: float, seconds: float) -> 
     return asyncio.run(work())
 
 
-def spamd(path: str) -> Ask:
-    """spamd's CHECK over a unix socket, a connection for each message as its clients do."""
+def spamd(address: Address) -> Ask:
+    """spamd's CHECK, a connection for each message as its clients do."""
 
     async def ask(message: bytes) -> str:
         head = b"CHECK SPAMC/1.5\r\nContent-length: %d\r\n\r\n" % len(message)
         answer = bytearray()
-        with _unix() as sock:
+        with _socket(address) as sock:
             loop = asyncio.get_running_loop()
-            await loop.sock_connect(sock, path)
+            await loop.sock_connect(sock, address)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an early answer
                 await loop.sock_sendall(sock, head + message)
             while part := await loop.sock_recv(sock, READ_BYTES):
@@ -127,8 +128,8 @@ def spamd(path: str) -> Ask:
     return ask
 
 
-def http(path: str, target: str, content_type: str = "message/rfc822") -> Ask:
-    """POSTs to a unix socket over connections that are kept open while the other side does."""
+def http(address: Address, target: str, content_type: str = "message/rfc822") -> Ask:
+    """POSTs over connections that are kept open while the other side does."""
     idle: list[_Connection] = []
 
     async def ask(message: bytes) -> str:
@@ -136,7 +137,7 @@ def http(path: str, target: str, content_type: str = "message/rfc822") -> Ask:
             f"POST {target} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\n"
             f"Content-Length: {len(message)}\r\nConnection: keep-alive\r\n\r\n"
         )
-        connection = idle.pop() if idle else _Connection(path)
+        connection = idle.pop() if idle else _Connection(address)
         try:
             status, body = await connection.exchange(head.encode() + message)
         except BaseException:
@@ -158,8 +159,8 @@ def _outcome(status: int, body: bytes) -> str:
 class _Connection:
     """One HTTP/1.1 connection; connects when first used, and again once where it was closed while idle."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self._sock: socket.socket | None = None
         self.kept = True
 
@@ -169,8 +170,8 @@ class _Connection:
             with contextlib.suppress(ConnectionError, EOFError):
                 return await self._once(self._sock, request)
             self.close()
-        self._sock = _unix()
-        await asyncio.get_running_loop().sock_connect(self._sock, self._path)
+        self._sock = _socket(self._address)
+        await asyncio.get_running_loop().sock_connect(self._sock, self._address)
         return await self._once(self._sock, request)
 
     async def _once(self, sock: socket.socket, request: bytes) -> tuple[int, bytes]:
@@ -201,8 +202,9 @@ async def _more(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     return part
 
 
-def _unix() -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _socket(address: Address) -> socket.socket:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     return sock
 

@@ -38,6 +38,11 @@ def two(daemon: Daemon) -> Iterator[Daemon]:
         assert daemon.end() == 0, daemon.log.read_text()
 
 
+def takes(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def metrics(daemon: Daemon) -> dict[str, float]:
     """The sum of each metric's samples."""
     connection = http.client.HTTPConnection("filterd", timeout=TIMEOUT_S)
@@ -109,6 +114,20 @@ def test_a_reload_is_taken_by_all_or_none(two: Daemon) -> None:
     two.wait_for(lambda: two.lines("worker ended"))
     two.wait_for(lambda: metrics(two).get("filterd_workers") == 2)
     assert prefixes() == {b"X-New-"}, "a worker that starts anew has what is in force"
+
+
+def test_a_daemon_that_leaves_says_so_and_judges_on_until_it_refuses(daemon: Daemon) -> None:
+    daemon.configure(workers=2, leave_s=1.5)
+    daemon.start()
+    daemon.send(signal.SIGTERM)
+    daemon.wait_for(lambda: len(daemon.lines("leaving")) == 2)
+    assert daemon.ask("GET", "/ready")["ready"] is False
+    assert daemon.label(HAM) == "ham"
+    daemon.wait_for(lambda: len(daemon.lines("draining")) == 2)
+    until = time.monotonic() + TIMEOUT_S
+    while takes(daemon.http):  # until the supervisor, too, has let go of the socket
+        assert time.monotonic() < until
+    assert daemon.process and daemon.process.wait(TIMEOUT_S) == 0
 
 
 def test_what_a_worker_cannot_open_ends_the_daemon_with_one_line(daemon: Daemon) -> None:
