@@ -1,6 +1,8 @@
 """`filterd bundle`: check a bundle, list those that are installed, switch to one, go back."""
 
-from contextlib import nullcontext
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +53,18 @@ def list_(config: ConfigOption = None) -> None:
 
 @app.command("use")
 def use(
-    path: Annotated[Path, typer.Argument(help="A bundle's folder; it is copied into the store.")],
+    where: Annotated[
+        str, typer.Argument(metavar="FOLDER|URL", help="A bundle; it is copied into the store.")
+    ],
+    sha256: Annotated[
+        str, typer.Option(help="What its manifest.json has to have; over http it is needed.")
+    ] = "",
+    shadow: Annotated[
+        bool,
+        typer.Option(
+            "--shadow", help="Put it on trial first: it judges beside, then takes over or is dropped."
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Make a bundle the one that judges, after checking it; a running daemon takes it at once."""
@@ -60,12 +73,42 @@ def use(
     from filterd.scoring.engine import Engine
 
     settings = config_of(config)
-    opened = Engine.open(path).bundle
-    ours = champion.read_of(opened, settings.feedback_url)
-    store = Store.existing(settings.feedback_url) if ours else None
-    with store or nullcontext():
-        said = champion.promote(opened, settings.bundles, Path(settings.state), store)
+    with _here(where, sha256, settings.bundles) as path:
+        opened = Engine.open(path).bundle
+        if shadow:
+            print(
+                f"{opened.id} is on trial; {champion.try_out(opened, settings.bundles, Path(settings.state))}"
+            )
+            return
+        ours = champion.read_of(opened, settings.feedback_url)
+        store = Store.existing(settings.feedback_url) if ours else None
+        with store or nullcontext():
+            said = champion.promote(opened, settings.bundles, Path(settings.state), store)
     print(f"{opened.id} is current; {said}")
+
+
+@contextmanager
+def _here(where: str, sha256: str, bundles: Path) -> Iterator[Path]:
+    """The bundle's folder; one from elsewhere is fetched to the store's disk, and gone in the end."""
+    from filterd.errors import Unwritable
+    from filterd.promotion import remote
+
+    if not remote.is_remote(where):
+        if sha256:
+            remote.same(Path(where), sha256)
+        yield Path(where)
+        return
+    try:
+        bundles.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".fetched.", dir=bundles)
+    except OSError as error:
+        raise Unwritable(f"{bundles}: {error.strerror}; it is the store of bundles, see `state`") from error
+    with folder as fetched:
+        try:
+            remote.fetch(where, sha256, Path(fetched))
+        except OSError as error:
+            raise Unwritable(f"{fetched}: {error.strerror}; the bundle was not fetched") from error
+        yield Path(fetched)
 
 
 @app.command("rollback")
