@@ -18,6 +18,7 @@ NEEDED = {
     "filterd/py.typed",
     "filterd_plugins/milter/server.py",
     "filterd_trainer/cli.py",
+    "filterd_trainer/evaluation/templates/report.html",
     "filterd_trainer/training/presets/gpt2.yaml",
     "filterd_trainer/data/messages/slots.txt",
 }

@@ -76,13 +76,13 @@ def show(record: Attacked, as_json: bool = False) -> None:
 def write(out: Path, record: Attacked) -> list[Path]:
     """attack.json, attack.html and a plot for each kind. Raises Unwritable."""
     images = {f"attack-{kind.value}": plot(record, kind) for kind in _kinds(record)}
-    sections = []
-    for title, (header, rows) in tables(record).items():
-        sections.append(report.section(title, report.table(rows, header)))
-    pictures = [report.figure(png, f"Recall under attack: {name}") for name, png in images.items()]
-    sections.append(report.section("Plots", report.figures(*pictures)))
+    sections = [
+        report.Section(title, [report.Grid(rows, header)]) for title, (header, rows) in tables(record).items()
+    ]
+    pictures = [report.Picture(png, f"Recall under attack: {name}") for name, png in images.items()]
+    sections.append(report.Section("Plots", [report.Gallery(pictures)]))
     known = {line.attack: line.what for line in record.lines}
-    sections.append(report.section("The attacks", report.table(list(known.items()), ["attack", "strength"])))
+    sections.append(report.Section("The attacks", [report.Grid(list(known.items()), ["attack", "strength"])]))
     data = record.data
     lead = f"{data.folder}, split “{data.split}”, fingerprint {data.fingerprint}. " + ". ".join(
         summary(record)

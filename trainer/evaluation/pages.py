@@ -137,20 +137,20 @@ def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
     """The report of an evaluation."""
     first = record.runs[0]
     whole = next(iter(first.parts.values()))
-    shown = [report.paragraph(note) for note in notes(whole)]
-    sections = [report.section("In short", _table(figures_table(record)), *shown)]
+    shown = [report.Paragraph(note) for note in notes(whole)]
+    sections = [report.Section("In short", [_table(figures_table(record)), *shown])]
     if len(record.runs) > 1:
-        sections.append(report.section("Run by run", _table(runs_table(record.runs))))
+        sections.append(report.Section("Run by run", [_table(runs_table(record.runs))]))
     if whole.decisions is not None:
         tables = [_table(decisions_table(m), name) for name, m in first.parts.items()]
-        sections.append(report.section("Decisions", *tables))
+        sections.append(report.Section("Decisions", tables))
     for name, metrics in first.classes.items():
-        sections.append(report.section(f"By class, {name}", _table(classes_table(metrics))))
+        sections.append(report.Section(f"By class, {name}", [_table(classes_table(metrics))]))
     training = [name for name in ("loss", "accuracy") if name in images]
     if training:
-        sections.append(report.section("Training", _gallery(images, training)))
+        sections.append(report.Section("Training", [_gallery(images, training)]))
     others = [name for name in images if name not in training]
-    sections += [report.section("Plots", _gallery(images, others)), _method(record.data)]
+    sections += [report.Section("Plots", [_gallery(images, others)]), _method(record.data)]
     return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
 
 
@@ -158,16 +158,16 @@ def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
     """The report of a comparison."""
     parts = record.models[0].parts
     sections = [
-        report.section(f"{name} ({m.messages:,} messages)", _table(comparison_table(record.models, name)))
+        report.Section(f"{name} ({m.messages:,} messages)", [_table(comparison_table(record.models, name))])
         for name, m in parts.items()
     ]
     if record.disagreements:
-        sections.append(report.section("Disagreements", _table(disagreements_table(record.disagreements))))
+        sections.append(report.Section("Disagreements", [_table(disagreements_table(record.disagreements))]))
     lines = [[name, text] for name, text in record.settings.items()]
-    shown = [report.paragraph(note) for note in notes(next(iter(parts.values())))]
+    shown = [report.Paragraph(note) for note in notes(next(iter(parts.values())))]
     sections += [
-        report.section("ROC", _gallery(images, ["roc"]), *shown),
-        report.section("Settings", report.table(lines, ["model", "how"])),
+        report.Section("ROC", [_gallery(images, ["roc"]), *shown]),
+        report.Section("Settings", [report.Grid(lines, ["model", "how"])]),
         _method(record.data),
     ]
     return report.page("Comparison", sections, _lead(record.data))
@@ -201,7 +201,7 @@ def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
         console.print(line)
 
 
-def _method(data: Data) -> str:
+def _method(data: Data) -> report.Section:
     lines = (
         "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
         " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
@@ -211,20 +211,20 @@ def _method(data: Data) -> str:
         _leak(data),
         f"Fingerprint of the split: {data.fingerprint}",
     )
-    return report.section("How it was measured", *(report.paragraph(line) for line in lines))
+    return report.Section("How it was measured", [report.Paragraph(line) for line in lines])
 
 
 def _lead(data: Data) -> str:
     return f"{data.folder}, split “{data.split}”: {data.messages:,} messages, {data.spam:,} of them spam"
 
 
-def _table(table: Table, caption: str = "") -> str:
+def _table(table: Table, caption: str = "") -> report.Grid:
     header, rows = table
-    return report.table(rows, header, caption)
+    return report.Grid(rows, header, caption)
 
 
-def _gallery(images: Mapping[str, bytes], names: Sequence[str]) -> str:
-    return report.figures(*(report.figure(images[n], f"{n}: {CAPTIONS[n]}", CAPTIONS[n]) for n in names))
+def _gallery(images: Mapping[str, bytes], names: Sequence[str]) -> report.Gallery:
+    return report.Gallery([report.Picture(images[n], f"{n}: {CAPTIONS[n]}", CAPTIONS[n]) for n in names])
 
 
 def _curves(scored: Sequence[Scored]) -> dict[str, plots.Scored]:

@@ -168,12 +168,12 @@ def write(folder: Path, record: Record) -> None:
 
 def page(record: Record) -> str:
     """The whole page."""
-    sections = [report.section("What became of it", report.paragraph(verdict(record)), _gate(record))]
-    sections.append(report.section("Data", *_data(record.facts)))
+    sections = [report.Section("What became of it", [report.Paragraph(verdict(record)), _gate(record)])]
+    sections.append(report.Section("Data", _data(record.facts)))
     if record.models:
         sections += [
-            report.section("Both models on what was held out", _figures(record), _gallery(record)),
-            report.section("Messages that flip", _flip_table(record)),
+            report.Section("Both models on what was held out", [_figures(record), _gallery(record)]),
+            report.Section("Messages that flip", _flip_table(record)),
         ]
     return report.page(
         "Retraining", sections, f"from {record.facts.champion}, strategy {record.facts.strategy}"
@@ -187,14 +187,14 @@ def verdict(record: Record) -> str:
     return f"not promoted: {record.reason}"
 
 
-def _gate(record: Record) -> str:
+def _gate(record: Record) -> report.Grid:
     rows: list[list[Cell]] = [
         [one.rule, "yes" if one.passed else "NO", one.found, one.asked] for one in record.gate
     ]
-    return report.table(rows, ["rule", "passed", "found", "wanted"], "The gate: every rule has to pass.")
+    return report.Grid(rows, ["rule", "passed", "found", "wanted"], "The gate: every rule has to pass.")
 
 
-def _data(about: Facts) -> list[str]:
+def _data(about: Facts) -> list[report.Block]:
     names = sorted({side for sides in about.sides.values() for side in sides})
     rows: list[list[Cell]] = [
         [role, *(sides.get(name, 0) for name in names)] for role, sides in about.sides.items()
@@ -202,24 +202,24 @@ def _data(about: Facts) -> list[str]:
     sources: list[list[Cell]] = [[name, n, about.dropped.get(name, 0)] for name, n in about.new.items()]
     left: list[list[Cell]] = [[why, n] for why, n in about.left_out.items()]
     calibration: list[list[Cell]] = [[kind, how] for kind, how in about.calibration.items()]
-    parts = [
-        report.paragraph(
+    parts: list[report.Block] = [
+        report.Paragraph(
             f"Corrections number {about.plan.since + 1} to {about.plan.until} are new; the last word on a"
             " message counts, near-duplicates stay together, and the newest are held out."
         ),
-        report.table(rows, ["messages", *names]),
-        report.table(sources, ["new corrections from", "used", "left out by the quota"]),
+        report.Grid(rows, ["messages", *names]),
+        report.Grid(sources, ["new corrections from", "used", "left out by the quota"]),
     ]
     if left:
-        parts.append(report.table(left, ["left out because", "messages"]))
+        parts.append(report.Grid(left, ["left out because", "messages"]))
     if calibration:
-        parts.append(report.table(calibration, ["kind", "calibration and thresholds"]))
+        parts.append(report.Grid(calibration, ["kind", "calibration and thresholds"]))
     return parts
 
 
-def _figures(record: Record) -> str:
+def _figures(record: Record) -> report.Grid:
     header, rows = figures_table(record)
-    return report.table(rows, header)
+    return report.Grid(rows, header)
 
 
 def figures_table(record: Record) -> Table:
@@ -232,18 +232,19 @@ def figures_table(record: Record) -> Table:
     return ["", *(one.model for one in record.models)], rows
 
 
-def _gallery(record: Record) -> str:
+def _gallery(record: Record) -> report.Gallery:
     captions = {"loss": "Nothing was chosen by the held-out corrections; the last state is what was judged."}
-    return report.figures(
-        *(report.figure(png, name, captions.get(name, "")) for name, png in record.plots.items())
+    return report.Gallery(
+        [report.Picture(png, name, captions.get(name, "")) for name, png in record.plots.items()]
     )
 
 
-def _flip_table(record: Record) -> str:
+def _flip_table(record: Record) -> list[report.Block]:
     rows: list[list[Cell]] = [
         [f.message or "–", f.role, f.truth, f.before, f.after, f.probability_before, f.probability_after]
         for f in record.flips[:MAX_FLIPS_SHOWN]
     ]
     more = record.flipped - len(rows)
     header = ["message", "role", "truth", "was", "is", "P(spam) was", "is"]
-    return report.table(rows, header) + (report.paragraph(f"and {more} more") if more > 0 else "")
+    said = [report.Paragraph(f"and {more} more")] if more > 0 else []
+    return [report.Grid(rows, header), *said]

@@ -90,14 +90,16 @@ def write(out: Path, record: Record) -> list[Path]:
 
 def page(record: Record, images: Images) -> str:
     """The report."""
-    pictures = [report.figure(forms["png"], CAPTIONS[name], CAPTIONS[name]) for name, forms in images.items()]
+    pictures = [
+        report.Picture(forms["png"], CAPTIONS[name], CAPTIONS[name]) for name, forms in images.items()
+    ]
     sections = [
-        report.section("In short", *map(report.paragraph, summary(record))),
-        report.section("Curves", report.figures(*pictures)),
+        report.Section("In short", [report.Paragraph(line) for line in summary(record)]),
+        report.Section("Curves", [report.Gallery(pictures)]),
     ]
     for title, (header, rows) in tables(record).items():
-        sections.append(report.section(title, report.table(rows, header)))
-    sections.append(report.section("Nights", _nights(record.arms), report.paragraph(METHOD)))
+        sections.append(report.Section(title, [report.Grid(rows, header)]))
+    sections.append(report.Section("Nights", [*_nights(record.arms), report.Paragraph(METHOD)]))
     return report.page("Simulation", sections, f"fingerprint of the mails: {record.data.fingerprint}")
 
 
@@ -167,7 +169,7 @@ def _checks(checks: Sequence[Check]) -> Table:
     return header, rows
 
 
-def _nights(several: Sequence[ArmFigures]) -> str:
+def _nights(several: Sequence[ArmFigures]) -> list[report.Grid]:
     counts: list[list[report.Cell]] = [
         [arm.name, arm.corrections, arm.wrong, arm.nights, arm.promoted] for arm in several
     ]
@@ -177,7 +179,7 @@ def _nights(several: Sequence[ArmFigures]) -> str:
         for number, why in enumerate(arm.reasons, start=1)
     ]
     header = ["", "corrections", "of them wrong", "nights", "promotions"]
-    return report.table(counts, header) + report.table(whys, ["", "night", "what became of it"])
+    return [report.Grid(counts, header), report.Grid(whys, ["", "night", "what became of it"])]
 
 
 def _hostile_line(run: HostileRun) -> str:

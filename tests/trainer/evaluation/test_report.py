@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from filterd.errors import Unwritable
-from filterd_trainer.evaluation.report import figure, figures, page, paragraph, section, table, write
+from filterd_trainer.evaluation.report import Block, Gallery, Grid, Paragraph, Picture, Section, page, write
 
 PNG = b"\x89PNG\r\n\x1a\n not really"
 
@@ -30,10 +30,14 @@ class Balanced(HTMLParser):
 
 def whole() -> str:
     parts = [
-        section("In short", paragraph("All is well."), table([["accuracy", 0.97, None]], ["", "a", "b"])),
-        section("Two side by side", figures(figure(PNG, "one"), figure(PNG, "two", "A caption"))),
+        Section("In short", [Paragraph("All is well."), Grid([["accuracy", 0.97, None]], ["", "a", "b"])]),
+        Section("Two side by side", [Gallery([Picture(PNG, "one"), Picture(PNG, "two", "A caption")])]),
     ]
     return page("A report", parts, lead="of a test")
+
+
+def alone(block: Block) -> str:
+    return page("A report", [Section("Only", [block])])
 
 
 def test_page_is_well_formed_and_links_its_sections() -> None:
@@ -52,21 +56,22 @@ def test_page_asks_for_nothing_from_elsewhere() -> None:
 
 
 def test_figure_holds_the_image_itself() -> None:
-    match = re.search(r'src="data:image/png;base64,([^"]+)" alt="a &amp; b"', figure(PNG, "a & b"))
+    match = re.search(
+        r'src="data:image/png;base64,([^"]+)" alt="a &amp; b"', alone(Gallery([Picture(PNG, "a & b")]))
+    )
     assert match and base64.b64decode(match[1]) == PNG
 
 
 @pytest.mark.parametrize(
-    "html",
+    "block",
     [
-        pytest.param(section(hostile := '<img src=x onerror="alert(1)">'), id="section"),
-        pytest.param(paragraph(hostile), id="paragraph"),
-        pytest.param(table([[hostile]], [hostile], hostile), id="table"),
-        pytest.param(figure(b"", hostile, hostile), id="figure"),
-        pytest.param(page(hostile, [section(hostile)], hostile), id="page"),
+        pytest.param(Paragraph(hostile := '<img src=x onerror="alert(1)">'), id="paragraph"),
+        pytest.param(Grid([[hostile]], [hostile], hostile), id="table"),
+        pytest.param(Gallery([Picture(b"", hostile, hostile)]), id="figure"),
     ],
 )
-def test_text_is_never_markup(html: str) -> None:
+def test_text_is_never_markup(block: Block) -> None:
+    html = page(hostile, [Section(hostile, [block])], hostile)
     assert "<img src=x" not in html
     assert 'onerror="' not in html
 
@@ -75,7 +80,7 @@ def test_text_is_never_markup(html: str) -> None:
     ("cell", "shown"), [(None, "–"), (0.5, "0.5000"), (1234, "1234"), ("97.7%", "97.7%"), ("", "")]
 )
 def test_cells(cell: str | float | None, shown: str) -> None:
-    assert f"<td>{shown}</td>" in table([[cell]])
+    assert f"<td>{shown}</td>" in alone(Grid([[cell]]))
 
 
 def test_writing_makes_the_folder_and_says_in_a_line_why_it_cannot(tmp_path: Path) -> None:
