@@ -117,10 +117,12 @@ def data_prepare(
     ] = None,
     recipe: Annotated[str, typer.Option(help="grouped (ours), lecture or lecture-slide.")] = "grouped",
     form: Annotated[
-        str, typer.Option("--format", help="auto, csv, tsv, jsonl, mails, mbox or maildir.")
+        str, typer.Option("--format", help="auto, csv, tsv, jsonl, parquet, mails, mbox or maildir.")
     ] = "auto",
-    label_column: Annotated[str, typer.Option(help="Of a table; a usual name is found by itself.")] = "",
+    label_column: Annotated[str, typer.Option(help="Name or, from 1, number; a usual name is found.")] = "",
     text_column: Annotated[str, typer.Option(help="The same for the text.")] = "",
+    delimiter: Annotated[str, typer.Option(help="Of a table: comma, semicolon, tab, bar or a mark.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of a table, as in cp1252; else it is found.")] = "",
     kind: Annotated[str, typer.Option(help="auto, mail or sms.")] = "auto",
     labels: Annotated[
         list[str] | None, typer.Option("--label", help="OLD=NEW for a folder, file or value; repeatable.")
@@ -149,9 +151,23 @@ def data_prepare(
 
     from filterd_trainer.data import prepare
 
-    request = prepare.Request(
-        *(inputs or ["data"], out, recipe, form, label_column, text_column, kind),
-        *(labels or (), ham or (), hold_out or (), test_source, rules, traps, jobs),
+    request = prepare.PrepareRequest(
+        inputs=inputs or ["data"],
+        out=out,
+        recipe=recipe,
+        format=form,
+        label_column=label_column,
+        text_column=text_column,
+        delimiter=delimiter,
+        encoding=encoding,
+        kind=kind,
+        labels=labels or (),
+        ham=ham or (),
+        hold_out=hold_out or (),
+        test_source=test_source,
+        rules=rules,
+        traps=traps,
+        jobs=jobs,
         envelopes=envelopes,
         calibrate_sources=calibrate_source or (),
     )
@@ -210,6 +226,7 @@ def train_command(
     windows: Annotated[int | None, typer.Option(help="Windows of a longer message that train.")] = None,
     balance: Annotated[str | None, typer.Option(help="none, label, kind, source or root.")] = None,
     augment: Annotated[int | None, typer.Option(help="Changed copies of each message that train.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or auto: what is faster.")] = None,
     eval_freq: Annotated[int | None, typer.Option(help="Steps between evaluations; 0: epochs.")] = None,
     eval_iter: Annotated[int | None, typer.Option(help="Batches an evaluation takes; 0: all.")] = None,
     patience: Annotated[int | None, typer.Option(help="Evaluations without gain before it stops.")] = None,
@@ -242,6 +259,7 @@ def train_command(
             windows=windows,
             balance=balance,
             augment=augment,
+            precision=precision,
             eval_freq=eval_freq,
             eval_iter=eval_iter,
             patience=patience,
@@ -542,7 +560,15 @@ def export_command(
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from filterd_trainer.export import export
 
-    request = export.Request(run, dataset, out, name, quantization, max_tokens, max_windows)
+    request = export.ExportRequest(
+        run=run,
+        data=dataset,
+        out=out,
+        name=name,
+        quantization=quantization,
+        max_tokens=max_tokens,
+        max_windows=max_windows,
+    )
     request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with, calibrate_on=calibrate_on)
     request = replace(request, origins=tuple(origin or ()))
     made = export.export(request, lambda line: typer.echo(line, err=True))
@@ -583,9 +609,7 @@ def retrain_command(
     rehearsal: Annotated[
         list[str] | None, typer.Option(help="Labelled messages not to get worse at; repeatable.")
     ] = None,
-    strategy: Annotated[
-        str, typer.Option(help="auto, wide, head, last_block, last_two_blocks, lora or all.")
-    ] = "auto",
+    strategy: Annotated[str, typer.Option(help="auto, wide or head.")] = "auto",
     promotion: Annotated[str | None, typer.Option(help="immediate, shadow or manual.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; by default in the state folder.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 123,
@@ -597,7 +621,15 @@ def retrain_command(
     lock.step_back()  # before PyTorch starts its threads
     from filterd_trainer.retraining import options as retraining
 
-    options = retraining.Options(feedback, bundle, rehearsal, strategy, promotion, runs, seed)
+    options = retraining.Options(
+        feedback=feedback,
+        bundle=bundle,
+        rehearsal=rehearsal,
+        strategy=strategy,
+        promotion=promotion,
+        runs=runs,
+        seed=seed,
+    )
     raise typer.Exit(retraining.run(options, config, as_json))
 
 

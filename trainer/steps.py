@@ -179,5 +179,5 @@ def to_bundle(run: StrPath, data: "Dataset", out: StrPath, **options: Any) -> Pa
     """A bundle that `filterd check --bundle` judges with. Raises BundleError, ConfigError."""
     from filterd_trainer.export import export as exporting
 
-    request = replace(exporting.Request(Path(run), data.folder, Path(out)), **options)
+    request = replace(exporting.ExportRequest(run=Path(run), data=data.folder, out=Path(out)), **options)
     return exporting.export(request).path

@@ -160,6 +160,7 @@ def learn(
     ] = None,
     mail: MailOption = False,
     sms: SmsOption = False,
+    lines: Annotated[bool, typer.Option("--lines", help="Each line is an SMS.")] = False,
     user: UserOption = "",
     config: ConfigOption = None,
 ) -> None:
@@ -169,7 +170,7 @@ def learn(
     """
     from filterd.commands import learn as correcting
 
-    options = correcting.Options(spam, ham, mail, sms, user)
+    options = correcting.Options(spam, ham, mail, sms, lines, user)
     raise Ended(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
+from filterd.commands.entry import Ended
 from filterd.commands.options import ConfigOption, config_of
 
 if TYPE_CHECKING:
@@ -71,12 +72,20 @@ def prune(
 
 
 @app.command("import")
-def import_(config: ConfigOption = None) -> None:
-    """Read corrections from stdin as `feedback export` writes them: all of them, or none and the reason."""
-    from filterd.commands.input import STDIN, open_input
+def import_(
+    file: Annotated[
+        str, typer.Argument(help="An export, or a .csv or .tsv with columns label and text; else stdin.")
+    ] = "-",
+    config: ConfigOption = None,
+) -> None:
+    """Read corrections: what `feedback export` wrote, all or none; or a table, row by row as `learn` does."""
+    from filterd.commands import learn, table
+    from filterd.commands.input import open_input
     from filterd.corrections.store import Store
 
-    with open_input(STDIN) as lines, Store.open(config_of(config).feedback_url) as store:
+    if file.lower().endswith(table.SUFFIXES):
+        raise Ended(learn.correct(table.rows(file), lambda: config_of(config), list(learn.LEARNED)))
+    with open_input(file) as lines, Store.open(config_of(config).feedback_url) as store:
         count = store.import_lines(cast(BinaryIO, lines))
     print(f"{count:,} corrections were new or changed", file=sys.stderr)
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filterd.api import Kind, Label, Message
+from filterd.api import Label, Message
 from filterd.commands import client, pipe
 from filterd.commands.input import Item, asked_kind, exclude, items
 from filterd.errors import ConfigError, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
@@ -23,7 +23,9 @@ ANSWER_TIMEOUT_S = 5.0  # the daemon takes milliseconds; a person may be waiting
 
 HOPELESS = (LearningClosed, ModelUnavailable, StoreError)  # the next message would only fail the same way
 
-Correct = Callable[[Message], bool]
+Correct = Callable[[Message, Label | None], bool]  # forgets the message where there is no label
+LEARNED = (Label.SPAM, Label.HAM)
+Asked = Iterator[tuple[Item, Label | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Options:
     ham: bool = False
     mail: bool = False
     sms: bool = False
+    lines: bool = False
     user: str = ""
 
 
@@ -46,44 +49,42 @@ def learn(
     """Do what `filterd learn` does; returns the exit status. Raises ConfigError for wrong options."""
     if options.spam == options.ham:
         raise ConfigError("say what they are: --spam or --ham")
-    exclude({"--maildir": bool(mailboxes), "--sms": options.sms, "FILE": bool(paths)})
+    for name, given in {"--sms": options.sms, "--lines": options.lines, "FILE": bool(paths)}.items():
+        exclude({"--maildir": bool(mailboxes), name: given})
     label = Label.SPAM if options.spam else Label.HAM
     kind = asked_kind(mail=options.mail, sms=options.sms)
-    return correct(paths, kind, label, config, mailboxes, options.user)
+    inputs = _from_mailboxes(mailboxes) if mailboxes else items(paths, kind, lines=options.lines)
+    return correct(((item, label) for item in inputs), config, [label], options.user)
 
 
 def forget(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
     """Do what `filterd forget` does; returns the exit status. Raises ConfigError for wrong options."""
     kind = asked_kind(mail=options.mail, sms=options.sms)
-    return correct(paths, kind, None, config, user=options.user)
+    inputs = items(paths, kind, lines=options.lines)
+    return correct(((item, None) for item in inputs), config, [None], options.user)
 
 
 def correct(
-    paths: Sequence[str],
-    kind: Kind | None,
-    label: Label | None,
-    config: "Callable[[], Config]",
-    mailboxes: Sequence[Path] = (),
-    user: str = "",
+    asked: Asked, config: "Callable[[], Config]", labels: Sequence[Label | None], user: str = ""
 ) -> int:
-    """Learn messages as `label`, or forget them where it is None; returns the exit status.
+    """Learn each message as its label, or forget it where that is None; returns the exit status.
 
-    mailboxes: whole ones, instead of paths; an interrupted run leaves what it has learned, and the next one
-    finds that known. user: whose word it is, "" for the site's. Raises NotFound where one is not there.
+    An interrupted run leaves what it has learned, and the next one finds that known. labels: which there may
+    be, for the counts that are printed. user: whose word it is where a message does not say, "" for the
+    site's. Raises NotFound where a file or mailbox is not there.
     """
-    inputs = _from_mailboxes(mailboxes) if mailboxes else items(paths, kind, lines=False)
     path = client.socket_path()
     with contextlib.ExitStack() as stack:
-        alone = cache(lambda: _alone(stack, config(), label))
+        alone = cache(lambda: _alone(stack, config()))
         if not path:
-            return _each(inputs, label, _of(user, alone()))
+            return _each(asked, labels, _of(user, alone()))
         daemon = client.Daemon(path, ANSWER_TIMEOUT_S)
-        return _each(inputs, label, _of(user, _daemon_first(_with_daemon(daemon, label), alone)))
+        return _each(asked, labels, _of(user, _daemon_first(_with_daemon(daemon), alone)))
 
 
 def _of(user: str, take: Correct) -> Correct:
     """The same in the name of a user."""
-    return lambda message: take(replace(message, user=user))
+    return lambda message, label: take(replace(message, user=message.user or user), label)
 
 
 def _from_mailboxes(mailboxes: Sequence[Path]) -> Iterator[Item]:
@@ -96,46 +97,48 @@ def _daemon_first(ask: Correct, alone: Callable[[], Correct]) -> Correct:
     """Ask the daemon, and from the first message on that gets no answer from it write the store."""
     silent: list[FilterdError] = []
 
-    def take(message: Message) -> bool:
+    def take(message: Message, label: Label | None) -> bool:
         if not silent:
             try:
-                return ask(message)
+                return ask(message, label)
             except (ModelUnavailable, Overloaded) as error:
                 silent.append(error)
         try:
-            return alone()(message)
+            return alone()(message, label)
         except FilterdError as error:
             raise type(error)(f"{silent[0]}; nor without it: {error}") from error
 
     return take
 
 
-def _with_daemon(daemon: client.Daemon, label: Label | None) -> Correct:
-    return daemon.forget if label is None else lambda message: daemon.learn(message, label)
+def _with_daemon(daemon: client.Daemon) -> Correct:
+    return lambda message, label: daemon.forget(message) if label is None else daemon.learn(message, label)
 
 
-def _alone(stack: contextlib.ExitStack, config: "Config", label: Label | None) -> Correct:
+def _alone(stack: contextlib.ExitStack, config: "Config") -> Correct:
     from filterd.corrections.learner import Learner
 
     learner = Learner.open(config)
     stack.callback(learner.close)
-    return learner.forget if label is None else lambda message: learner.learn(message, label)
+    return lambda message, label: learner.forget(message) if label is None else learner.learn(message, label)
 
 
-def _each(inputs: Iterator[Item], label: Label | None, take: Correct) -> int:
-    status, counts = 0, {True: 0, False: 0}  # by whether it changed anything
+def _each(asked: Asked, labels: Sequence[Label | None], take: Correct) -> int:
+    status = 0
+    counts = {label: [0, 0] for label in labels}  # what changed nothing, and what changed
     try:
-        for item in inputs:
+        for item, label in asked:
             try:
                 if item.message is None:
                     raise item.error or FilterdError(item.name)
-                counts[take(item.message)] += 1
+                counts[label][take(item.message, label)] += 1
             except FilterdError as error:
                 pipe.complain(str(error))
                 status = status or error.exit_status
                 if isinstance(error, HOPELESS):
                     break
     finally:  # also where it is interrupted
-        said = ("forgotten", "not known") if label is None else (f"learned as {label}", "known already")
-        print(f"{said[0]}: {counts[True]}, {said[1]}: {counts[False]}")
+        for label, (known, changed) in counts.items():
+            said = ("forgotten", "not known") if label is None else (f"learned as {label}", "known already")
+            print(f"{said[0]}: {changed}, {said[1]}: {known}")
     return status

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,6 +153,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     labels: the model's classes in the order of its logits; ham: those of them that count as ham.
     max_tokens, max_windows: a longer message is judged in up to max_windows windows of max_tokens tokens.
+    padded: a shorter window is filled up to max_tokens with pad_token and read at its end, as it was trained.
     calibration, thresholds: by kind of message.
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
     parent: id of the bundle that this one was retrained from. lineage: None where it was not retrained.
@@ -184,6 +185,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fast_path: dict[Kind, Certainty] | None = None
     wide: WideEntry | None = None
     exit: Exit | None = None
+    padded: bool = False
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
@@ -200,6 +202,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("fast_path has to name both mail and sms, and needs wide")
         if self.wide and WIDE not in self.files:
             raise ValueError(f"files lack {WIDE}, which wide describes")
+        if self.exit and self.padded:
+            raise ValueError("an exit reads the last real token, which padded does not")
         if self.exit and not {FIRST, REST} <= set(self.files):
             raise ValueError(f"files lack {FIRST} or {REST}, which exit describes")
 
@@ -207,6 +211,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def ham_indices(self) -> tuple[int, ...]:
         """Positions of the ham classes among the logits."""
         return tuple(i for i, name in enumerate(self.labels) if name in self.ham)
+
+    def filled(self, window: Sequence[int]) -> Sequence[int]:
+        """A window as the model was trained to see it."""
+        if not self.padded:
+            return window
+        return [*window, *[self.pad_token] * (self.max_tokens - len(window))]
 
     def fast_path_lines(self) -> list[str]:
         """What the fast path was measured to do, a line a kind of message."""

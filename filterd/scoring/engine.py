@@ -240,8 +240,9 @@ class Engine:
         """
         rows = np.zeros((len(windows), len(self.bundle.manifest.labels)), dtype=np.float32)
         score = self.staged.early if self.staged and not whole else self._backend.score
-        for batch in batches([len(window) for window in windows]):
-            rows[batch] = score([windows[i] for i in batch]).logits
+        shown = [self.bundle.manifest.filled(window) for window in windows]
+        for batch in batches([len(window) for window in shown]):
+            rows[batch] = score([shown[i] for i in batch]).logits
         return rows
 
     def margins(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:

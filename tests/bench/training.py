@@ -32,7 +32,7 @@ from filterd_trainer.gpt2.model import GPT2, PRESETS, SpamClassifier, freeze, fr
 from filterd_trainer.training import batches, features
 from filterd_trainer.training.batches import Batch, Rows
 from filterd_trainer.training.recipe import load
-from filterd_trainer.training.train import Fit, Part, Plan
+from filterd_trainer.training.train import Fit, TrainingPart, TrainingPlan
 
 UCI = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sms_uci" / "SMSSpamCollection"
 MESSAGES = 1045  # the lecture's training part: 70% of 747 + 747
@@ -209,9 +209,9 @@ def _mini(folder: Path, *, old: bool) -> Fit:
         model.gpt.stream, model.gpt.wte.sparse = device.stream(torch.device("cpu")), True
     lengths = torch.randint(*MINI_LENGTHS, (3200,)).tolist()
     made = Rows.of([torch.randint(0, END_OF_TEXT_ID, (n,)).tolist() for n in lengths])
-    part = Part(made, torch.arange(3200) % 2, [str(i % 2) for i in range(3200)])
+    part = TrainingPart(made, torch.arange(3200) % 2, [str(i % 2) for i in range(3200)])
     model.train()
-    return Fit(Plan(model, part, part, recipe, None, folder))
+    return Fit(TrainingPlan(model, part, part, recipe, None, folder))
 
 
 def mini() -> Table:

@@ -38,7 +38,7 @@ Counts = Counter[str]
 _engine: Engine | None = None  # of a process that judges
 
 
-class Interrupted(FilterdError):
+class ScoringDied(FilterdError):
     """A process that judged has died; what is done is kept."""
 
     exit_status = 75  # EX_TEMPFAIL: the same command goes on
@@ -66,7 +66,7 @@ def score(
                 counts += done
                 advance(done.total())
     except BrokenProcessPool as error:
-        raise Interrupted(f"{out}: a process died; the same command goes on from here") from error
+        raise ScoringDied(f"{out}: a process died; the same command goes on from here") from error
     return counts
 
 

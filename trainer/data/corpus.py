@@ -29,7 +29,7 @@ from filterd_trainer.data.envelopes import addressed, is_bare
 from filterd_trainer.data.grouping import Report, group, joined, quiet, tokens
 from filterd_trainer.data.marks import NO_MARKS, AllMarks
 from filterd_trainer.data.rows import folded
-from filterd_trainer.data.rules import NO_RULES, Rules
+from filterd_trainer.data.rules import NO_RULES, SourceRules
 from filterd_trainer.data.sources import Labelled, Losses
 
 SEED = 123  # the lecture's
@@ -164,7 +164,7 @@ class Reading:
 
     kind: Kind | None = None
     marks: AllMarks = NO_MARKS
-    rules: Rules = NO_RULES
+    rules: SourceRules = NO_RULES
     envelopes: bool = False
     jobs: int = 1
 
@@ -217,6 +217,17 @@ def _row(message: Labelled, reading: Reading) -> tuple[Any, ...] | None:
     return message.label, whole, found.kind.value, message.source, lang, said.year, tuple(links)
 
 
+def without_case(found: "pd.Series[Any]", losses: Losses) -> "pd.Series[Any]":
+    """Labels that differ by case alone become one: ham and spam so, others as they came first."""
+    spelled = {name: name for name in ("ham", "spam")}
+    for name in dict.fromkeys(found):
+        spelled.setdefault(name.casefold(), name)
+    for name in sorted(set(found)):
+        if (ours := spelled[name.casefold()]) != name:
+            losses.read.append(f"label {name!r} is {ours!r}: labels compare without case")
+    return found.map(lambda name: spelled[name.casefold()])
+
+
 def class_names(found: Iterable[str], ham: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Labels in the order of their indices, ham first, and those that are ham. Raises BadInput, ConfigError.
 
@@ -225,7 +236,8 @@ def class_names(found: Iterable[str], ham: Sequence[str]) -> tuple[tuple[str, ..
     there = sorted(set(found))
     if not there:
         raise BadInput("the inputs hold no message that can be used; check --input and --format")
-    named = tuple(dict.fromkeys(ham)) or ("ham",)
+    spelled = {name.casefold(): name for name in there}
+    named = tuple(dict.fromkeys(spelled.get(name.casefold(), name) for name in ham)) or ("ham",)
     if missing := [name for name in named if name not in there]:
         raise ConfigError(
             f"no message is labelled {missing[0]!r}, only {', '.join(there[:10])}; say with"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.data.marks import AllMarks
 from filterd_trainer.data.rows import UNLABELLED
-from filterd_trainer.data.rules import Rules
+from filterd_trainer.data.rules import SourceRules
 from filterd_trainer.data.sources import Losses, Source
 
 LECTURES = ("lecture", "lecture-slide")  # its book's code, and its slide's
@@ -28,15 +28,18 @@ KINDS: Mapping[str, Kind | None] = {"auto": None, "mail": Kind.MAIL, "sms": Kind
 
 
 @dataclass(frozen=True)
-class Request:
+class PrepareRequest:
     """The options of `trainer data prepare`, as they were given."""
 
     inputs: Sequence[str]
     out: Path
+    _: KW_ONLY
     recipe: str = "grouped"
     format: str = "auto"
     label_column: str = ""
     text_column: str = ""
+    delimiter: str = ""
+    encoding: str = ""
     kind: str = "auto"
     labels: Sequence[str] = ()
     ham: Sequence[str] = ()
@@ -49,7 +52,7 @@ class Request:
     calibrate_sources: Sequence[str] = ()
 
 
-def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
+def prepare(request: PrepareRequest, report: Report = quiet) -> tuple[Dataset, Losses]:
     """A dataset folder of labelled messages, and what was lost on the way.
 
     Raises ConfigError, NotFound, BadInput, Unwritable.
@@ -60,7 +63,7 @@ def prepare(request: Request, report: Report = quiet) -> tuple[Dataset, Losses]:
     return _lecture(request) if request.recipe in LECTURES else _grouped(request, report)
 
 
-def _lecture(request: Request) -> tuple[Dataset, Losses]:
+def _lecture(request: PrepareRequest) -> tuple[Dataset, Losses]:
     if len(request.inputs) != 1:
         raise ConfigError("the lecture's recipe takes one --input, the UCI SMS file")
     parts = corpus.lecture(_uci(Path(request.inputs[0])), slide=request.recipe == "lecture-slide")
@@ -68,10 +71,10 @@ def _lecture(request: Request) -> tuple[Dataset, Losses]:
     return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), request.recipe, about), Losses()
 
 
-def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
+def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, Losses]:
     losses = Losses()
     found = as_sources(request)
-    rules = Rules.load(request.rules)
+    rules = SourceRules.load(request.rules)
     messages = chain.from_iterable(sources.read(each, losses) for each in found)
     reading = corpus.Reading(
         KINDS[request.kind], _traps(request.traps, found), rules, request.envelopes, request.jobs
@@ -79,6 +82,7 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     frame = rules.capped(corpus.canonical(messages, losses, reading, report))
     unlabelled = frame[frame["Label"] == UNLABELLED].drop_duplicates("Text")
     frame = frame[frame["Label"] != UNLABELLED]
+    frame = frame.assign(Label=corpus.without_case(frame["Label"], losses))
     labels, ham = corpus.class_names(frame["Label"], request.ham)
     once = corpus.distinct(frame, losses)
     if request.hold_out:
@@ -95,17 +99,29 @@ def _grouped(request: Request, report: Report) -> tuple[Dataset, Losses]:
     return corpus.write(request.out, parts, labels, ham, "grouped", about, unlabelled), losses
 
 
-def as_sources(request: Request) -> list[Source]:
+def as_sources(request: PrepareRequest) -> list[Source]:
     """The inputs of a request, as readers take them. Raises ConfigError, NotFound."""
-    columns = (request.label_column, request.text_column)
     table = _renames(request.labels)
-    rules = Rules.load(request.rules)
+    rules = SourceRules.load(request.rules)
     found = [
         (name or sources.called(file), file)
         for name, path in map(sources.located, request.inputs)
         for file in _files(_uci(path))
     ]
-    return [Source(path, name, request.format, *columns, table, rules.of(name)) for name, path in found]
+    return [
+        Source(
+            path,
+            name,
+            format=request.format,
+            label_column=request.label_column,
+            text_column=request.text_column,
+            delimiter=request.delimiter,
+            encoding=request.encoding,
+            rename=table,
+            rule=rules.of(name),
+        )
+        for name, path in found
+    ]
 
 
 def _files(path: Path) -> list[Path]:
@@ -164,7 +180,9 @@ def progress(console: Console) -> Iterator[Report]:
 
 
 def show(console: Console, dataset: Dataset, losses: Losses) -> None:
-    """What was lost and where, what was written, and what leaks."""
+    """How tables were read, what was lost and where, what was written, and what leaks."""
+    for line in losses.read:
+        console.print(line, soft_wrap=True, markup=False)
     for reason, places in losses.places.items():
         more = losses.counts[reason] - len(places)
         console.print(

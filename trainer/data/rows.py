@@ -1,8 +1,8 @@
 """One object of a JSON lines file to a message: raw mails, mails in parts, SMS, chat and bare text.
 
-Keys that are known: `raw` (base64 of a mail's bytes) or `text`, with `subject` and `sender` where it is a
-mail; `kind` (mail, sms, chat, text); `lang`, `year`; `group`, `uci`, `orig`, `id`: what belongs together.
-A mail in parts becomes a mail again, so that `filterd.reading.text` reads it as it reads one that came.
+Keys that are known: `raw` (a mail, or base64 of its bytes) or `text`, with `subject` and `sender` where it
+is a mail; `kind` (mail, sms, chat, text); `lang`, `year`; `group`, `uci`, `orig`, `id`: what belongs
+together. A mail in parts becomes a mail again, so that `filterd.reading.text` reads it as one that came.
 """
 
 import base64
@@ -21,12 +21,13 @@ LANGUAGE: Final = re.compile(r"[a-z]{2,3}\Z")
 YEAR: Final = re.compile(r"[12][0-9]{3}\Z")
 MAX_FOLDED: Final = 60  # letters; what the sources' field `uci` holds of the English original
 
+_HEADER = re.compile(r"(?:From |[!-9;-~]{1,80}:)")  # what a mail begins with, and no base64 does
 _HTML = re.compile(r"<(?:html|body|table|div|p|td|br)\b", re.IGNORECASE)
 _LINES = re.compile(r"[\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RowFacts:
     """What a source says of a row besides label and text. links: keys; rows that share one stay together."""
 
     kind: Kind | None = None
@@ -35,17 +36,14 @@ class Facts:
     links: tuple[str, ...] = ()
 
 
-NO_FACTS: Final = Facts()
+NO_FACTS: Final = RowFacts()
 
 
 def content(row: Mapping[str, Any], text: object) -> bytes | None:
     """The message's bytes: `raw` decoded, or the text, as a mail where the row says so; None without any."""
     raw = row.get("raw")
-    if isinstance(raw, str) and "text" not in row:
-        try:
-            return base64.b64decode(raw, validate=True)
-        except (binascii.Error, ValueError):
-            return None
+    if isinstance(raw, (str, bytes)) and "text" not in row:
+        return _whole(raw)
     if not isinstance(text, str) or not text.strip():
         return None
     subject, sender = (str(row.get(name) or "") for name in ("subject", "sender"))
@@ -54,7 +52,19 @@ def content(row: Mapping[str, Any], text: object) -> bytes | None:
     return text.encode("utf-8", "replace")
 
 
-def facts(row: Mapping[str, Any], source: str) -> Facts:
+def _whole(raw: str | bytes) -> bytes | None:
+    """A whole mail, as its bytes, its text or base64; None where it is none of them."""
+    if isinstance(raw, bytes):
+        return raw or None
+    if _HEADER.match(raw):
+        return raw.encode("utf-8", "replace")
+    try:
+        return base64.b64decode(raw, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def facts(row: Mapping[str, Any], source: str) -> RowFacts:
     """Kind, language, year and what the row belongs to."""
     kind, lang, year = row.get("kind"), row.get("lang", row.get("language")), row.get("year")
     links = [f"{name}:{row[name]}" for name in ("group", "uci") if isinstance(row.get(name), str)]
@@ -62,7 +72,7 @@ def facts(row: Mapping[str, Any], source: str) -> Facts:
         links.append(f"id:{source}:{row['id']}")
     if isinstance(orig := row.get("orig"), str) and ":" in orig:  # NUS has the country there
         links.append(f"id:{orig}")
-    return Facts(
+    return RowFacts(
         KINDS.get(kind) if isinstance(kind, str) else None,
         _language(lang) if isinstance(lang, str) else "",
         int(str(year)) if YEAR.match(str(year)) else 0,

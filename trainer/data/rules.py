@@ -47,14 +47,14 @@ ALL: Final = Rule()
 
 
 @dataclass(frozen=True)
-class Rules:
+class SourceRules:
     """Rules by pattern of a source's name; the first that fits counts. families: of groups, by pattern."""
 
     by_name: Mapping[str, Rule] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, given: str) -> "Rules":
+    def load(cls, given: str) -> "SourceRules":
         """`public`, a file, or nothing. Raises NotFound, BadInput."""
         if not given:
             return cls()
@@ -91,7 +91,7 @@ class Rules:
         return pd.concat(kept).sort_index().drop(columns="Order").reset_index(drop=True)
 
 
-NO_RULES: Final = Rules()
+NO_RULES: Final = SourceRules()
 
 
 def _rule(given: Mapping[str, Any]) -> Rule:

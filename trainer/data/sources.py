@@ -6,7 +6,6 @@ with the first few places by name: nothing is lost in silence.
 """
 
 import bz2
-import csv
 import gzip
 import json
 import lzma
@@ -15,24 +14,23 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from io import BufferedIOBase
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from filterd.errors import BadInput, NotFound
-from filterd_trainer.data import rows
-from filterd_trainer.data.rows import NO_FACTS, Facts
+from filterd_trainer.data import rows, tables
+from filterd_trainer.data.rows import NO_FACTS, RowFacts
 from filterd_trainer.data.rules import ALL, Rule
+from filterd_trainer.data.tables import MAX_INPUT, MAX_LINE, Columns, Form, Lost, TableRow
 
-FORMATS: Final = ("auto", "csv", "tsv", "jsonl", "mails", "mbox", "maildir")
+FORMATS: Final = ("auto", "csv", "tsv", "jsonl", "parquet", "mails", "mbox", "maildir")
 MAX_MESSAGE: Final = 4 << 20  # bytes; of a larger one the beginning is taken, which is what the filter judges
-MAX_LINE: Final = 8 << 20  # bytes of a table's line: a message with every byte escaped, and its label
-MAX_INPUT: Final = 4 << 30  # bytes unpacked; some fifty Enrons, and the end of a decompression bomb
+MAX_NAME: Final = 40  # characters of a column's name that are shown
 MAX_PLACES: Final = 3  # places named for each reason; more would push the rest off the screen
 
-_LABEL_COLUMNS = ("label", "class", "category", "target", "v1", "spam")
-_TEXT_COLUMNS = ("text", "message", "sms", "body", "content", "email", "mail", "v2")
 _HAM = re.compile(r"(easy|hard)[-_]ham([-_]\d)?", re.IGNORECASE)  # SpamAssassin's public corpus
 _SPAM = re.compile(r"spam[-_]\d", re.IGNORECASE)
 _MAILDIR = frozenset({"cur", "new", "tmp"})
@@ -40,7 +38,7 @@ _PACKED = frozenset({".xz", ".gz", ".bz2"})
 _DAMAGE = (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError, tarfile.TarError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
     """A message with its label. where: file and line, or the file's name; source: which input it is of."""
 
@@ -48,42 +46,53 @@ class Labelled:
     raw: bytes
     where: str
     source: str
-    facts: Facts = NO_FACTS
+    facts: RowFacts = NO_FACTS
 
 
 @dataclass
 class Losses:
-    """What was skipped or altered: how often, and where first, by reason."""
+    """What was skipped or altered: how often, and where first, by reason. read: how tables were taken."""
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
+    read: list[str] = field(default_factory=list)
 
-    def add(self, reason: str, where: str) -> None:
-        """Count one more."""
-        self.counts[reason] += 1
-        if self.counts[reason] <= MAX_PLACES:
-            self.places.setdefault(reason, []).append(where)
+    def add(self, reason: str, where: str, count: int = 1) -> None:
+        """Count so many more at one place."""
+        self.counts[reason] += count
+        places = self.places.setdefault(reason, [])
+        if len(places) < MAX_PLACES:
+            places.append(where)
+
+    def at(self, path: Path) -> Lost:
+        """The same for the lines of a file."""
+        return lambda reason, line: self.add(reason, f"{path}:{line}")
 
 
 @dataclass(frozen=True)
 class Source:
     """One input and how to read it.
 
+    label_column, text_column: names, or numbers from 1; delimiter, encoding: of a table. What is "" is found.
     rename: an input's own names for labels (of a column, folder or file) to ours. rule: what is left out.
     """
 
     path: Path
     name: str
+    _: KW_ONLY
     format: str = "auto"
     label_column: str = ""
     text_column: str = ""
+    delimiter: str = ""
+    encoding: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
     rule: Rule = ALL
 
     def label(self, name: str) -> str:
         """Our name of a label: renamed, SpamAssassin's folders understood, else as it is."""
-        if name in self.rename:
-            return self.rename[name]
+        folded = {old.casefold(): new for old, new in self.rename.items()}
+        if (renamed := self.rename.get(name, folded.get(name.casefold()))) is not None:
+            return renamed
         return "ham" if _HAM.fullmatch(name) else "spam" if _SPAM.fullmatch(name) else name
 
 
@@ -108,7 +117,8 @@ def read(source: Source, losses: Losses) -> Iterator[Labelled]:
         if kind in {"csv", "tsv"}:
             yield from _table(source, losses, kind)
         else:
-            yield from {"jsonl": _jsonl, "mbox": _mbox}.get(kind, _mails)(source, losses)
+            readers = {"jsonl": _jsonl, "parquet": _parquet, "mbox": _mbox}
+            yield from readers.get(kind, _mails)(source, losses)
     except _DAMAGE as error:
         raise BadInput(
             f"{source.path}: a damaged archive ({error or 'it ends early'}); fetch it again"
@@ -138,6 +148,7 @@ def detect(path: Path) -> str:
         ".jsonl": "jsonl",
         ".ndjson": "jsonl",
         ".mbox": "mbox",
+        ".parquet": "parquet",
     }
     return known.get(suffix) or _by_content(path)
 
@@ -145,6 +156,10 @@ def detect(path: Path) -> str:
 def _by_content(path: Path) -> str:
     with _opened(path) as stream:
         head = stream.read(4096)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    encoding = tables.encoding_of(head)
+    head = head if encoding == tables.UTF_8 else head.decode(encoding, "ignore").encode()
     first = head.partition(b"\n")[0]
     if head.startswith(b"From "):
         return "mbox"
@@ -171,91 +186,57 @@ def _opened(path: Path) -> BufferedIOBase:
 # -- tables ----------------------------------------------------------------------------------------------
 
 
-def _lines(source: Source, losses: Losses) -> Iterator[str]:
-    """Lines of text with their newlines, UTF-8 or else Windows-1252. Raises BadInput where one has no end."""
-    total = 0
+def _lines(source: Source, losses: Losses) -> Iterator[tuple[int, str]]:
     with _opened(source.path) as stream:
-        for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), 1):
-            total += len(line)
-            if len(line) > MAX_LINE or total > MAX_INPUT:
-                what = (
-                    f"line {number} is over {MAX_LINE >> 20} MB" if len(line) > MAX_LINE else "too much text"
-                )
-                raise BadInput(f"{source.path}:{number}: {what}; is this the right --format?")
-            try:
-                yield line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode()
-            except UnicodeDecodeError:
-                losses.add("not UTF-8, read as Windows-1252", f"{source.path}:{number}")
-                yield line.decode("cp1252", "replace")
+        encoding = tables.form(source.path, _head(source), "tsv", encoding=source.encoding).encoding
+        if encoding != tables.UTF_8:
+            losses.read.append(f"{source.path}: encoding {encoding}")
+        yield from tables.lines(stream, source.path, encoding, losses.at(source.path))
+
+
+def _head(source: Source) -> bytes:
+    with _opened(source.path) as stream:
+        return stream.read(tables.HEAD)
 
 
 def _table(source: Source, losses: Losses, kind: str) -> Iterator[Labelled]:
-    rows = _tsv_rows(source, losses) if kind == "tsv" else _csv_rows(source, losses)
-    first = next(rows, None)
-    if first is None:
-        raise BadInput(f"{source.path}: empty; check --input")
-    label, text, header = _columns(source, first[1])
-    if not header:
-        rows = _chain(first, rows)
-    for number, row in rows:
-        where = f"{source.path}:{number}"
-        if not row or row == [""]:
-            losses.add("empty line", where)
-        elif max(label, text) >= len(row):
-            losses.add("row without label or text", where)
-        else:
-            yield from _checked(source, losses, row[label], row[text], where)
+    path, lost = source.path, losses.at(source.path)
+    form = tables.form(path, _head(source), kind, delimiter=source.delimiter, encoding=source.encoding)
+    with _opened(path) as stream:
+        found = tables.rows(tables.lines(stream, path, form.encoding, lost), form, lost)
+        seen = list(islice(found, tables.SEEN_ROWS))
+        if not seen:
+            raise BadInput(f"{path}: empty; check --input")
+        where = tables.columns(path, seen, label=source.label_column, text=source.text_column)
+        losses.read.append(_taken(path, seen[0], where, form))
+        known: set[str] = set()
+        for row in chain(seen[where.header :], found):
+            if not row.cells or row.cells == [""]:
+                lost("empty line", row.number)
+            elif max(where.label, where.text) >= len(row.cells):
+                lost("row without label or text", row.number)
+            else:
+                label = row.cells[where.label]
+                known.add(label.strip().casefold())
+                if count := tables.swallowed(row, form, where.label, known):
+                    place = f"{path}:{row.number - row.lines + 1}"
+                    losses.add("row lost to a quotation mark that is not closed", place, count + 1)
+                else:
+                    yield from _checked(source, losses, label, row.cells[where.text], f"{path}:{row.number}")
 
 
-def _chain(
-    first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[int, list[str]]]:
-    yield first
-    yield from rest
-
-
-def _tsv_rows(source: Source, losses: Losses) -> Iterator[tuple[int, list[str]]]:
-    """Split at tabs alone: in UCI's file quotation marks are text, and some are never closed."""
-    for number, line in enumerate(_lines(source, losses), 1):
-        yield number, line.rstrip("\r\n").split("\t")
-
-
-def _csv_rows(source: Source, losses: Losses) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(_lines(source, losses))
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise BadInput(
-            f"{source.path}:{reader.line_num}: {error}; quote that field or remove the line"
-        ) from error
-
-
-def _columns(source: Source, first: Sequence[str]) -> tuple[int, int, bool]:
-    """Indices of label and text, and whether the first row is a header. Raises BadInput."""
-    names = [name.strip().lower() for name in first]
-    wanted = (source.label_column.lower(), source.text_column.lower())
-    if not any(wanted) and not (set(names) & set(_LABEL_COLUMNS) and set(names) & set(_TEXT_COLUMNS)):
-        if len(first) < 2:
-            raise BadInput(f"{source.path}:1: one column; name yours with --label-column and --text-column")
-        return 0, 1, False
-    found = []
-    for want, usual, option in zip(wanted, (_LABEL_COLUMNS, _TEXT_COLUMNS), ("label", "text"), strict=True):
-        name = want or next((u for u in usual if u in names), "")
-        if name not in names:
-            there = ", ".join(first[:10])
-            raise BadInput(
-                f"{source.path}:1: no column {name or option!r} among {there}; use --{option}-column"
-            )
-        found.append(names.index(name))
-    return found[0], found[1], True
+def _taken(path: Path, first: TableRow, where: Columns, form: Form) -> str:
+    """How a table is read, for a person."""
+    how = [form.said()] if form.said() else []
+    if where.header:
+        names = [first.cells[i].strip()[:MAX_NAME] for i in (where.label, where.text)]
+        return f"{path}: {', '.join([*how, f'labels in {names[0]!r}, texts in {names[1]!r}'])}"
+    columns = f"labels in column {where.label + 1}, texts in column {where.text + 1}"
+    return f"{path}: {', '.join([*how, f'no header: {columns}'])}"
 
 
 def _jsonl(source: Source, losses: Losses) -> Iterator[Labelled]:
-    label_names = (source.label_column,) if source.label_column else _LABEL_COLUMNS
-    text_names = (source.text_column,) if source.text_column else _TEXT_COLUMNS
-    for number, line in enumerate(_lines(source, losses), 1):
+    for number, line in _lines(source, losses):
         where = f"{source.path}:{number}"
         if not line.strip():
             losses.add("empty line", where)
@@ -265,33 +246,53 @@ def _jsonl(source: Source, losses: Losses) -> Iterator[Labelled]:
         except (ValueError, RecursionError):
             losses.add("not JSON", where)
             continue
-        if not isinstance(row, dict):
+        if isinstance(row, dict):
+            yield from _object(source, losses, row, where)
+        else:
             losses.add("not a JSON object", where)
-            continue
-        if source.rule.drops(row):
-            losses.add("left out by --rules", where)
-            continue
-        label = next((row[n] for n in label_names if n in row), None)
-        text = next((row[n] for n in text_names if n in row), None)
-        yield from _object(source, losses, label, (row, text), where)
 
 
-def _object(
-    source: Source, losses: Losses, label: object, row: tuple[dict[str, Any], object], where: str
-) -> Iterator[Labelled]:
-    """An object of JSON lines as a message; one of kind `text` has no label."""
-    if isinstance(label, bool):
-        label = int(label)
-    raw = rows.content(*row)
-    said = rows.facts(row[0], source.name)
+def _parquet(source: Source, losses: Losses) -> Iterator[Labelled]:
+    for number, row in tables.parquet(source.path):
+        yield from _object(source, losses, row, f"{source.path}:{number}")
+
+
+def _object(source: Source, losses: Losses, row: dict[str, Any], where: str) -> Iterator[Labelled]:
+    """An object of JSON lines, or a row of Parquet, as a message; one of kind `text` has no label."""
+    if source.rule.drops(row):
+        losses.add("left out by --rules", where)
+        return
+    names = {str(name).lower(): name for name in row}
+    label = _field(row, names, source.label_column, tables.LABELS)
+    text = _field(row, names, source.text_column, tables.TEXTS)
+    raw, said = rows.content(row, text), rows.facts(row, source.name)
+    name = str(int(label) if isinstance(label, bool) else "" if label is None else label).strip()
     if raw is None:
         losses.add("no text", where)
-    elif row[0].get("kind") == "text":
-        yield Labelled(rows.UNLABELLED, _bounded(raw, where, losses), where, source.name, said)
-    elif label is None or not (name := str(label).strip()):
+    elif row.get("kind") == "text":
+        yield Labelled(
+            label=rows.UNLABELLED,
+            raw=_bounded(raw, where, losses),
+            where=where,
+            source=source.name,
+            facts=said,
+        )
+    elif not name:
         losses.add("no label", where)
     else:
-        yield Labelled(source.label(name), _bounded(raw, where, losses), where, source.name, said)
+        yield Labelled(
+            label=source.label(name),
+            raw=_bounded(raw, where, losses),
+            where=where,
+            source=source.name,
+            facts=said,
+        )
+
+
+def _field(row: dict[str, Any], names: dict[str, str], given: str, usual: Sequence[str]) -> object:
+    """The value of a column that is named, else of a usual name; names compare without case."""
+    wanted = (given.lower(),) if given else usual
+    return next((row[names[name]] for name in wanted if name in names), None)
 
 
 def _checked(source: Source, losses: Losses, label: str, text: object, where: str) -> Iterator[Labelled]:
@@ -303,7 +304,9 @@ def _checked(source: Source, losses: Losses, label: str, text: object, where: st
         losses.add("no text", where)
     else:
         raw = text.encode("utf-8", "replace")
-        yield Labelled(source.label(label), _bounded(raw, where, losses), where, source.name)
+        yield Labelled(
+            label=source.label(label), raw=_bounded(raw, where, losses), where=where, source=source.name
+        )
 
 
 def _bounded(raw: bytes, where: str, losses: Losses) -> bytes:
@@ -374,7 +377,9 @@ def _mail(source: Source, losses: Losses, name: str, raw: bytes, where: str) -> 
     if not raw.strip():
         losses.add("empty file", where)
     else:
-        yield Labelled(source.label(name), _bounded(raw, where, losses), where, source.name)
+        yield Labelled(
+            label=source.label(name), raw=_bounded(raw, where, losses), where=where, source=source.name
+        )
 
 
 def _mbox(source: Source, losses: Losses) -> Iterator[Labelled]:

@@ -14,7 +14,7 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.data import corpus, fetch
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import Report, quiet
-from filterd_trainer.data.prepare import Request, as_sources
+from filterd_trainer.data.prepare import PrepareRequest, as_sources
 from filterd_trainer.data.sources import Losses, read
 
 BATCH_SIZE = 8  # the lecture's
@@ -43,7 +43,7 @@ class Stats:
 
 def of_inputs(inputs: Sequence[str], report: Report = quiet) -> Stats:
     """Of what `trainer data prepare --input` would read. Raises the errors of reading."""
-    request = Request(inputs=inputs, out=Path())
+    request = PrepareRequest(inputs=inputs, out=Path())
     sources = as_sources(request)
     if len(sources) == 1 and sources[0].path.name in fetch.NAMES:  # as the lecture reads it, 5,572 rows
         return _of(str(sources[0].path), corpus.read_uci(sources[0].path))

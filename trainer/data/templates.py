@@ -34,7 +34,7 @@ _GAP = re.compile(r"(?<=\w) (?=[.,](?:\s|\Z))")  # where an alternative was left
 _LINK = re.compile(r"\s?\b(?:https?://|www\.)\S+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """One hand-written message with alternatives. `id`: a hash of its wording; `subject`: empty for SMS."""
 
@@ -52,7 +52,7 @@ class Template:
         return int(self.id, 16) % HOLDOUT == 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
     """One generated message; `text` is a mail's body or a whole SMS, `template` the id of its template."""
 
@@ -147,7 +147,15 @@ def _read(path: Path) -> Iterator[Template]:
             name = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()[:10]
             one_kind: Literal["mail", "sms"] = "mail" if kind == "mail" else "sms"
             one_label: Literal["ham", "spam"] = "ham" if label == "ham" else "spam"
-            yield Template(name, one_kind, one_label, category, locale, subject.strip(), body.strip())
+            yield Template(
+                id=name,
+                kind=one_kind,
+                label=one_label,
+                category=category,
+                locale=locale,
+                subject=subject.strip(),
+                body=body.strip(),
+            )
 
 
 def _fresh(template: Template, rng: random.Random, seen: set[str]) -> Own | None:
@@ -159,7 +167,15 @@ def _fresh(template: Template, rng: random.Random, seen: set[str]) -> Own | None
         if text and whole not in seen:
             seen.add(whole)
             language = template.locale[:2]
-            return Own(template.kind, template.label, template.category, language, subject, text, template.id)
+            return Own(
+                kind=template.kind,
+                label=template.label,
+                category=template.category,
+                language=language,
+                subject=subject,
+                text=text,
+                template=template.id,
+            )
     return None
 
 

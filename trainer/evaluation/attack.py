@@ -24,7 +24,7 @@ from filterd_trainer.disguises.attacks import ATTACKS, MODERATE, STRENGTHS, SURR
 from filterd_trainer.disguises.html_attacks import HTML_ATTACKS, mail, split
 from filterd_trainer.evaluation.intervals import Estimate, mean
 from filterd_trainer.evaluation.judge import Subject
-from filterd_trainer.evaluation.results import Data
+from filterd_trainer.evaluation.results import MeasuredOn
 
 MESSAGES = 500  # of each kind and label; an interval of a recall of 0.9 is then 5 points wide, of a drop less
 ALLOWED = 0.05  # drop of recall at the moderate strength
@@ -36,7 +36,7 @@ Build = Callable[[str, float, Random], Message]
 Report = Callable[[str], None]
 
 
-class Point(msgspec.Struct, frozen=True):
+class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One strength. recall: called spam; caught: spam or unsure; drop: of recall, from strength 0."""
 
     strength: float
@@ -69,7 +69,7 @@ class Attacked(msgspec.Struct, frozen=True):
     """`attack.json`. messages: spam and ham judged, by kind; thresholds: the bundle's."""
 
     model: str
-    data: Data
+    data: MeasuredOn
     moderate: float
     allowed: float
     messages: dict[Kind, tuple[int, int]]
@@ -169,7 +169,8 @@ def _line(name: str, what: str, build: Build, sample: _Sample, judge: _Judge, th
 
 def _point(strength: float, hit: Bools, caught: Bools, before: Bools, groups: object) -> Point:
     drop = before.astype(float) - hit
-    return Point(strength, *(mean(values, groups) for values in (hit, caught, drop)))  # type: ignore[arg-type]
+    recall, found, lost = (mean(values, groups) for values in (hit, caught, drop))  # type: ignore[arg-type]
+    return Point(strength=strength, recall=recall, caught=found, drop=lost)
 
 
 def _some(frame: pd.DataFrame, kind: Kind, chosen: "pd.Series[bool]", limit: int) -> pd.DataFrame:

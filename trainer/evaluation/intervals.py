@@ -57,7 +57,7 @@ NAMES = {
 }
 
 
-class Estimate(msgspec.Struct, frozen=True):
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """A figure and its 95% bootstrap interval; None where the data do not define it."""
 
     value: float | None
@@ -100,7 +100,7 @@ class ClassMetrics(msgspec.Struct, frozen=True):
         return self.estimates[name].value
 
 
-class Spread(msgspec.Struct, frozen=True):
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """One figure over several runs; sd is the sample's standard deviation (n - 1)."""
 
     mean: float
@@ -211,7 +211,9 @@ def spread(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Spread]:
         numbers = [v for v in values if v is not None]
         if len(numbers) == len(runs):
             sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
-            found[name] = Spread(float(np.mean(numbers)), sd, min(numbers), max(numbers), len(numbers))
+            found[name] = Spread(
+                mean=float(np.mean(numbers)), sd=sd, low=min(numbers), high=max(numbers), runs=len(numbers)
+            )
     return found
 
 
@@ -282,11 +284,11 @@ def estimate(value: float, drawn: Floats) -> Estimate:
     """A figure and its interval from the figures of resamples; None where the sample does not define it."""
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value):
-        return Estimate(None)
+        return Estimate(value=None)
     if 2 * len(defined) < len(drawn):
-        return Estimate(value)
+        return Estimate(value=value)
     low, high = np.quantile(defined, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value=value, low=float(low), high=float(high))
 
 
 def _by_class(confusion: list[list[int]], names: Sequence[str]) -> dict[str, dict[str, float | None]]:

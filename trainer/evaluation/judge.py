@@ -24,7 +24,7 @@ from filterd.scoring.engine import Engine, Look, Prepared, by_message
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import baselines, results
-from filterd_trainer.evaluation.results import Comparison, Data, Evaluation, History, Result
+from filterd_trainer.evaluation.results import Comparison, Evaluation, History, MeasuredOn, Result
 from filterd_trainer.evaluation.scores import Floats, Indices, Scored, from_logits
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ class Subject:
         found: Indices = places[self.frame["Label"].to_numpy()]
         return found
 
-    def facts(self) -> Data:
+    def facts(self) -> MeasuredOn:
         """The record of it."""
-        return Data(
+        return MeasuredOn(
             folder=str(self.dataset.folder),
             split=self.split,
             messages=len(self.frame),

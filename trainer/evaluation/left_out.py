@@ -43,7 +43,7 @@ BALANCES: Final = ("source", "label", "none")
 Fit = Callable[[Any, npt.NDArray[np.int64], Floats], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """One source, left out: how many, ranking, and labels at thresholds chosen on the other sources."""
 
@@ -61,7 +61,7 @@ class Figures:
     spam_unsure: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fold:
     """One source's messages and its partner's, as rows of a sample, and how the rest judges them."""
 
@@ -124,7 +124,7 @@ def judge(frame: pd.DataFrame, features: Any, fit: Fit, balance: str = "source")
         known = np.flatnonzero(~(near | frame["Source"].isin([source, partner])))
         model = fit(features[known], labels[known], weights(frame.iloc[known], balance))
         margins = np.asarray(model.decision_function(features[rows]), np.float64)
-        found.append(Fold(source, kind, partner, rows, margins))
+        found.append(Fold(source=source, kind=kind, partner=partner, rows=rows, margins=margins))
     return found
 
 
@@ -186,16 +186,18 @@ def _figures(fold: Fold, spam: npt.NDArray[np.bool_], cut: Thresholds) -> Figure
     labels = called(p, cut)
     ham_labels, spam_labels = labels[~spam], labels[spam]
     return Figures(
-        fold.source,
-        fold.kind,
-        fold.partner,
-        int((~spam).sum()),
-        int(spam.sum()),
-        rank["roc_auc"],
-        rank["recall_at_fpr_0.1"],
-        rank["recall_at_fpr_1"],
-        *(float((ham_labels == label).mean()) for label in (Label.UNSURE, Label.SPAM)),
-        *(float((spam_labels == label).mean()) for label in (Label.HAM, Label.UNSURE)),
+        source=fold.source,
+        kind=fold.kind,
+        partner=fold.partner,
+        ham=int((~spam).sum()),
+        spam=int(spam.sum()),
+        auc=rank["roc_auc"],
+        recall_01=rank["recall_at_fpr_0.1"],
+        recall_1=rank["recall_at_fpr_1"],
+        ham_unsure=float((ham_labels == Label.UNSURE).mean()),
+        ham_spam=float((ham_labels == Label.SPAM).mean()),
+        spam_ham=float((spam_labels == Label.HAM).mean()),
+        spam_unsure=float((spam_labels == Label.UNSURE).mean()),
     )
 
 

@@ -11,9 +11,9 @@ from filterd_trainer.evaluation.intervals import RESAMPLES
 from filterd_trainer.evaluation.metrics import BINS
 from filterd_trainer.evaluation.results import (
     Comparison,
-    Data,
     Evaluation,
     History,
+    MeasuredOn,
     Result,
     Table,
     classes_table,
@@ -173,7 +173,7 @@ def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
     return report.page("Comparison", sections, _lead(record.data))
 
 
-def _leak(data: Data) -> str:
+def _leak(data: MeasuredOn) -> str:
     if not data.leaked:
         return "No text of this split occurs verbatim in the training part."
     return (
@@ -201,7 +201,7 @@ def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
         console.print(line)
 
 
-def _method(data: Data) -> report.Section:
+def _method(data: MeasuredOn) -> report.Section:
     lines = (
         "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
         " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
@@ -214,7 +214,7 @@ def _method(data: Data) -> report.Section:
     return report.Section("How it was measured", [report.Paragraph(line) for line in lines])
 
 
-def _lead(data: Data) -> str:
+def _lead(data: MeasuredOn) -> str:
     return f"{data.folder}, split “{data.split}”: {data.messages:,} messages, {data.spam:,} of them spam"
 
 

@@ -28,7 +28,7 @@ COMPARED = ("accuracy", "f1", "mcc", "roc_auc", "recall_at_fpr_0.1", "recall_at_
 UNSEEN = "not in training"
 
 
-class Data(msgspec.Struct, frozen=True):
+class MeasuredOn(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured on. leaked: messages whose text occurs verbatim in the training part.
 
     fingerprint: sha256 over the split's labels and texts, in order. only: in words, which of it; "" for all.
@@ -60,7 +60,7 @@ class Result(msgspec.Struct, frozen=True):
 class Evaluation(msgspec.Struct, frozen=True):
     """`metrics.json`: the runs of one evaluation, and over several their mean and spread by part."""
 
-    data: Data
+    data: MeasuredOn
     runs: list[Result]
     spread: dict[str, dict[str, Spread]]
 
@@ -78,7 +78,7 @@ class Disagreement(msgspec.Struct, frozen=True):
 class Comparison(msgspec.Struct, frozen=True):
     """`comparison.json`: models on one split, how each was made, and where they disagree."""
 
-    data: Data
+    data: MeasuredOn
     settings: dict[str, str]
     models: list[Result]
     disagreements: list[Disagreement]
@@ -103,7 +103,7 @@ def assess(
     return Result(scored.name, parts, classes, scored.fit_seconds, scored.messages_per_second)
 
 
-def evaluation(data: Data, runs: Sequence[Result]) -> Evaluation:
+def evaluation(data: MeasuredOn, runs: Sequence[Result]) -> Evaluation:
     """The record of one or several runs."""
     parts = runs[0].parts if len(runs) > 1 else {}
     return Evaluation(data, list(runs), {p: spread([r.parts[p].estimates for r in runs]) for p in parts})

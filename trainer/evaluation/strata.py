@@ -23,7 +23,7 @@ LENGTHS: Final = (60, 160, 500, 2000, 8000)  # characters; an SMS, a few lines, 
 LEAST: Final = 20  # messages of a label; of fewer no rate is shown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stratum:
     """One part of the messages. Shares of its ham and of its spam; not-a-number where there are too few."""
 
@@ -72,14 +72,14 @@ def _stratum(name: str, scored: Scored, labels: npt.NDArray[np.str_], mine: npt.
     few = min(int(spam.sum()), int((~spam).sum())) < LEAST
     auc = float("nan") if few else float(ranking(*ranked(p, spam, np.ones((1, len(p)))))["roc_auc"][0])
     return Stratum(
-        name,
-        int((~spam).sum()),
-        int(spam.sum()),
-        auc,
-        _share(label[~spam], Label.UNSURE),
-        _share(label[~spam], Label.SPAM),
-        _share(label[spam], Label.HAM),
-        _share(label[spam], Label.UNSURE),
+        name=name,
+        ham=int((~spam).sum()),
+        spam=int(spam.sum()),
+        auc=auc,
+        ham_unsure=_share(label[~spam], Label.UNSURE),
+        ham_spam=_share(label[~spam], Label.SPAM),
+        spam_ham=_share(label[spam], Label.HAM),
+        spam_unsure=_share(label[spam], Label.UNSURE),
     )
 
 

@@ -16,7 +16,7 @@ from filterd.scoring.bundle import Manifest
 from filterd.scoring.tokenizer import END_OF_TEXT_ID
 from filterd_trainer.evaluation.calibrate import MAX_FALSE_POSITIVE_RATE, rate_bound
 from filterd_trainer.evaluation.intervals import NAMES, Metrics, Spread
-from filterd_trainer.evaluation.results import Data
+from filterd_trainer.evaluation.results import MeasuredOn
 from filterd_trainer.export import terms
 from filterd_trainer.export.left_out import MAX_SPAM, MAX_UNSURE
 from filterd_trainer.export.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
@@ -26,7 +26,7 @@ REPETITIONS = 9  # the median of them counts
 FEW_HAM = 1_000  # with fewer, a rate of 0.1% cannot be observed
 
 
-class Held(msgspec.Struct, frozen=True):
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one kind of held-out messages, through the shipped bundle."""
 
     ham: int
@@ -37,7 +37,7 @@ class Held(msgspec.Struct, frozen=True):
     spam_unsure: int
 
 
-class Speed(msgspec.Struct, frozen=True):
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """Measured in the process that exported. latency_ms: of one message by its tokens; messages_per_second:
     of the model by "messages x tokens"; by_kind: of the engine, from text to verdict, on held-out messages.
     """
@@ -70,7 +70,14 @@ def measure(backend: Backend, max_tokens: int, load_seconds: float, engine: dict
         rate[f"{messages}x{tokens}"] = round(messages / taken, 1)
         if messages == 1:
             latency[str(tokens)] = round(1000 * taken, 2)
-    return Speed(cpu(), os.cpu_count() or 1, round(load_seconds, 3), latency, rate, engine)
+    return Speed(
+        cpu=cpu(),
+        cores=os.cpu_count() or 1,
+        load_seconds=round(load_seconds, 3),
+        latency_ms=latency,
+        messages_per_second=rate,
+        by_kind=engine,
+    )
 
 
 def _made_up(seed: int, tokens: int) -> list[int]:
@@ -90,7 +97,7 @@ def cpu() -> str:
     return f"{name or platform.machine()} ({', '.join(has) or 'no AVX2'})"
 
 
-class Range(msgspec.Struct, frozen=True):
+class ScoreRange(msgspec.Struct, frozen=True, kw_only=True):
     """Of the messages whose P(spam) lies from low to high: their number, mean P(spam) and share of spam."""
 
     low: float
@@ -104,14 +111,14 @@ class OfKind(msgspec.Struct, frozen=True):
     """One kind of held-out messages through the shipped bundle; seeds: the same figures of other seeds."""
 
     metrics: Metrics
-    reliability: list[Range]
+    reliability: list[ScoreRange]
     seeds: dict[str, Spread]
 
 
 class Evaluated(msgspec.Struct, frozen=True):
     """What `trainer card` puts into the manifest: the held-out part, and by kind what came of it."""
 
-    data: Data
+    data: MeasuredOn
     kinds: dict[Kind, OfKind]
 
 
@@ -122,9 +129,9 @@ def write(manifest: Manifest) -> str:
     parts = [
         _what(manifest, metrics["megabytes"]),
         _data(metrics["data"]),
-        _decisions(manifest, msgspec.convert(metrics["validation"], dict[Kind, Held])),
+        _decisions(manifest, msgspec.convert(metrics["validation"], dict[Kind, HeldOut])),
         *(
-            [_left_out(msgspec.convert(metrics["left_out"], dict[Kind, Held]))]
+            [_left_out(msgspec.convert(metrics["left_out"], dict[Kind, HeldOut]))]
             if "left_out" in metrics
             else []
         ),
@@ -165,7 +172,7 @@ def _data(data: dict[str, Any]) -> str:
     return "## Data\n\n" + _table(["what", "value"], rows)
 
 
-def _decisions(manifest: Manifest, held: dict[Kind, Held]) -> str:
+def _decisions(manifest: Manifest, held: dict[Kind, HeldOut]) -> str:
     rows = []
     for kind in Kind:
         line, cut, h = manifest.calibration[kind], manifest.thresholds[kind], held.get(kind)
@@ -195,7 +202,7 @@ flatter it. At most {MAX_FALSE_POSITIVE_RATE:.1%} of that ham may be called spam
 {_table(["kind", "log-odds", "unsure from", "spam from", "called spam on validation"], rows)}{warning}"""
 
 
-def _left_out(held: dict[Kind, Held]) -> str:
+def _left_out(held: dict[Kind, HeldOut]) -> str:
     """What the thresholds did with sources that never trained."""
     rows = [
         (kind, h.ham, h.ham_unsure, h.ham_called_spam, h.spam, h.spam_unsure, h.spam_called_spam)

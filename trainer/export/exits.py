@@ -63,7 +63,7 @@ def _places(file: Path) -> dict[str, External]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExitSeen:
     """Messages of one kind, [n]: window by window how they look to the model, and the exit's margins."""
 
     looks: Sequence[Look]
@@ -97,7 +97,7 @@ class Seen:
         return float((~np.isnan(exits.estimates(windows, fit))).mean()) if len(windows) else 0.0
 
 
-def look(engine: Engine, staged: StagedBackend, texts: Sequence[str], kind: Kind) -> Seen:
+def look(engine: Engine, staged: StagedBackend, texts: Sequence[str], kind: Kind) -> ExitSeen:
     """How texts look to the whole model and to the exit. staged: its `early` gives the exit's logits."""
     looks = engine.looks(texts, [kind] * len(texts))
     windows = [window for one in looks for window in one.windows]
@@ -106,7 +106,7 @@ def look(engine: Engine, staged: StagedBackend, texts: Sequence[str], kind: Kind
         logits = staged.early([windows[i] for i in batch]).logits
         early[batch] = exits.margins(logits, engine.bundle.manifest.ham_indices)
     ends = np.cumsum([len(one.windows) for one in looks])[:-1]
-    return Seen(looks, np.split(early, ends))
+    return ExitSeen(looks, np.split(early, ends))
 
 
 def fit(
@@ -138,7 +138,7 @@ def _all(early: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return early, np.ones(len(early), dtype=bool)
 
 
-def _within(manifest: Manifest, held: dict[Kind, Seen], after: int, margin: float) -> Exit:
+def _within(manifest: Manifest, held: dict[Kind, ExitSeen], after: int, margin: float) -> Exit:
     """Limits that hold for both kinds, and the lines of what lies beyond them."""
     of_kinds = [
         fastpath.limits(np.array([early.max() for early in seen.early]), seen.labels(manifest, kind), margin)
@@ -154,11 +154,11 @@ def _side(early: Floats, deep: Floats, limit: float, sign: int) -> Side | None:
     settled = sign * early >= sign * limit
     if not settled.any():
         return None
-    scale, offset = fastpath.Seen(deep, early).line(settled)
+    scale, offset = fastpath.FastSeen(deep, early).line(settled)
     return Side(limit, scale, offset)
 
 
-def _measured(manifest: Manifest, kind: Kind, seen: Seen, fit: Exit) -> Early:
+def _measured(manifest: Manifest, kind: Kind, seen: ExitSeen, fit: Exit) -> Early:
     pairs = zip(seen.labels(manifest, kind), seen.labels(manifest, kind, fit), strict=True)
     wrong, total = sum(one is not other for one, other in pairs), len(seen.looks)
     return Early(

@@ -14,7 +14,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -61,8 +61,8 @@ Floats = NDArray[np.float64]
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
     """What to export. max_tokens: of a window, 0 for the run's.
 
     fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
@@ -118,12 +118,16 @@ class Messages:
 Decide = Callable[[Manifest, Floats, Messages], Manifest]
 
 
-def export(request: Request, report: Report = lambda _: None, *, decide: Decide | None = None) -> Bundle:
+def export(
+    request: ExportRequest, report: Report = lambda _: None, *, decide: Decide | None = None
+) -> Bundle:
     """Write a bundle. Raises BundleError where a check fails, NotFound, BadInput, ConfigError.
 
     decide: sets calibration and thresholds; without it they are fitted on the validation part.
     """
     config, dataset, model = _read(request)
+    if config.recipe.way == "lecture":  # as it was trained: one window, and nothing beside the GPT-2
+        request = replace(request, max_tokens=0, max_windows=1, wide=False, fast_path=False)
     earlier = _earlier(request)
     validation = messages(dataset, "validation")
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
@@ -157,8 +161,8 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
             unknown = _margins(judging, judging.looks(left_out.texts, left_out.kinds), left_out.kinds)
             manifest = left_outs.decide(
                 manifest,
-                left_outs.Judged(margins, validation.is_spam, validation.kinds),
-                left_outs.Judged(unknown, left_out.is_spam, left_out.kinds),
+                left_outs.LeftOutJudged(margins, validation.is_spam, validation.kinds),
+                left_outs.LeftOutJudged(unknown, left_out.is_spam, left_out.kinds),
             )
         report("comparing with PyTorch")
         checked = _check(
@@ -190,15 +194,10 @@ def export(request: Request, report: Report = lambda _: None, *, decide: Decide 
     return bundle.read(request.out)
 
 
-def _read(request: Request) -> tuple[Config, Dataset, SpamClassifier]:
+def _read(request: ExportRequest) -> tuple[Config, Dataset, SpamClassifier]:
     if request.quantization not in QUANTIZATIONS:
         raise ConfigError(f"--quantization {request.quantization}: choose {' or '.join(QUANTIZATIONS)}")
     config, dataset = read_config(request.run), Dataset.load(request.data)
-    if config.recipe.way == "lecture":
-        raise ConfigError(
-            f"{request.run}: was trained to read the padding, as in the lecture; a bundle pads nothing."
-            " Train with --recipe gpt2"
-        )
     if dataset.labels != config.labels or dataset.ham != config.ham:
         raise BadInput(
             f"{request.data}: its labels are {', '.join(dataset.labels)}, those of the run"
@@ -218,7 +217,7 @@ def messages(dataset: Dataset, split: str) -> Messages:
     return Messages(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
 
 
-def _manifest(request: Request, config: Config, architecture: Architecture) -> Manifest:
+def _manifest(request: ExportRequest, config: Config, architecture: Architecture) -> Manifest:
     """All but what is fitted; calibration and thresholds are neutral until then."""
     return Manifest(
         format=1,
@@ -231,6 +230,7 @@ def _manifest(request: Request, config: Config, architecture: Architecture) -> M
         max_tokens=min(request.max_tokens or config.max_tokens, architecture.context),
         max_windows=request.max_windows,
         pad_token=END_OF_TEXT_ID,
+        padded=config.recipe.way == "lecture",
         quantization=request.quantization,
         calibration=dict.fromkeys(Kind, Calibration()),
         thresholds=dict.fromkeys(Kind, Thresholds(unsure=0.5, spam=0.5)),
@@ -270,7 +270,7 @@ def write_int8(
     """
     architecture = manifest.architecture
     windows = [w for ids in sample for w in text.windows(ids, manifest.max_tokens, manifest.max_windows) if w]
-    ranges = quantize.observe(watched, graph.linear_names(architecture), windows)
+    ranges = quantize.observe(watched, graph.linear_names(architecture), map(manifest.filled, windows))
     smoothed, linears = quantize.int8(floats, architecture, ranges)
     to_safetensors(model, folder / bundle.WEIGHTS, config.labels, compact=True)
     table = (graph.TABLE, graph.TABLE_SCALE)
@@ -315,7 +315,7 @@ def _margins(judging: Engine, looks: Sequence[Look], kinds: Sequence[Kind]) -> F
 
 
 def _with_wide(
-    request: Request,
+    request: ExportRequest,
     judging: Engine,
     dataset: Dataset,
     looks: Sequence[Look],
@@ -332,7 +332,7 @@ def _with_wide(
         train = _learnt(judging, dataset)
         held = messages(dataset, "validation")
         texts = [[judging.text_of(window) for window in look.windows] for look in looks]
-        checked = linear.Texts(texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
+        checked = linear.WindowTexts(texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
         entry = linear.write(train, checked, looks, folder, earlier)
     else:
         return manifest
@@ -340,7 +340,7 @@ def _with_wide(
     return msgspec.structs.replace(manifest, wide=entry, files=files)
 
 
-def _earlier(request: Request) -> NDArray[np.int8] | None:
+def _earlier(request: ExportRequest) -> NDArray[np.int8] | None:
     """The table to average with. Raises BundleError, and BadInput where there is not one table."""
     if not request.wide_with:
         return None
@@ -354,7 +354,7 @@ def _earlier(request: Request) -> NDArray[np.int8] | None:
     return read_wide(other.path, entry)[Kind.MAIL]
 
 
-def _learnt(judging: Engine, dataset: Dataset) -> linear.Texts:
+def _learnt(judging: Engine, dataset: Dataset) -> linear.WindowTexts:
     """The training part, and some of its messages once more with ham of their kind around them."""
     learnt, groups = messages(dataset, "train"), _groups(dataset, "train")
     again = slice(None, None, linear.SURROUNDED_EVERY)
@@ -365,7 +365,7 @@ def _learnt(judging: Engine, dataset: Dataset) -> linear.Texts:
         for one, kind in zip(texts, kinds, strict=True)
     ]
     is_spam = np.concatenate([learnt.is_spam, learnt.is_spam[again]])
-    return linear.Texts(windows, kinds, is_spam, groups + groups[again])
+    return linear.WindowTexts(windows, kinds, is_spam, groups + groups[again])
 
 
 def _surrounded(learnt: Messages, which: slice) -> list[str]:
@@ -417,7 +417,7 @@ def _probabilities(manifest: Manifest, margins: Sequence[float] | Floats, kinds:
     )
 
 
-def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card.Held]:
+def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card.HeldOut]:
     p = _probabilities(manifest, margins, held.kinds)
     found = {}
     for kind in Kind:
@@ -425,12 +425,14 @@ def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card
             continue
         called = np.array([verdict.label(float(x), manifest.thresholds[kind]) for x in p[chosen]])
         spam = held.is_spam[chosen]
-        counts = [
-            int(n)
-            for side in (called[~spam], called[spam])
-            for n in (len(side), (side == Label.SPAM).sum(), (side == Label.UNSURE).sum())
-        ]
-        found[kind.value] = card.Held(*counts)
+        found[kind.value] = card.HeldOut(
+            ham=int((~spam).sum()),
+            ham_called_spam=int((called[~spam] == Label.SPAM).sum()),
+            ham_unsure=int((called[~spam] == Label.UNSURE).sum()),
+            spam=int(spam.sum()),
+            spam_called_spam=int((called[spam] == Label.SPAM).sum()),
+            spam_unsure=int((called[spam] == Label.UNSURE).sum()),
+        )
     return found
 
 
@@ -480,7 +482,7 @@ def _check(
     some = validation.some(COMPARED)
     few = some.some(BY_PYTORCH)
     by_floats, by_shipped = judged(floats, some), judged(shipped, some)
-    windows = [tokenizer.encode(t)[: manifest.max_tokens] for t in some.texts]
+    windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
     steepest = max(manifest.calibration.values(), key=lambda c: c.slope)
     return parity.Parity(
         fp32=parity.check_graph(judged(floats, few), judged(parity.TorchBackend(model), few)),

@@ -42,7 +42,7 @@ Look = Callable[[Sequence[str], Sequence[Kind]], Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
-class Seen:
+class FastSeen:
     """Of texts of one kind, [n]: the full model's calibrated log-odds, and the wide half's margins."""
 
     log_odds: Floats
@@ -70,9 +70,9 @@ def fit(
     """
     thresholds, calibration = manifest.thresholds[kind], manifest.calibration[kind]
 
-    def seen(texts: list[str]) -> Seen:
+    def seen(texts: list[str]) -> FastSeen:
         found = np.array(look(texts, [kind] * len(texts)), dtype=np.float64)
-        return Seen(calibration.slope * found[:, 0] + calibration.offset, found[:, 1])
+        return FastSeen(calibration.slope * found[:, 0] + calibration.offset, found[:, 1])
 
     if not (known and unknown):
         return Certainty()
@@ -91,7 +91,7 @@ def fit(
     return found
 
 
-def _side(held: Seen, limit: float, sign: int) -> Side | None:
+def _side(held: FastSeen, limit: float, sign: int) -> Side | None:
     settled = sign * held.wide >= sign * limit
     return Side(limit, *held.line(settled)) if settled.any() else None
 

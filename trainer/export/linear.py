@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Texts:
+class WindowTexts:
     """Messages, [n]: their windows' texts, kinds, truth, and group (source, kind, label), which weighs 1."""
 
     windows: Sequence[Sequence[str]]
@@ -46,8 +46,8 @@ class Texts:
 
 
 def write(
-    train: Texts,
-    held: Texts,
+    train: WindowTexts,
+    held: WindowTexts,
     looks: Sequence[Look],
     folder: Path,
     earlier: NDArray[np.int8] | None = None,
@@ -73,7 +73,7 @@ def write(
     return WideEntry(scale)
 
 
-def fit(train: Texts) -> tuple[NDArray[np.int8], float]:
+def fit(train: WindowTexts) -> tuple[NDArray[np.int8], float]:
     """Weights in 8 bits, and the nats of one unit of them."""
     messages = _some(train.groups)
     share = {group: 1 / n for group, n in Counter(train.groups[i] for i in messages).items()}

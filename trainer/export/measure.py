@@ -22,7 +22,7 @@ from filterd.scoring.bundle import Bundle
 from filterd_trainer.evaluation.intervals import spread
 from filterd_trainer.evaluation.judge import Subject, judge
 from filterd_trainer.export import card, export
-from filterd_trainer.export.card import Evaluated, OfKind, Range
+from filterd_trainer.export.card import Evaluated, OfKind, ScoreRange
 
 # P(spam) between which a card counts: finer at both ends, where nearly all messages are.
 BOUNDS: Final = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
@@ -73,7 +73,7 @@ def _of_kind(path: Path, subject: Subject, seeds: Sequence[Path]) -> OfKind:
     return OfKind(whole, ranges(scored.probability, scored.spam), dict(over))
 
 
-def ranges(p: npt.NDArray[np.float64], spam: npt.NDArray[np.bool_]) -> list[Range]:
+def ranges(p: npt.NDArray[np.float64], spam: npt.NDArray[np.bool_]) -> list[ScoreRange]:
     """Messages by their P(spam), [n], within BOUNDS; ranges that hold none are left out."""
     of_range = np.clip(np.digitize(p, BOUNDS) - 1, 0, len(BOUNDS) - 2)
     found = []
@@ -81,6 +81,12 @@ def ranges(p: npt.NDArray[np.float64], spam: npt.NDArray[np.bool_]) -> list[Rang
         chosen = of_range == i
         if chosen.any():
             found.append(
-                Range(low, high, int(chosen.sum()), float(p[chosen].mean()), float(spam[chosen].mean()))
+                ScoreRange(
+                    low=low,
+                    high=high,
+                    messages=int(chosen.sum()),
+                    mean=float(p[chosen].mean()),
+                    spam=float(spam[chosen].mean()),
+                )
             )
     return found

@@ -27,7 +27,7 @@ NEIGHBOURS = 48  # messages that are scored alone and in company, from the short
 Floats = npt.NDArray[np.float64]
 
 
-class Parity(msgspec.Struct, frozen=True):
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """What was found, for the manifest.
 
     fp32: largest |Δp| of the graph in floats from PyTorch; alone: of a message alone from the same in a

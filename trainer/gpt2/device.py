@@ -22,11 +22,13 @@ def choose(name: str) -> torch.device:
     return torch.device(name)
 
 
-def precision(device: torch.device) -> str:
-    """`bf16` where hardware multiplies it faster than float32, else `fp32`.
+def precision(device: torch.device, wanted: str = "auto") -> str:
+    """What is wanted; of `auto`, `bf16` where hardware multiplies it faster than float32, else `fp32`.
 
     An emulated bf16 is slower than float32, so a CPU has to have the instructions (AMX or AVX512-BF16).
     """
+    if wanted != "auto":
+        return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu":
@@ -35,16 +37,17 @@ def precision(device: torch.device) -> str:
     return "fp32"
 
 
-def stream(device: torch.device) -> torch.dtype:
+def stream(device: torch.device, wanted: str = "auto") -> torch.dtype:
     """What a model that trains whole keeps between its blocks: bf16 where a CPU multiplies it, else float32.
 
     Casts are a tenth of a step on a CPU; a GPU hides them.
     """
-    return torch.bfloat16 if device.type == "cpu" and precision(device) == "bf16" else torch.float32
+    narrow = device.type == "cpu" and precision(device, wanted) == "bf16"
+    return torch.bfloat16 if narrow else torch.float32
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Matrix products in `precision(device)`; parameters and losses stay float32."""
-    if precision(device) == "bf16":
+def autocast(device: torch.device, wanted: str = "auto") -> AbstractContextManager[object]:
+    """Matrix products in `precision(device, wanted)`; parameters and losses stay float32."""
+    if precision(device, wanted) == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

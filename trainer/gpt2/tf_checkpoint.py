@@ -34,7 +34,7 @@ FLOAT32: Final = 1  # DT_FLOAT (tensorflow/core/framework/types.proto)
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 
 
-class Hparams(msgspec.Struct, frozen=True):
+class Hparams(msgspec.Struct, frozen=True, kw_only=True):
     """`hparams.json`: the sizes of a model, by OpenAI's names."""
 
     n_vocab: int

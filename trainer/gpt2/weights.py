@@ -58,7 +58,7 @@ PROMPTS = (  # the lecture's two, with the number of tokens it lets the model wr
 _BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 
 
-class Config(msgspec.Struct, frozen=True):
+class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the hub's config.json that decides what the weights mean."""
 
     model_type: Literal["gpt2"]
@@ -156,7 +156,7 @@ def _tensors(folder: Path, files: list[Path]) -> tuple[Architecture, dict[str, T
     """Sizes, and tensors by OpenAI's names, from whichever form the folder has."""
     if files[0].name == tf_checkpoint.INDEX:
         return tf_checkpoint.read(folder)
-    architecture = _read(folder / CONFIG, Config).architecture()
+    architecture = _read(folder / CONFIG, HubConfig).architecture()
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _named(_pickled(file) if file.name == PICKLED else model.read_tensors(file)[0])
@@ -249,7 +249,14 @@ def _entry(file: Path) -> FileEntry:
 def save(gpt: GPT2, folder: Path, source: str) -> None:
     """Write a weights folder that `load` and `transformers` read. source: who made it. Raises Unwritable."""
     a = gpt.architecture
-    config = Config("gpt2", a.vocabulary, a.context, a.width, a.layers, a.heads)
+    config = HubConfig(
+        model_type="gpt2",
+        vocab_size=a.vocabulary,
+        n_positions=a.context,
+        n_embd=a.width,
+        n_layer=a.layers,
+        n_head=a.heads,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / bundle.WEIGHTS, model.gpt2_tensors(gpt), {"format": "pt"})
     write_text(folder / CONFIG, _pretty(config))

@@ -40,7 +40,7 @@ VALIDATION_LENGTH = 128
 MAX_COUNTED = 20_000_000  # tokens that tell which are frequent; more change the order of rare ones only
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PretrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to pretrain, or to distil.
 
     base: an architecture by name, or a folder with weights to go on from.
@@ -73,8 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"lengths have to be between 1 and {tokens.BLOCK - 1}")
 
 
-@dataclass
-class Progress:
+@dataclass(kw_only=True)
+class PretrainProgress:
     """Where a run stands; running: sum of losses and number of steps since the last row of the log."""
 
     step: int = 0
@@ -85,7 +85,7 @@ class Progress:
     running_steps: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One row of log.jsonl. loss: of training, estimated; validation_loss: exact; nats a token."""
 
@@ -129,9 +129,9 @@ class Course(ABC):
     What is learned is the subclass's: `loss` of the next batch, and `measure` on what is held out.
     """
 
-    def __init__(self, model: nn.Module, settings: Settings, folder: Path) -> None:
+    def __init__(self, model: nn.Module, settings: PretrainSettings, folder: Path) -> None:
         self.model, self.settings, self.folder = model, settings, folder
-        self.state = Progress()
+        self.state = PretrainProgress()
         self.device = next(model.parameters()).device
         self.optimizer = self._adamw()
         if (folder / checkpoint.FILE).exists():
@@ -207,7 +207,7 @@ class Course(ABC):
     def _resume(self) -> None:
         held, state = checkpoint.load(self.folder)
         try:
-            self.state = Progress(**state)
+            self.state = PretrainProgress(**state)
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(held[f"model.{name}"])
             checkpoint.restore_optimizer(self.optimizer, held)
@@ -229,7 +229,7 @@ class Course(ABC):
 class Pretraining(Course):
     """Language modelling on windows of a row of tokens."""
 
-    def __init__(self, gpt: GPT2, text: Tokens, settings: Settings, folder: Path) -> None:
+    def __init__(self, gpt: GPT2, text: Tokens, settings: PretrainSettings, folder: Path) -> None:
         self.gpt, self.text = gpt, text
         self.lengths = [length for length in settings.lengths if length <= gpt.architecture.context]
         self.training, held_out = text.blocks(held_out=False), text.blocks(held_out=True)
@@ -267,7 +267,7 @@ class Pretraining(Course):
 def pretrain(
     files: list[Path],
     folder: Path,
-    settings: Settings,
+    settings: PretrainSettings,
     *,
     on: str = "auto",
     resume: bool = False,
@@ -313,25 +313,25 @@ def begin(base: str) -> GPT2:
     return weights.load(weights.find(base))
 
 
-def settings(**given: object) -> Settings:
+def settings(**given: object) -> PretrainSettings:
     """The settings with those values that are not None. Raises ConfigError."""
     try:
-        return msgspec.convert({name: v for name, v in given.items() if v is not None}, Settings)
+        return msgspec.convert({name: v for name, v in given.items() if v is not None}, PretrainSettings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"pretrain: {error}") from error
 
 
-def read(folder: Path) -> Settings:
+def read(folder: Path) -> PretrainSettings:
     """What a run was begun with. Raises NotFound and BadInput."""
     try:
-        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=PretrainSettings)
     except OSError as error:
         raise NotFound(f"{folder}: no run to resume; start it without --resume") from error
     except msgspec.MsgspecError as error:
         raise BadInput(f"{folder}: not a run of this version ({error})") from error
 
 
-def read_settings(folder: Path) -> tuple[Settings, list[Path]]:
+def read_settings(folder: Path) -> tuple[PretrainSettings, list[Path]]:
     """The same, and the text files of a pretraining. Raises NotFound and BadInput."""
     begun = read(folder)
     try:
@@ -343,7 +343,7 @@ def read_settings(folder: Path) -> tuple[Settings, list[Path]]:
     return begun, [Path(file) for file in about.files]
 
 
-def claim(folder: Path, settings: Settings, resume: bool) -> None:
+def claim(folder: Path, settings: PretrainSettings, resume: bool) -> None:
     """Make a run's folder and record what it is begun with. Raises ConfigError, Unwritable."""
     if resume:
         return

@@ -28,7 +28,7 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.disguises.augment import disguised
 from filterd_trainer.gpt2 import device, weights
 from filterd_trainer.gpt2.model import GPT2, INITIAL_STD
-from filterd_trainer.pretraining.pretrain import Course, Settings, begin, claim, fit
+from filterd_trainer.pretraining.pretrain import Course, PretrainSettings, begin, claim, fit
 from filterd_trainer.pretraining.teacher import COMPONENTS, Features, Teacher
 from filterd_trainer.training.batches import Rows
 
@@ -59,7 +59,9 @@ class Student(nn.Module):
 class Distilling(Course):
     """A student under way."""
 
-    def __init__(self, student: Student, features: Features, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self, student: Student, features: Features, settings: PretrainSettings, folder: Path
+    ) -> None:
         self.student, self.features = student, features
         self.rows = Rows(features.ids, features.starts.tolist())
         held = np.arange(len(features)) % HELD_OUT == HELD_OUT - 1
@@ -162,7 +164,7 @@ def table(teacher: Teacher, tokenizer: Tokenizer, width: int) -> Tensor:
 def distil(
     folders: Sequence[Path],
     folder: Path,
-    settings: Settings,
+    settings: PretrainSettings,
     *,
     teacher: Path | None = None,
     on: str = "auto",

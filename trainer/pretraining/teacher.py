@@ -95,7 +95,7 @@ def states(hidden: Tensor) -> Tensor:
     return torch.cat([hidden, hidden.cumsum(0) / count], dim=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Projection:
     """Standardises and projects states: mean and scale [2C], components [2C, K] with their scale in them."""
 
@@ -110,7 +110,7 @@ class Projection:
         values = (found - mean) / scale
         variances, vectors = torch.linalg.eigh(values.T @ values / len(values))  # ascending
         vectors, variances = vectors[:, -COMPONENTS:].flip(1), variances[-COMPONENTS:]
-        return cls(mean, scale, vectors / variances.mean().sqrt())
+        return cls(mean=mean, scale=scale, components=vectors / variances.mean().sqrt())
 
     def __call__(self, found: Tensor) -> Tensor:
         """[n, 2C] -> [n, K]."""
@@ -126,7 +126,7 @@ class Projection:
     def load(cls, file: Path) -> "Projection":
         """Raises BadInput."""
         with safe_open(file, framework="pt") as stream:
-            return cls(*(stream.get_tensor(name) for name in ("mean", "scale", "components")))
+            return cls(**{name: stream.get_tensor(name) for name in ("mean", "scale", "components")})
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _write(file: Path, found: list[Example], projection: Projection) -> None:
     write_tensors(file, tensors, {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Features:
     """All examples of some folders. ids of text i: flat[starts[i] : starts[i + 1]]; likewise its targets."""
 
@@ -254,4 +254,10 @@ class Features:
         starts, firsts = (
             np.concatenate([[0], np.cumsum(whole[name].numpy())]) for name in ("tokens", "targets")
         )
-        return cls(whole["ids"], starts, whole["positions"], firsts, whole["states"])
+        return cls(
+            ids=whole["ids"],
+            starts=starts,
+            positions=whole["positions"],
+            firsts=firsts,
+            states=whole["states"],
+        )

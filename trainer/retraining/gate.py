@@ -28,7 +28,7 @@ SEED = 123
 COSTS = {Label.HAM: 0.0, Label.UNSURE: 0.5, Label.SPAM: 1.0}  # of calling ham so; of spam, what is left to 1
 
 
-class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The gate's numbers.
 
     min_corrections: new ones that can be used. min_per_class: labelled messages of either class to train on,
@@ -54,7 +54,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Said:
+class HeldAnswers:
     """What one model says of n messages: calibrated P(spam) and the label by the bundle's thresholds."""
 
     probability: Floats
@@ -77,8 +77,8 @@ class Held:
     groups: npt.NDArray[np.int64]
     corrected: Flags
     sources: Sequence[str]
-    champion: Said
-    challenger: Said
+    champion: HeldAnswers
+    challenger: HeldAnswers
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Probed:
     points_after: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Everything the gate looks at.
 
@@ -120,7 +120,7 @@ class Evidence:
         return self.held
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One rule's answer. asked, found: for people, short."""
 
     rule: str
@@ -156,10 +156,10 @@ def minimum(evidence: Evidence, rules: Rules) -> Finding:
     """Corrections, and messages of either class."""
     total = sum(evidence.new.values())
     return Finding(
-        "minimum",
-        total >= rules.min_corrections and min(evidence.ham, evidence.spam) >= rules.min_per_class,
-        f"{rules.min_corrections} new corrections, {rules.min_per_class} ham and spam each",
-        f"{total} new corrections, {evidence.ham} ham, {evidence.spam} spam",
+        rule="minimum",
+        passed=total >= rules.min_corrections and min(evidence.ham, evidence.spam) >= rules.min_per_class,
+        asked=f"{rules.min_corrections} new corrections, {rules.min_per_class} ham and spam each",
+        found=f"{total} new corrections, {evidence.ham} ham, {evidence.spam} spam",
     )
 
 
@@ -168,7 +168,10 @@ def balance(evidence: Evidence, rules: Rules) -> Finding:
     total = evidence.ham + evidence.spam
     share = min(evidence.ham, evidence.spam) / total if total else 0.0
     return Finding(
-        "balance", share >= rules.min_class_share, f"{rules.min_class_share:.0%} of each", f"{share:.1%}"
+        rule="balance",
+        passed=share >= rules.min_class_share,
+        asked=f"{rules.min_class_share:.0%} of each",
+        found=f"{share:.1%}",
     )
 
 
@@ -177,10 +180,11 @@ def quota(evidence: Evidence, rules: Rules) -> Finding:
     total, largest = sum(evidence.new.values()), max(evidence.new.values(), default=0)
     left = sum(evidence.dropped.values())
     return Finding(
-        "quota",
-        len(evidence.new) < 2 or largest <= max(rules.source_floor, rules.max_source_share * total + 1),
-        f"of several sources none with more than {rules.max_source_share:.0%} and {rules.source_floor}",
-        f"{largest} of {total} from the largest of {len(evidence.new)}"
+        rule="quota",
+        passed=len(evidence.new) < 2
+        or largest <= max(rules.source_floor, rules.max_source_share * total + 1),
+        asked=f"of several sources none with more than {rules.max_source_share:.0%} and {rules.source_floor}",
+        found=f"{largest} of {total} from the largest of {len(evidence.new)}"
         + (f", {left} left out" if left else ""),
     )
 
@@ -188,17 +192,17 @@ def quota(evidence: Evidence, rules: Rules) -> Finding:
 def held_out(evidence: Evidence, rules: Rules) -> Finding:
     """Enough corrections that nobody trains on to show a gain."""
     return Finding(
-        "held out",
-        evidence.held_groups >= rules.min_held,
-        f"{rules.min_held} groups of corrections to compare on",
-        f"{evidence.held_groups}",
+        rule="held out",
+        passed=evidence.held_groups >= rules.min_held,
+        asked=f"{rules.min_held} groups of corrections to compare on",
+        found=f"{evidence.held_groups}",
     )
 
 
 # ---- Is it better? ---------------------------------------------------------------------------------------
 
 
-def costs(said: Said, is_spam: Flags) -> Floats:
+def costs(said: HeldAnswers, is_spam: Flags) -> Floats:
     """What each label costs, [n]: 1 for the wrong side, 0.5 for unsure, 0 for right."""
     called = np.array([COSTS[label] for label in said.labels], dtype=np.float64)
     return np.asarray(np.where(is_spam, 1.0 - called, called), dtype=np.float64)
@@ -220,14 +224,14 @@ def better(evidence: Evidence, rules: Rules) -> Finding:
     on, asked = held.corrected, f"gain above 0 with {rules.confidence:.0%} confidence"
     number = len(np.unique(held.groups[on]))
     if not number:
-        return Finding("better", False, asked, "no correction held out")
+        return Finding(rule="better", passed=False, asked=asked, found="no correction held out")
     gain = (costs(held.champion, held.is_spam) - costs(held.challenger, held.is_spam))[on]
     low = lower_bound(gain, np.unique(held.groups[on], return_inverse=True)[1], rules.confidence)
     found = f"gain {gain.mean():+.3f} a message, at least {low:+.3f}, on {len(gain)} in {number} groups"
     alone = _without_largest(gain, [s for s, c in zip(held.sources, on, strict=True) if c], rules.min_held)
     if alone is not None:
         found += f"; without the largest source {alone:+.3f}"
-    return Finding("better", low > 0 and (alone is None or alone > 0), asked, found)
+    return Finding(rule="better", passed=low > 0 and (alone is None or alone > 0), asked=asked, found=found)
 
 
 def _without_largest(gain: Floats, sources: Sequence[str], least: int) -> float | None:
@@ -251,10 +255,10 @@ def false_positives(evidence: Evidence, rules: Rules) -> Finding:
         if ham.any():
             lines.append(f"{name}: {after} of {ham.sum()}, champion {before}")
     return Finding(
-        "false positives",
-        passed,
-        f"the champion's or {rules.max_fpr:.1%} of held-out ham",
-        "; ".join(lines) or "no ham held out",
+        rule="false positives",
+        passed=passed,
+        asked=f"the champion's or {rules.max_fpr:.1%} of held-out ham",
+        found="; ".join(lines) or "no ham held out",
     )
 
 
@@ -268,10 +272,10 @@ def recall(evidence: Evidence, rules: Rules) -> Finding:
     groups = np.unique(held.groups[rest], return_inverse=True)[1]
     worse = len(loss) > 0 and lower_bound(loss, groups, rules.confidence) > 0
     return Finding(
-        "recall",
-        after >= before and not worse,
-        "not below the champion's",
-        f"{after} of {held.is_spam.sum()}, champion {before}"
+        rule="recall",
+        passed=after >= before and not worse,
+        asked="not below the champion's",
+        found=f"{after} of {held.is_spam.sum()}, champion {before}"
         + (f"; on rehearsal {int((caught[1] & rest).sum())} of {rest.sum()}" if rest.any() else ""),
     )
 
@@ -281,17 +285,23 @@ def kept(evidence: Evidence, rules: Rules) -> Finding:
     worse = sum(_worse(one, rules.probe_slack) for one in evidence.kept)
     lost = sum(one.is_spam is False and one.after is Label.SPAM is not one.before for one in evidence.kept)
     return Finding(
-        "kept",
-        lost <= rules.max_lost * len(evidence.kept) and worse <= int(rules.max_worse * len(evidence.kept)),
-        f"no everyday ham called spam that was not, {rules.max_worse:.0%} labelled worse",
-        f"{lost} and {worse} of {len(evidence.kept)}",
+        rule="kept",
+        passed=lost <= rules.max_lost * len(evidence.kept)
+        and worse <= int(rules.max_worse * len(evidence.kept)),
+        asked=f"no everyday ham called spam that was not, {rules.max_worse:.0%} labelled worse",
+        found=f"{lost} and {worse} of {len(evidence.kept)}",
     )
 
 
 def probes(evidence: Evidence, rules: Rules) -> Finding:
     """The bundle's probe messages keep their labels, or get the right one where we know it."""
     changed = sum(_worse(one, rules.probe_slack) for one in evidence.probes)
-    return Finding("probes", not changed, "none changes its label", f"{changed} of {len(evidence.probes)}")
+    return Finding(
+        rule="probes",
+        passed=not changed,
+        asked="none changes its label",
+        found=f"{changed} of {len(evidence.probes)}",
+    )
 
 
 def _worse(one: Probed, slack: float) -> bool:

@@ -24,13 +24,9 @@ from filterd.api import Kind, Label
 from filterd.scoring import verdict
 from filterd.scoring.bundle import Manifest
 from filterd_trainer.training.batches import sorted_batches
-from filterd_trainer.training.train import Plan, logits
+from filterd_trainer.training.train import TrainingPlan, logits
 
 TEMPERATURE = 2.0  # Hinton et al. and Li and Hoiem use 2; it lets small probabilities count
-# Of L2-SP, by strategy. With 1.0 blocks changed some of what nobody complained about; a head cannot go far,
-# and with 10.0 it learned little of what it was told (docs/decisions.md).
-PULLS = {"head": 1.0}
-PULL = 10.0  # of the others
 HOLD = 3.0  # a nat off the old margin costs this much, where the old label was right
 BEYOND = 1.0  # nats past its threshold that a corrected message is to reach before it is half content
 MESSAGES_A_PASS = 64
@@ -46,15 +42,10 @@ class Wanted:
     old: Sequence[Label]
 
 
-def pull_of(strategy: str) -> float:
-    """How strongly a strategy's parameters are pulled to where they were."""
-    return PULLS.get(strategy, PULL)
-
-
 class Holding:
     """The loss of a batch; see `filterd_trainer.training.train.Objective`."""
 
-    def __init__(self, plan: Plan, wanted: Wanted, pull: float) -> None:
+    def __init__(self, plan: TrainingPlan, wanted: Wanted, pull: float) -> None:
         self.teacher, self.pull = answers(plan), pull
         self._ham = list(wanted.manifest.ham_indices)
         owners = plan.train.owners
@@ -112,7 +103,7 @@ def _highest(margins: Tensor, owners: Sequence[int]) -> Tensor:
     return chosen
 
 
-def answers(plan: Plan) -> Tensor:
+def answers(plan: TrainingPlan) -> Tensor:
     """The model's outputs for every training row as it stands, [n, classes]."""
     found = torch.zeros(len(plan.train), plan.model.head.out_features)
     plan.model.eval()

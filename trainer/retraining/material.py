@@ -242,7 +242,7 @@ def _dataset(folder: Path) -> pd.DataFrame:
 
 def _input(given: str) -> pd.DataFrame:
     losses = sources.Losses()
-    request = prepare.Request(inputs=[given], out=Path())
+    request = prepare.PrepareRequest(inputs=[given], out=Path())
     messages = chain.from_iterable(sources.read(each, losses) for each in prepare.as_sources(request))
     frame = corpus.canonical((each for each in messages if each.label), losses)
     return _as_rehearsal(frame.assign(Split=None))

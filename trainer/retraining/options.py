@@ -12,7 +12,7 @@ from filterd.config import Config, Promotion
 from filterd.errors import ConfigError
 from filterd_trainer.retraining import gate
 from filterd_trainer.retraining.report import PAGE, figures_table
-from filterd_trainer.retraining.retrain import Outcome, Request, retrain
+from filterd_trainer.retraining.retrain import Outcome, RetrainRequest, retrain
 
 STAGES = {
     "gather": "reading corrections",
@@ -23,7 +23,7 @@ STAGES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The command's options, as they were given; None and "" where they were not."""
 
@@ -47,12 +47,12 @@ def run(options: Options, config: Path | None, as_json: bool) -> int:
     return 0
 
 
-def request_of(options: Options, config: Config) -> Request:
+def request_of(options: Options, config: Config) -> RetrainRequest:
     """What is not given is as the configuration says. Raises ConfigError."""
     promotion = options.promotion or config.retrain.promotion
     if promotion not in get_args(Promotion):
         raise ConfigError(f"--promotion {promotion}: choose one of {', '.join(get_args(Promotion))}")
-    return Request(
+    return RetrainRequest(
         feedback=options.feedback or config.feedback_url,
         bundles=config.bundles,
         runs=options.runs or Path(config.state) / "retrain",

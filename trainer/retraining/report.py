@@ -18,7 +18,7 @@ from filterd_trainer.evaluation.scores import Scored
 from filterd_trainer.retraining.gate import Evidence, Finding, Held
 from filterd_trainer.retraining.material import Material
 from filterd_trainer.retraining.recalibrate import Choice
-from filterd_trainer.retraining.run_folder import Plan
+from filterd_trainer.retraining.run_folder import RetrainPlan
 
 RECORD, PAGE = "record.json", "report.html"
 ID_CHARACTERS = 16  # of a content hash, as `filterd feedback list` shows it
@@ -27,12 +27,12 @@ MAX_FLIPS = 500  # listed in the record; the page shows fewer
 MAX_FLIPS_SHOWN = 60
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What went in. sides: messages by role and side; left_out: by reason; calibration: how, by kind."""
 
     champion: str
     strategy: str
-    plan: Plan
+    plan: RetrainPlan
     new: dict[str, int]
     dropped: dict[str, int]
     left_out: dict[str, int]
@@ -40,7 +40,7 @@ class Facts(msgspec.Struct, frozen=True):
     calibration: dict[str, str]
 
 
-class Flip(msgspec.Struct, frozen=True):
+class Flip(msgspec.Struct, frozen=True, kw_only=True):
     """A held-out message that the two models label differently."""
 
     message: str
@@ -52,7 +52,7 @@ class Flip(msgspec.Struct, frozen=True):
     probability_after: float
 
 
-class Record(msgspec.Struct, frozen=True):
+class RetrainRecord(msgspec.Struct, frozen=True):
     """`record.json`. models: champion and challenger on what was held out; flips: where they differ."""
 
     facts: Facts
@@ -68,7 +68,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def facts(
-    plan: Plan, found: Material, strategy: str, champion: Bundle, choices: Mapping[Kind, Choice]
+    plan: RetrainPlan, found: Material, strategy: str, champion: Bundle, choices: Mapping[Kind, Choice]
 ) -> Facts:
     """What a run was made from."""
     sides: dict[str, dict[str, int]] = {}
@@ -86,9 +86,9 @@ def facts(
     )
 
 
-def without_challenger(about: Facts, findings: Sequence[Finding]) -> Record:
+def without_challenger(about: Facts, findings: Sequence[Finding]) -> RetrainRecord:
     """The record of a run that had too little to learn from."""
-    return Record(about, list(findings))
+    return RetrainRecord(about, list(findings))
 
 
 def record(
@@ -98,7 +98,7 @@ def record(
     subject: judge.Subject,
     scored: tuple[Scored, Scored],
     run: Path,
-) -> Record:
+) -> RetrainRecord:
     """The record of a comparison. scored: champion and challenger on `subject`."""
     flips = _flips(evidence.compared(), subject)
     results = [subject.assess(one) for one in scored]
@@ -114,7 +114,7 @@ def record(
         values = {"training": values["training"], "held-out corrections": values["validation"]}
         epochs = dict.fromkeys(values, epochs["training"])
         drawn["loss"] = plots.learning_curve("Loss", epochs, values, history.examples_an_epoch)
-    return Record(about, list(findings), results, flips[:MAX_FLIPS], len(flips), history, plots=drawn)
+    return RetrainRecord(about, list(findings), results, flips[:MAX_FLIPS], len(flips), history, plots=drawn)
 
 
 def _flips(held: Held, subject: judge.Subject) -> list[Flip]:
@@ -122,20 +122,20 @@ def _flips(held: Held, subject: judge.Subject) -> list[Flip]:
     ids, roles = frame["Id"].astype(str), frame["Role"].astype(str)
     return [
         Flip(
-            ids[i][:ID_CHARACTERS],
-            Label.SPAM if held.is_spam[i] else Label.HAM,
-            roles[i],
-            held.champion.labels[i],
-            held.challenger.labels[i],
-            round(float(held.champion.probability[i]), 6),
-            round(float(held.challenger.probability[i]), 6),
+            message=ids[i][:ID_CHARACTERS],
+            truth=Label.SPAM if held.is_spam[i] else Label.HAM,
+            role=roles[i],
+            before=held.champion.labels[i],
+            after=held.challenger.labels[i],
+            probability_before=round(float(held.champion.probability[i]), 6),
+            probability_after=round(float(held.challenger.probability[i]), 6),
         )
         for i in range(len(frame))
         if held.champion.labels[i] is not held.challenger.labels[i]
     ]
 
 
-def summary(record: Record) -> dict[str, Any]:
+def summary(record: RetrainRecord) -> dict[str, Any]:
     """What a bundle's manifest keeps of it: the figures of both models, and the gate's findings."""
     figures: dict[str, dict[str, Any]] = {}
     for one in record.models:
@@ -159,14 +159,14 @@ def _decisions(result: Result) -> list[list[int]]:
 # ---- Files -----------------------------------------------------------------------------------------------
 
 
-def write(folder: Path, record: Record) -> None:
+def write(folder: Path, record: RetrainRecord) -> None:
     """record.json and report.html. Raises Unwritable."""
     plain = msgspec.structs.replace(record, plots={})
     report.write(folder / RECORD, msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
     report.write(folder / PAGE, page(record))
 
 
-def page(record: Record) -> str:
+def page(record: RetrainRecord) -> str:
     """The whole page."""
     sections = [report.Section("What became of it", [report.Paragraph(verdict(record)), _gate(record)])]
     sections.append(report.Section("Data", _data(record.facts)))
@@ -180,14 +180,14 @@ def page(record: Record) -> str:
     )
 
 
-def verdict(record: Record) -> str:
+def verdict(record: RetrainRecord) -> str:
     """The outcome in one line."""
     if record.promoted:
         return f"promoted: {record.challenger} judges from now on"
     return f"not promoted: {record.reason}"
 
 
-def _gate(record: Record) -> report.Grid:
+def _gate(record: RetrainRecord) -> report.Grid:
     rows: list[list[Cell]] = [
         [one.rule, "yes" if one.passed else "NO", one.found, one.asked] for one in record.gate
     ]
@@ -217,12 +217,12 @@ def _data(about: Facts) -> list[report.Block]:
     return parts
 
 
-def _figures(record: Record) -> report.Grid:
+def _figures(record: RetrainRecord) -> report.Grid:
     header, rows = figures_table(record)
     return report.Grid(rows, header)
 
 
-def figures_table(record: Record) -> Table:
+def figures_table(record: RetrainRecord) -> Table:
     """Figures of champion and challenger beside each other, for the page and the terminal."""
     parts = [next(iter(one.parts.values())) for one in record.models]
     rows = []
@@ -232,14 +232,14 @@ def figures_table(record: Record) -> Table:
     return ["", *(one.model for one in record.models)], rows
 
 
-def _gallery(record: Record) -> report.Gallery:
+def _gallery(record: RetrainRecord) -> report.Gallery:
     captions = {"loss": "Nothing was chosen by the held-out corrections; the last state is what was judged."}
     return report.Gallery(
         [report.Picture(png, name, captions.get(name, "")) for name, png in record.plots.items()]
     )
 
 
-def _flip_table(record: Record) -> list[report.Block]:
+def _flip_table(record: RetrainRecord) -> list[report.Block]:
     rows: list[list[Cell]] = [
         [f.message or "–", f.role, f.truth, f.before, f.after, f.probability_before, f.probability_after]
         for f in record.flips[:MAX_FLIPS_SHOWN]

@@ -3,7 +3,7 @@
 Stages, each leaving what the next one needs in the run's folder, so that a run that was killed goes on:
 
     gather   corrections and rehearsal data to a dataset (`material`); enough to learn from?
-    train    the wide half by corrections (`refit`), or some of the GPT-2 from the champion's
+    train    the wide half by corrections (`refit`), or the GPT-2's head from the champion's
              weights, held to its answers (`loss`); checkpoint and resume as ever
     export   a bundle like any other, its calibration as `recalibrate` dares
     judge    champion and challenger on what was held out, and the gate (`gate`)
@@ -55,12 +55,13 @@ from filterd_trainer.retraining import (
 )
 from filterd_trainer.retraining import report as pages
 from filterd_trainer.retraining.cross_fit import Refitted
-from filterd_trainer.retraining.gate import Evidence, Held, Probed, Rules, Said
-from filterd_trainer.retraining.loss import Holding, Wanted, pull_of
+from filterd_trainer.retraining.gate import Evidence, Held, HeldAnswers, Probed, Rules
+from filterd_trainer.retraining.loss import Holding, Wanted
 from filterd_trainer.retraining.material import Material
 from filterd_trainer.retraining.refit import Indices
-from filterd_trainer.retraining.report import Record
-from filterd_trainer.retraining.run_folder import Night
+from filterd_trainer.retraining.report import RetrainRecord
+from filterd_trainer.retraining.run_folder import RetrainFolder
+from filterd_trainer.retraining.strategies import HeadTraining
 from filterd_trainer.training import runs
 from filterd_trainer.training.train import CONFIG, MODEL
 
@@ -74,8 +75,8 @@ MAX_FLIPPED = 0.03
 SQLITE = b"SQLite format 3\0"
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class RetrainRequest:
     """What to retrain, from what, and what may become of it.
 
     feedback: the corrections: a store's URL or file, or what `filterd feedback export` wrote.
@@ -84,7 +85,7 @@ class Request:
     rehearsal: inputs as `trainer data prepare` takes them, or folders that it wrote.
     promotion: immediate; shadow: beside the champion first (`filterd.promotion.trial`); manual: leave it to a
     person. state: the folder of the daemon to tell, None where there is none. remembers: users have the
-    memory beside the model, so the gate compares both with it.
+    memory beside the model, so the gate compares both with it. head: how far strategy `head` goes.
     """
 
     feedback: str
@@ -99,9 +100,10 @@ class Request:
     keep_runs: int = 10
     state: Path | None = None
     remembers: bool = True
+    head: HeadTraining = strategies.HEAD
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of it.
 
@@ -113,17 +115,17 @@ class Outcome:
     reason: str
     bundle: Path | None
     folder: Path
-    record: Record
+    record: RetrainRecord
 
 
-def retrain(request: Request, report: Report = lambda stage: None) -> Outcome:
+def retrain(request: RetrainRequest, report: Report = lambda stage: None) -> Outcome:
     """Retrain once. report: called with each stage's name as it begins.
 
     Raises Busy where another one or a trial is under way, Interrupted after a signal (the next call goes
     on), NotFound, BadInput, ConfigError, StoreError, BundleError and Unwritable; champion and store are
     then as they were.
     """
-    strategies.choose(request.strategy, 0)
+    strategies.choose(request.strategy)
     with lock.only_one(request.runs), _disk(request.runs), corrections(request.feedback) as store:
         _no_trial(request)
         champion = Engine.open(_champion(request))
@@ -154,7 +156,7 @@ def _is_database(path: Path) -> bool:
         return stream.read(len(SQLITE)) == SQLITE
 
 
-def _no_trial(request: Request) -> None:
+def _no_trial(request: RetrainRequest) -> None:
     """Whoever is on trial goes first; without a daemon nothing is seen of it, and it has to go."""
     if not (on_trial := trial.under_way(request.bundles)):
         return
@@ -163,18 +165,18 @@ def _no_trial(request: Request) -> None:
     bundle.end_trial(request.bundles)
 
 
-def _champion(request: Request) -> Path:
+def _champion(request: RetrainRequest) -> Path:
     return request.champion or bundle.in_use(request.bundles)
 
 
-def _plan(request: Request, champion: Bundle, store: Store) -> run_folder.Plan:
+def _plan(request: RetrainRequest, champion: Bundle, store: Store) -> run_folder.RetrainPlan:
     """Where the new corrections begin and end."""
     position = store.position()
     since = promotion.read_of(champion, request.feedback)
     if since and store.retrained() != (champion.id, since):  # the last run ended before it could say so
         promotion.mark(champion, store)
         presence.reload(request.state)
-    return run_folder.Plan(
+    return run_folder.RetrainPlan(
         champion=champion.id,
         since=min(since, position.revision),
         until=position.revision,
@@ -201,15 +203,15 @@ class _Retraining:
     """One run from gathering to promotion."""
 
     def __init__(
-        self, request: Request, champion: Engine, store: Store, night: Night, report: Report
+        self, request: RetrainRequest, champion: Engine, store: Store, night: RetrainFolder, report: Report
     ) -> None:
         self.request, self.champion, self.store = request, champion, store
         self.night, self.report = night, report
         self.plan = night.plan
         self.folder = night.folder
         self.choices: dict[Kind, recalibrate.Choice] = {}
-        self.strategy = strategies.choose(request.strategy, self.plan.until - self.plan.since)
-        self.crossed = self.strategy == strategies.WIDE
+        self.strategy = strategies.choose(request.strategy)
+        self.crossed = self.strategy == "wide"
         self._refit: Refitted | None = None
 
     def run(self) -> Outcome:
@@ -217,7 +219,9 @@ class _Retraining:
         self.report("gather")
         found = self._gather()
         ham, spam = (found.labelled(label) for label in (Label.HAM, Label.SPAM))
-        evidence = Evidence(found.new, dict(found.dropped), ham, spam, found.compared)
+        evidence = Evidence(
+            new=found.new, dropped=dict(found.dropped), ham=ham, spam=spam, held_groups=found.compared
+        )
         findings = gate.before_training(evidence, self.request.rules)
         if reason := gate.reason(findings):
             return self._finish(pages.without_challenger(self._facts(found), findings), reason)
@@ -273,8 +277,13 @@ class _Retraining:
         folder, manifest = self.folder / RUN, self.champion.bundle.manifest
         if self.crossed or (folder / MODEL).is_file():
             return
+        how, base = self.request.head, str(self.champion.bundle.path)
         recipe = strategies.make(
-            self.strategy, str(self.champion.bundle.path), manifest.max_tokens, manifest.max_windows
+            how,
+            base,
+            max_tokens=manifest.max_tokens,
+            windows=manifest.max_windows,
+            padded=manifest.padded,
         )
         runs.train(
             _Watched(dataset),
@@ -284,7 +293,7 @@ class _Retraining:
             seed=self.plan.seed,
             on="cpu",
             resume=(folder / CONFIG).is_file(),
-            objective=lambda plan: Holding(plan, self._wanted(dataset), pull_of(self.strategy)),
+            objective=lambda plan: Holding(plan, self._wanted(dataset), how.pull),
             console=Console(quiet=True),
         )
 
@@ -302,7 +311,7 @@ class _Retraining:
             pass
         if self.crossed:
             return self._refitted(dataset).write(out, lambda *of: self._cautious(dataset, *of))
-        request = export.Request(
+        request = export.ExportRequest(
             run=self.folder / RUN,
             data=dataset.folder,
             out=out,
@@ -362,8 +371,8 @@ class _Retraining:
             groups=frame["Group"].to_numpy(dtype=np.int64),
             corrected=(frame["Role"] == "new").to_numpy(),
             sources=frame["Source"].astype(str).tolist(),
-            champion=Said(before.probability, before.verdicts or ()),
-            challenger=Said(after.probability, after.verdicts or ()),
+            champion=HeldAnswers(before.probability, before.verdicts or ()),
+            challenger=HeldAnswers(after.probability, after.verdicts or ()),
         )
         challenger = Engine.open(made.path)
         evidence = _completed(evidence, held, self._probes(challenger), self._kept(challenger))
@@ -404,7 +413,7 @@ class _Retraining:
         before, after = (judging.verdicts_of(one, frame) for one in (self.champion, challenger))
         return _probed((frame["Label"] == Label.SPAM.value).tolist(), before, after)
 
-    def _signed(self, made: Bundle, record: Record) -> Bundle:
+    def _signed(self, made: Bundle, record: RetrainRecord) -> Bundle:
         """The challenger with both models' figures in its manifest, and how far it has read the store."""
         metrics = made.manifest.metrics | {"retrain": pages.summary(record)}
         store = promotion.fingerprint(self.request.feedback)
@@ -429,7 +438,7 @@ class _Retraining:
     def _facts(self, found: Material) -> pages.Facts:
         return pages.facts(self.plan, found, self.strategy, self.champion.bundle, self.choices)
 
-    def _finish(self, record: Record, reason: str, made: Bundle | None = None) -> Outcome:
+    def _finish(self, record: RetrainRecord, reason: str, made: Bundle | None = None) -> Outcome:
         self.report("report")
         promoted = made is not None and not reason
         record = msgspec.structs.replace(
@@ -437,7 +446,13 @@ class _Retraining:
         )
         pages.write(self.folder, record)
         self.night.end(reason)
-        return Outcome(promoted, reason, made.path if made else None, self.folder, record)
+        return Outcome(
+            promoted=promoted,
+            reason=reason,
+            bundle=made.path if made else None,
+            folder=self.folder,
+            record=record,
+        )
 
 
 class _Watched:
@@ -449,7 +464,7 @@ class _Watched:
         self.labels, self.ham = dataset.labels, dataset.ham
 
     def split(self, name: str) -> Any:
-        """A part; see `filterd_trainer.training.runs.Labelled`."""
+        """A part; see `filterd_trainer.training.runs.LabelledSplits`."""
         if name != "validation":
             return self._dataset.split(name)
         held = self._dataset.split("test")
@@ -485,5 +500,12 @@ def _probed(
 
 def _completed(evidence: Evidence, held: Held, probes: list[Probed], kept: list[Probed]) -> Evidence:
     return Evidence(
-        evidence.new, evidence.dropped, evidence.ham, evidence.spam, evidence.held_groups, held, probes, kept
+        new=evidence.new,
+        dropped=evidence.dropped,
+        ham=evidence.ham,
+        spam=evidence.spam,
+        held_groups=evidence.held_groups,
+        held=held,
+        probes=probes,
+        kept=kept,
     )

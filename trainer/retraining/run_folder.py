@@ -19,7 +19,7 @@ PRIVATE = ("data", "run/checkpoint.safetensors")  # people's mail, and what only
 GIVEN_UP = "given up: it was killed, and since then the champion, the corrections or the options have changed"
 
 
-class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RetrainPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run is begun with.
 
     champion: the bundle's id; since, until: revisions of the corrections store; rewritten: its `withdrawn`:
@@ -35,22 +35,22 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: Rules
     seed: int
 
-    def same_run(self, other: "Plan") -> bool:
+    def same_run(self, other: "RetrainPlan") -> bool:
         """Whether a run of the other plan can go on as one of this: corrections that came later wait."""
         later = msgspec.structs.replace(other, until=self.until)
         return later == self and other.until <= self.until
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
-    plan: Plan
+    plan: RetrainPlan
     ended: bool = False
     reason: str = ""
 
 
-class Night:
+class RetrainFolder:
     """A run's folder and what it was begun with."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: RetrainPlan) -> None:
         self.folder, self.plan = folder, plan
 
     def end(self, reason: str) -> None:
@@ -59,21 +59,21 @@ class Night:
         clean(self.folder)
 
 
-def claim(runs: Path, plan: Plan) -> Night:
+def claim(runs: Path, plan: RetrainPlan) -> RetrainFolder:
     """The run to go on with, else a new one. Raises Unwritable."""
     for folder in reversed(folders(runs)):
         state = _read(folder)
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
         elif not state.ended and plan.same_run(state.plan):
-            return Night(folder, state.plan)
+            return RetrainFolder(folder, state.plan)
         elif not state.ended:
-            Night(folder, state.plan).end(GIVEN_UP)
+            RetrainFolder(folder, state.plan).end(GIVEN_UP)
     numbers = [int(folder.name) for folder in folders(runs)]
     folder = runs / f"{max(numbers, default=0) + 1:06d}"
     folder.mkdir(mode=0o700)
     _write(folder, _State(plan))
-    return Night(folder, plan)
+    return RetrainFolder(folder, plan)
 
 
 def folders(runs: Path) -> list[Path]:

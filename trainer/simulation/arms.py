@@ -209,7 +209,7 @@ class Ours:
         from filterd_trainer.training import train
 
         self._opened()
-        request = retrain.Request(
+        request = retrain.RetrainRequest(
             feedback=str(self._file),
             bundles=self._folder / "bundles",
             runs=self._folder / "runs",

@@ -16,7 +16,7 @@ from filterd.api import Label
 from filterd_trainer.evaluation.intervals import RESAMPLES, SEED, Estimate, estimate, mean, resampled
 from filterd_trainer.evaluation.metrics import Figures, Floats, ranked, ranking, ratio
 from filterd_trainer.retraining import gate
-from filterd_trainer.retraining.gate import Said as Answers
+from filterd_trainer.retraining.gate import HeldAnswers as Answers
 from filterd_trainer.simulation.replay import Judged, Segment
 from filterd_trainer.simulation.stream import Settings, Stream
 from filterd_trainer.simulation.users import is_hostile

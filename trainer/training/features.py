@@ -24,11 +24,12 @@ MAX_MEMORY_BYTES = 1 << 30
 TOKENS_A_PASS = 4096
 
 
-def compute(model: SpamClassifier, ids: Rows, first: int, folder: Path) -> Rows:
+def compute(model: SpamClassifier, ids: Rows, first: int, folder: Path, precision: str = "auto") -> Rows:
     """The input of block `first` for every message: rows [T, width] float32.
 
     With all blocks frozen only the last position counts, so rows are [1, width].
     folder: where a large result is memory-mapped; its file has no name and goes with the process.
+    precision: fp32, bf16 or auto.
     """
     device = next(model.parameters()).device
     last_only = first == model.gpt.architecture.layers
@@ -38,7 +39,7 @@ def compute(model: SpamClassifier, ids: Rows, first: int, folder: Path) -> Rows:
     model.eval()
     for batch in _passes(ids.lengths()):
         padded, real = ids.batch(batch)
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode(), autocast(device, precision):
             hidden = model.gpt.run(model.gpt.embed(padded.to(device)), stop=first)
         for i, row, length in zip(batch, hidden.float().cpu(), real.tolist(), strict=True):
             rows.row(i).copy_(row[length - 1 : length] if last_only else row[:length])

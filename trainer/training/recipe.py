@@ -37,6 +37,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     clip_norm: largest norm of the gradient; 0: as it comes.
     dropout: in the blocks that train; where a CPU trains in bf16, not within attention.
     exit_after: blocks after which a second head learns to judge by itself (`Exit`); 0: none. strategy all.
+    precision: of matrix products, `fp32`, `bf16`, or `auto`: bf16 where the hardware is faster at it.
     eval_freq: steps between evaluations; 0: after each epoch only.
     eval_iter: batches an evaluation looks at; 0: all of validation, and the training batches since the last.
     patience: evaluations without a better validation loss before the run stops; 0: never.
@@ -63,6 +64,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     clip_norm: float = 1.0
     dropout: float = 0.0
     exit_after: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     eval_freq: int = 0
     eval_iter: int = 0
     patience: int = 0

@@ -41,14 +41,14 @@ from filterd_trainer.training import features
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.progress import Display
 from filterd_trainer.training.recipe import Recipe
-from filterd_trainer.training.train import CONFIG, MODEL, Fit, Objective, Part, Plan, fit
+from filterd_trainer.training.train import CONFIG, MODEL, Fit, Objective, TrainingPart, TrainingPlan, fit
 
 AUGMENT_SEED = 123  # of its own: what is changed in a text should not depend on the model's seed
 FRESH = "filterd-mini"  # the one base whose name needs no weights: it is drawn by the seed
 VERSIONED = ("filterd", "torch", "tiktoken", "numpy", "pandas")
 
 
-class Labelled(Protocol):
+class LabelledSplits(Protocol):
     """What training needs of a data set (`filterd_trainer.data.corpus.Dataset`).
 
     A split is a table whose columns Label, Text and Kind are as long as each other.
@@ -103,7 +103,7 @@ def read_config(folder: Path) -> Config:
 
 
 def train(
-    data: Labelled,
+    data: LabelledSplits,
     source: Path,
     folder: Path,
     recipe: Recipe,
@@ -111,7 +111,7 @@ def train(
     seed: int = 123,
     on: str = "auto",
     resume: bool = False,
-    objective: Callable[[Plan], Objective] | None = None,
+    objective: Callable[[TrainingPlan], Objective] | None = None,
     console: Console | None = None,
 ) -> Config:
     """Train and leave a run folder. source: where the data are from, for the record.
@@ -142,7 +142,7 @@ def train(
         max_tokens=length,
         text_format=text.TEXT_FORMAT,
         device=target.type,
-        precision=device.precision(target),
+        precision=device.precision(target, recipe.precision),
         threads=torch.get_num_threads(),
         versions={"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
     )
@@ -156,7 +156,7 @@ def train(
     return config
 
 
-def _fit(plan: Plan, seed: int, config: Config, console: Console | None) -> Fit:
+def _fit(plan: TrainingPlan, seed: int, config: Config, console: Console | None) -> Fit:
     torch.manual_seed(seed)
     run = Fit(plan)
     with Display(run, plan.recipe.way == "lecture", console) as display:
@@ -168,8 +168,8 @@ def _fit(plan: Plan, seed: int, config: Config, console: Console | None) -> Fit:
             )
         if config.recipe.way == "lecture":
             display.say(
-                "note: this recipe reads the padded position, as the lecture does; a message's score hangs on"
-                " how far it is padded. For a model to use, --recipe gpt2"
+                "note: this recipe reads the padded position, as the lecture does; a bundle of it pads every"
+                " message as far. For a model to use, --recipe gpt2"
             )
         if run.state.rows == 0:
             display.before(run.baseline())
@@ -179,7 +179,7 @@ def _fit(plan: Plan, seed: int, config: Config, console: Console | None) -> Fit:
     return run
 
 
-def _described(run: Fit, plan: Plan) -> str:
+def _described(run: Fit, plan: TrainingPlan) -> str:
     trained, total = (
         sum(p.numel() for p in some) / 1e6 for some in (run.trained.values(), plan.model.parameters())
     )
@@ -221,7 +221,9 @@ def _record(folder: Path, config: Config, resume: bool) -> None:
 # ---- Messages to rows ------------------------------------------------------------------------------------
 
 
-def encode(data: Labelled, recipe: Recipe, tokenizer: Tokenizer, context: int) -> tuple[dict[str, Part], int]:
+def encode(
+    data: LabelledSplits, recipe: Recipe, tokenizer: Tokenizer, context: int
+) -> tuple[dict[str, TrainingPart], int]:
     """The splits as token ids, and the length in tokens at which messages are cut.
 
     The lecture's way pads every message up to that length here, so that its last position is the one the
@@ -246,7 +248,7 @@ class Sample(NamedTuple):
     source: str
 
 
-def _samples(data: Labelled, name: str, recipe: Recipe) -> list[Sample]:
+def _samples(data: LabelledSplits, name: str, recipe: Recipe) -> list[Sample]:
     frame = data.split(name)
     if not len(frame):
         raise BadInput(f"split {name}: holds no message; prepare the data again")
@@ -257,7 +259,7 @@ def _samples(data: Labelled, name: str, recipe: Recipe) -> list[Sample]:
     ]
 
 
-def _augmented(samples: list[Sample], data: Labelled, copies: int) -> list[Sample]:
+def _augmented(samples: list[Sample], data: LabelledSplits, copies: int) -> list[Sample]:
     """Changed copies of all, the same ones for the same data."""
     draw = Random(AUGMENT_SEED)  # noqa: S311 — no secret
     ham_targets = {i for i, label in enumerate(data.labels) if label in data.ham}
@@ -271,7 +273,7 @@ def _augmented(samples: list[Sample], data: Labelled, copies: int) -> list[Sampl
     ]
 
 
-def _part(samples: list[Sample], ids: list[list[int]], recipe: Recipe, length: int) -> Part:
+def _part(samples: list[Sample], ids: list[list[int]], recipe: Recipe, length: int) -> TrainingPart:
     rows: list[list[int]] = []
     targets: list[int] = []
     groups: list[str] = []
@@ -282,7 +284,7 @@ def _part(samples: list[Sample], ids: list[list[int]], recipe: Recipe, length: i
             targets.append(one.target)
             groups.append(_group(recipe, one))
             owners.append(i)
-    return Part(Rows.of(rows), torch.tensor(targets), groups, owners)
+    return TrainingPart(Rows.of(rows), torch.tensor(targets), groups, owners)
 
 
 def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
@@ -342,7 +344,9 @@ def _trained(base: str, labels: tuple[str, ...]) -> bool:
     return bool(file and file.is_file() and json.loads(read_header(file).get("labels", "[]")) == list(labels))
 
 
-def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder: Path) -> Plan:
+def _plan(
+    model: SpamClassifier, parts: dict[str, TrainingPart], recipe: Recipe, folder: Path
+) -> TrainingPlan:
     if recipe.strategy == "lora":
         lora.attach(model)
     else:
@@ -350,7 +354,7 @@ def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder:
     if recipe.exit_after and (model.exit is None or model.exit.after != recipe.exit_after):
         model.add_exit(recipe.exit_after)
     if recipe.strategy == "all" and recipe.way == "filterd":
-        model.gpt.stream = device.stream(next(model.parameters()).device)
+        model.gpt.stream = device.stream(next(model.parameters()).device, recipe.precision)
         model.gpt.wte.sparse = True  # the optimiser moves the rows of a batch's tokens only
     for module in model.modules():
         if hasattr(module, "dropout"):
@@ -358,16 +362,16 @@ def _plan(model: SpamClassifier, parts: dict[str, Part], recipe: Recipe, folder:
     first = None if recipe.strategy in EVERYWHERE else frozen_blocks(recipe.strategy, len(model.gpt.h))
     if first is not None:
         parts = {
-            name: replace(part, rows=features.compute(model, part.rows, first, folder))
+            name: replace(part, rows=features.compute(model, part.rows, first, folder, recipe.precision))
             for name, part in parts.items()
         }
-    return Plan(model, parts["train"], parts["validation"], recipe, first, folder, parts.get("test"))
+    return TrainingPlan(model, parts["train"], parts["validation"], recipe, first, folder, parts.get("test"))
 
 
 # ---- For the record --------------------------------------------------------------------------------------
 
 
-def _fingerprint(data: Labelled) -> str:
+def _fingerprint(data: LabelledSplits) -> str:
     digest = hashlib.sha256()
     for name in ("train", "validation"):
         frame = data.split(name)

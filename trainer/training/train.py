@@ -54,7 +54,7 @@ class Interrupted(FilterdError):
 
 
 @dataclass(frozen=True)
-class Part:
+class TrainingPart:
     """A split as the loop wants it. rows: token ids, or cached features; targets: [n] classes.
 
     owners: of each row, the position of its message in the split; a longer message has several rows.
@@ -69,7 +69,7 @@ class Part:
         return len(self.rows)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Progress:
     """Where a run stands. step: optimiser steps done; position: those of this epoch; seen: messages so far.
 
@@ -105,8 +105,8 @@ class Progress:
         return self.running_loss / seen, self.running_hits / seen
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True)
+class LogRow:
     """One row of log.jsonl. Losses are cross entropy in nats; seconds count training alone."""
 
     step: int
@@ -123,7 +123,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Baseline:
+class BeforeOrAfter:
     """Figures of a part before training, or after it."""
 
     part: str
@@ -144,7 +144,7 @@ def plain(out: Tensor, targets: Tensor, _rows: Batch) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What a run consists of: the model, the data, the recipe, and where its state is kept.
 
     first: the block whose input the parts' rows are; None where they are token ids.
@@ -153,12 +153,12 @@ class Plan:
     """
 
     model: SpamClassifier
-    train: Part
-    validation: Part
+    train: TrainingPart
+    validation: TrainingPart
     recipe: Recipe
     first: int | None
     folder: Path
-    test: Part | None = None
+    test: TrainingPart | None = None
     objective: Objective = plain
 
     def orders(self) -> tuple[Order, Order]:
@@ -178,12 +178,12 @@ class Plan:
         return order, lambda: fixed
 
 
-def logits(plan: Plan, part: Part, batch: Batch) -> Tensor:
+def logits(plan: TrainingPlan, part: TrainingPart, batch: Batch) -> Tensor:
     """The model's outputs [B, classes], float32, from token ids or from cached features."""
     rows, lengths = part.rows.batch(batch)
     device = next(plan.model.parameters()).device
     rows, lengths = rows.to(device), lengths.to(device)
-    with autocast(device):
+    with autocast(device, plan.recipe.precision):
         if plan.first is None:
             out: Tensor = plan.model(rows, lengths)
         else:
@@ -191,18 +191,18 @@ def logits(plan: Plan, part: Part, batch: Batch) -> Tensor:
     return out.float()
 
 
-def outputs(plan: Plan, part: Part, batch: Batch) -> list[Tensor]:
+def outputs(plan: TrainingPlan, part: TrainingPart, batch: Batch) -> list[Tensor]:
     """The same of a model under training, and before it the exit's, where it has one."""
     if plan.model.exit is None or plan.first is not None:
         return [logits(plan, part, batch)]
     rows, lengths = part.rows.batch(batch)
     device = next(plan.model.parameters()).device
-    with autocast(device):
+    with autocast(device, plan.recipe.precision):
         both = plan.model.both(rows.to(device), lengths.to(device))
     return [out.float() for out in both]
 
 
-def measure(plan: Plan, part: Part, chosen: list[Batch]) -> Figures:
+def measure(plan: TrainingPlan, part: TrainingPart, chosen: list[Batch]) -> Figures:
     """Mean loss in nats and accuracy over the messages of some batches."""
     plan.model.eval()
     loss, hits, seen = 0.0, 0, 0
@@ -220,7 +220,7 @@ def measure(plan: Plan, part: Part, chosen: list[Batch]) -> Figures:
 class Fit:
     """A plan under way: parameters, optimiser, counters, random state: what a checkpoint holds."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TrainingPlan) -> None:
         self.plan = plan
         self.trained: Tensors = {name: p for name, p in plan.model.named_parameters() if p.requires_grad}
         self.best = {name: p.detach().clone() for name, p in self.trained.items()}
@@ -271,7 +271,7 @@ class Fit:
         self.state.seconds += time.perf_counter() - started
         return loss.item()
 
-    def baseline(self) -> list[Baseline]:
+    def baseline(self) -> list[BeforeOrAfter]:
         """Measure and log where training begins: accuracy on 10 batches and loss on 5, as the lecture does.
 
         Another way looks at eval_iter batches; without it at all of validation, and as much of training as
@@ -288,9 +288,11 @@ class Fit:
         losses = [measure(plan, part, order()[:count])[0] for _, part, order, count in looks]
         train, validation = list(zip(losses, accuracies, strict=True))[:2]
         self._log(self._row(train, validation))
-        return [Baseline(*of) for of in zip((look[0] for look in looks), losses, accuracies, strict=True)]
+        return [
+            BeforeOrAfter(*of) for of in zip((look[0] for look in looks), losses, accuracies, strict=True)
+        ]
 
-    def final(self) -> list[Baseline]:
+    def final(self) -> list[BeforeOrAfter]:
         """Loss and accuracy of each part with the weights that are kept: all of it in the lecture's way or
         without eval_iter, else of so many batches.
         """
@@ -298,7 +300,7 @@ class Fit:
         recipe = self.plan.recipe
         few = None if recipe.way == "lecture" else recipe.eval_iter or None
         return [
-            Baseline(
+            BeforeOrAfter(
                 name, *measure(self.plan, part, batches.in_sequence(len(part), recipe.batch_size)()[:few])
             )
             for name, part in parts.items()
@@ -312,7 +314,7 @@ class Fit:
             0 < self.plan.recipe.patience <= self.state.worse and self.state.epoch < self.plan.recipe.epochs
         )
 
-    def evaluate(self, epoch_end: bool = False) -> Evaluation:
+    def evaluate(self, epoch_end: bool = False) -> LogRow:
         """Measure, log, keep the best, and write a checkpoint."""
         state, plan = self.state, self.plan
         few = plan.recipe.eval_iter
@@ -326,9 +328,9 @@ class Fit:
 
     def _row(
         self, train: Figures, validation: Figures, *, epoch_end: bool = False, best: bool = False
-    ) -> Evaluation:
+    ) -> LogRow:
         state = self.state
-        return Evaluation(
+        return LogRow(
             step=state.step,
             epoch=state.epoch,
             seen=state.seen,
@@ -342,12 +344,12 @@ class Fit:
             best=best,
         )
 
-    def _log(self, row: Evaluation) -> None:
+    def _log(self, row: LogRow) -> None:
         self.state.rows += 1
         with (self.plan.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(row)) + "\n")
 
-    def _keep(self, row: Evaluation) -> None:
+    def _keep(self, row: LogRow) -> None:
         self.state.running_loss, self.state.running_hits, self.state.running_seen = 0.0, 0, 0
         self.state.worse = 0 if row.best else self.state.worse + 1
         if row.best:
@@ -376,7 +378,7 @@ class Fit:
             ) from error
 
 
-def fit(run: Fit, report: Callable[[Evaluation], None], tick: Callable[[float], None]) -> None:
+def fit(run: Fit, report: Callable[[LogRow], None], tick: Callable[[float], None]) -> None:
     """Train until the epochs or the patience are used up; the model ends as the recipe says (`keep`).
 
     report: called after each evaluation; tick: after each step, with its loss.

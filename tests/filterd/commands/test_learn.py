@@ -12,11 +12,11 @@ import pytest
 
 from filterd.api import Kind, Label, Message
 from filterd.commands import learn as correcting
-from filterd.commands.learn import correct
+from filterd.commands import table
 from filterd.config import Config
 from filterd.corrections.learner import Learner
 from filterd.corrections.store import Store
-from filterd.errors import NotFound, StoreError
+from filterd.errors import BadInput, ConfigError, NotFound, StoreError
 from tests.filterd.mailboxes.made import mail, put
 
 MAIL = b"From: ann@example.org\nSubject: lunch\n\nshall we meet at noon?\n"
@@ -32,6 +32,19 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Conf
 def file(tmp_path: Path) -> str:
     (tmp_path / "one.eml").write_bytes(MAIL)
     return str(tmp_path / "one.eml")
+
+
+def correct(
+    paths: list[str],
+    kind: Kind | None,
+    label: Label | None,
+    config: Callable[[], Config],
+    mailboxes: list[Path] | None = None,
+) -> int:
+    if label is None:
+        return correcting.forget(paths, correcting.Options(), config)
+    options = correcting.Options(spam=label is Label.SPAM, ham=label is Label.HAM)
+    return correcting.learn(paths, options, config, mailboxes or ())
 
 
 def kept(config: Callable[[], Config]) -> list[tuple[Label, Kind, str]]:
@@ -237,3 +250,66 @@ def test_a_daemon_that_refuses_is_not_passed_over(
         deaf.close()
     assert kept(config) == []
     assert "learning is closed" in capsys.readouterr().err
+
+
+def test_sms_in_a_file_and_a_line_each(
+    config: Callable[[], Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, many = tmp_path / "one.txt", tmp_path / "many.txt"
+    one.write_text("From: nobody you know\nwin a prize\n")
+    many.write_text("win a car\n\nwin a house\n")
+    assert correcting.learn([str(one)], correcting.Options(spam=True, sms=True), config) == 0
+    assert correcting.learn([str(many)], correcting.Options(spam=True, lines=True), config) == 0
+    assert kept(config) == [(Label.SPAM, Kind.SMS, "cli")] * 3
+    assert capsys.readouterr().out.splitlines() == [
+        "learned as spam: 1, known already: 0",
+        "learned as spam: 2, known already: 0",
+    ]
+    for wrong in (correcting.Options(ham=True, sms=True), correcting.Options(ham=True, lines=True)):
+        with pytest.raises(ConfigError, match="exclude each other"):
+            correcting.learn([], wrong, config, [tmp_path])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_of_corrections(
+    config: Callable[[], Config], tmp_path: Path, capsys: pytest.CaptureFixture[str], delimiter: str
+) -> None:
+    made = [
+        ["Text", "LABEL", "kind", "user"],
+        ["win a car", "Spam", "sms", ""],
+        ['"see you, at\n""noon""; ok?\tyes"', "HAM", "sms", "ann@example.org"],
+        ["what is it", "maybe", "sms", ""],
+        ["", "ham", "", ""],
+        ["by pigeon", "ham", "pigeon", ""],
+        ["win a house", "spam", "", ""],
+    ]
+    path = tmp_path / "corrections.csv"
+    path.write_text("\ufeff" + "".join(delimiter.join(row) + "\r\n" for row in made))
+    assert correcting.correct(table.rows(str(path)), config, correcting.LEARNED) == 65
+    with Store.open(config().feedback_url) as store:
+        found = [(one.label.value, one.owner) for one in store.iterate()]
+    assert found == [("spam", ""), ("ham", "ann@example.org"), ("spam", "")]
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["learned as spam: 2, known already: 0", "learned as ham: 1, known already: 0"]
+    assert [line.split(":")[2] for line in err.splitlines()] == ["5", "6", "7"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param("ham,hello\n", "names the columns", id="no-header"),
+        pytest.param("", "names the columns", id="empty"),
+        pytest.param('label,text\nspam,"win\nham,x\n', "not closed", id="open-quote"),
+    ],
+)
+def test_a_table_that_is_none_is_one_line(
+    config: Callable[[], Config], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    try:
+        assert correcting.correct(table.rows(str(path)), config, correcting.LEARNED) == 65
+        said = capsys.readouterr().err
+    except BadInput as error:
+        said = str(error)
+    assert says in said and f"{path}:" in said

@@ -74,7 +74,7 @@ def test_a_killed_process_is_said_and_the_rest_is_kept(given: Path, monkeypatch:
         return judge(engine, messages)
 
     monkeypatch.setattr(scoring, "judge", dying)
-    with pytest.raises(scoring.Interrupted, match="goes on from here"):
+    with pytest.raises(scoring.ScoringDied, match="goes on from here"):
         run(given)
     monkeypatch.setattr(scoring, "judge", judge)
     run(given)

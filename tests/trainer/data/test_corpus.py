@@ -68,9 +68,9 @@ def test_the_lecture_takes_no_other_file(tmp_path: Path) -> None:
 def test_messages_are_read_as_the_filter_reads_them() -> None:
     mail = b"From: a@example.org\nSubject: Roof\n\nThe roof\nis done.\n"
     given = [
-        Labelled("ham", mail, "1", "home"),
-        Labelled("spam", b"WIN  \xe2\x80\x8bnow", "2", "phone"),
-        Labelled("ham", b" \n ", "3", "phone"),
+        Labelled(label="ham", raw=mail, where="1", source="home"),
+        Labelled(label="spam", raw=b"WIN  \xe2\x80\x8bnow", where="2", source="phone"),
+        Labelled(label="ham", raw=b" \n ", where="3", source="phone"),
     ]
     losses = Losses()
     unsaid: dict[str, object] = {"Lang": "", "Year": 0, "Links": ()}

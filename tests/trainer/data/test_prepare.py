@@ -14,7 +14,7 @@ from filterd.errors import ConfigError, FilterdError, NotFound
 from filterd.reading.text import TEXT_FORMAT
 from filterd_trainer.cli import app
 from filterd_trainer.data import corpus, prepare, rows, sources
-from filterd_trainer.data.prepare import Request
+from filterd_trainer.data.prepare import PrepareRequest
 from filterd_trainer.data.sources import Losses, Source
 from tests.conftest import SHARED
 
@@ -76,16 +76,18 @@ def test_several_inputs_with_names_and_labels_of_their_own(tmp_path: Path) -> No
     ("request_", "says"),
     [
         pytest.param(
-            Request(["x"], Path("o"), recipe="lectur"),
+            PrepareRequest(["x"], Path("o"), recipe="lectur"),
             "--recipe lectur: not one of grouped, lecture",
             id="recipe",
         ),
-        pytest.param(Request(["x"], Path("o"), format="xml"), "--format xml", id="format"),
-        pytest.param(Request(["x"], Path("o"), kind="fax"), "--kind fax", id="kind"),
-        pytest.param(Request(["x", "y"], Path("o"), recipe="lecture"), "one --input", id="lecture-of-two"),
+        pytest.param(PrepareRequest(["x"], Path("o"), format="xml"), "--format xml", id="format"),
+        pytest.param(PrepareRequest(["x"], Path("o"), kind="fax"), "--kind fax", id="kind"),
+        pytest.param(
+            PrepareRequest(["x", "y"], Path("o"), recipe="lecture"), "one --input", id="lecture-of-two"
+        ),
     ],
 )
-def test_wrong_options_are_one_line(request_: Request, says: str) -> None:
+def test_wrong_options_are_one_line(request_: PrepareRequest, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         prepare.prepare(request_)
 
@@ -93,13 +95,13 @@ def test_wrong_options_are_one_line(request_: Request, says: str) -> None:
 @pytest.mark.parametrize("option", ["junk", "=spam", "junk="])
 def test_a_label_option_is_old_and_new(tmp_path: Path, option: str) -> None:
     with pytest.raises(ConfigError, match="OLD=NEW"):
-        prepare.prepare(Request([str(table(tmp_path))], tmp_path / "o", labels=[option]))
+        prepare.prepare(PrepareRequest(inputs=[str(table(tmp_path))], out=tmp_path / "o", labels=[option]))
 
 
 @pytest.mark.parametrize("recipe", prepare.RECIPES)
 def test_nothing_fetched_yet(tmp_path: Path, recipe: str) -> None:
     with pytest.raises(NotFound, match="trainer data fetch"):
-        prepare.prepare(Request([str(tmp_path / "data")], tmp_path / "o", recipe))
+        prepare.prepare(PrepareRequest(inputs=[str(tmp_path / "data")], out=tmp_path / "o", recipe=recipe))
 
 
 def test_bars_are_for_terminals_only() -> None:

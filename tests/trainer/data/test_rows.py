@@ -43,7 +43,7 @@ def test_a_mail_in_parts_is_a_mail_again(tmp_path: Path) -> None:
 def test_what_a_row_says_of_itself(tmp_path: Path) -> None:
     row = {"label": "spam", "kind": "chat", "lang": "pt-BR", "year": 2024, "text": "oi", "id": "7"}
     (one,), _ = read(tmp_path, {**row, "uci": "hello", "group": "shop", "orig": "other:9"})
-    assert one.facts == rows.Facts(
+    assert one.facts == rows.RowFacts(
         Kind.SMS, "pt", 2024, ("group:shop", "uci:hello", "id:more:7", "id:other:9")
     )
     (one,), _ = read(tmp_path, {"label": "ham", "text": "oi", "lang": "und", "year": "soon", "kind": "fax"})
@@ -70,4 +70,4 @@ def test_folded_text(typed: str, expected: str) -> None:
 )
 def test_any_object_is_read(row: dict[str, Any]) -> None:
     assert isinstance(rows.content(row, row.get("text")), bytes | None)
-    assert isinstance(rows.facts(row, "x"), rows.Facts)
+    assert isinstance(rows.facts(row, "x"), rows.RowFacts)

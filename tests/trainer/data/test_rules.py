@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from filterd.errors import BadInput, NotFound
-from filterd_trainer.data.rules import ALL, Rules
+from filterd_trainer.data.rules import ALL, SourceRules
 
 GIVEN = """
 sources:
@@ -14,9 +14,9 @@ families: {presta*: presta}
 """
 
 
-def rules(tmp_path: Path) -> Rules:
+def rules(tmp_path: Path) -> SourceRules:
     (tmp_path / "rules.yaml").write_text(GIVEN)
-    return Rules.load(str(tmp_path / "rules.yaml"))
+    return SourceRules.load(str(tmp_path / "rules.yaml"))
 
 
 def test_a_row_is_dropped_where_all_of_a_condition_hold(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_row_is_dropped_where_all_of_a_condition_hold(tmp_path: Path) -> None:
     assert shop.drops({"label": "spam", "text": "a saying"}) and shop.drops({"sub": "promo"})
     assert not shop.drops({"label": "spam", "text": "call 1"})
     assert not shop.drops({"label": "ham", "text": "a saying"})
-    assert rules(tmp_path).of("else") == ALL and Rules.load("") == Rules()
+    assert rules(tmp_path).of("else") == ALL and SourceRules.load("") == SourceRules()
 
 
 def test_families_are_one_group(tmp_path: Path) -> None:
@@ -45,8 +45,8 @@ def test_limits_of_a_source_and_its_languages(tmp_path: Path) -> None:
 
 
 def test_the_preset_of_the_public_sources_reads() -> None:
-    assert Rules.load("public").of("sms_id").drops({"sub": "promo"})
-    assert Rules.load("public").family("group:pkp-lib") == "group:ojs"
+    assert SourceRules.load("public").of("sms_id").drops({"sub": "promo"})
+    assert SourceRules.load("public").family("group:pkp-lib") == "group:ojs"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,6 @@ def test_a_wrong_file_is_named(tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(wrong)
     with pytest.raises(BadInput, match="not a file of rules"):
-        Rules.load(str(file))
+        SourceRules.load(str(file))
     with pytest.raises(NotFound, match="--rules"):
-        Rules.load(str(tmp_path / "absent"))
+        SourceRules.load(str(tmp_path / "absent"))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filterd.errors import BadInput, FilterdError, NotFound
-from filterd_trainer.data import sources
+from filterd_trainer.data import sources, tables
 from filterd_trainer.data.sources import Losses, Source
 
 MAIL = b"From: a@example.org\nSubject: Roof\n\nThe roof is done.\n"
@@ -158,14 +158,11 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_limits_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_MESSAGE", 10)
-    monkeypatch.setattr(sources, "MAX_LINE", 40)
     found, losses = read(file(tmp_path, "a.tsv", "ham\t" + "x" * 20 + "\n"))
     assert found == [("ham", b"x" * 10)]
     assert losses.counts == {"cut to its first 0 MB": 1}
-    with pytest.raises(BadInput, match=r"a.tsv:1: line 1 is over"):
-        read(file(tmp_path, "a.tsv", "ham\t" + "x" * 40 + "\n"))
-    monkeypatch.setattr(sources, "MAX_INPUT", 30)
-    with pytest.raises(BadInput, match=r"a\.tsv:2: too much"):
+    monkeypatch.setattr(tables, "MAX_INPUT", 30)
+    with pytest.raises(BadInput, match=r"a\.tsv:2: over"):
         read(file(tmp_path, "a.tsv", "ham\txxxxxxxxxxxxxxxxx\n" * 3))
     assert read(file(tmp_path, "f/ham/1", b"y" * 99).parent)[0] == [("ham", b"y" * 10)]
 

@@ -61,7 +61,9 @@ class TestGenerate:
         assert held and others and not held & others
 
     def test_ends_when_the_templates_have_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        only = own.Template("0a", "sms", "ham", "test", "de", "", "{ja|nein}")
+        only = own.Template(
+            id="0a", kind="sms", label="ham", category="test", locale="de", subject="", body="{ja|nein}"
+        )
         monkeypatch.setattr(own, "templates", lambda: (only,))
         monkeypatch.setattr(own, "_worn", lambda text, writer: text)
         assert 2 <= len(list(own.generate(10_000, seed=1))) < 100

@@ -11,11 +11,11 @@ from filterd.scoring.verdict import Thresholds
 from filterd_trainer.evaluation import pages, results
 from filterd_trainer.evaluation.baselines import disagreement
 from filterd_trainer.evaluation.intervals import decide
-from filterd_trainer.evaluation.results import Comparison, Data, Evaluation, assess, evaluation
+from filterd_trainer.evaluation.results import Comparison, Evaluation, MeasuredOn, assess, evaluation
 from filterd_trainer.evaluation.scores import Scored, part
 from tests.trainer.samples import scored
 
-DATA = Data(folder="data/own", split="test", messages=120, spam=60, leaked=20, fingerprint="ab" * 32)
+DATA = MeasuredOn(folder="data/own", split="test", messages=120, spam=60, leaked=20, fingerprint="ab" * 32)
 LEAKED = np.arange(120) < 20
 THRESHOLDS = Thresholds(unsure=0.5, spam=0.9)
 LOG = [

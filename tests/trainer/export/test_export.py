@@ -4,16 +4,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from filterd.api import Kind, Label, Message
 from filterd.errors import BadInput, BundleError, ConfigError, FilterdError, NotFound
-from filterd.scoring import bundle
+from filterd.scoring import bundle, verdict
 from filterd.scoring.bundle import Bundle
 from filterd.scoring.engine import Engine
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.export import card, export, parity
-from filterd_trainer.export.export import Request
+from filterd_trainer.export.export import ExportRequest
 from filterd_trainer.gpt2.model import from_safetensors
 from filterd_trainer.training.recipe import Recipe
 from tests.trainer import tiny
@@ -30,7 +31,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=export.QUANTIZATIONS)
 def made(place: Path, request: pytest.FixtureRequest) -> Bundle:
     name = request.param
-    return export.export(Request(place / "run", place / "data", place / name, quantization=name))
+    return export.export(
+        ExportRequest(run=place / "run", data=place / "data", out=place / name, quantization=name)
+    )
 
 
 def test_the_engine_judges_with_it(made: Bundle) -> None:
@@ -53,7 +56,9 @@ def test_what_is_shipped_passed_its_checks(made: Bundle) -> None:
 
 
 def test_calibrated_on_sources_left_out(place: Path) -> None:
-    request = Request(place / "run", place / "data", place / "left_out", calibrate_on="test")
+    request = ExportRequest(
+        run=place / "run", data=place / "data", out=place / "left_out", calibrate_on="test"
+    )
     found = export.export(dataclasses.replace(request, quantization="fp32", fast_path=False))
     held = found.manifest.metrics["left_out"]
     assert sum(one["ham"] + one["spam"] for one in held.values()) == len(tiny_test(place))
@@ -151,22 +156,44 @@ def test_a_wrong_request_is_one_line(
 ) -> None:
     given = {"run": place / "run", "data": place / "data", "out": tmp_path / "out"} | changes
     with pytest.raises(error) as caught:
-        export.export(Request(**given))  # type: ignore[arg-type]
+        export.export(ExportRequest(**given))  # type: ignore[arg-type]
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_reads_the_padding_is_refused(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantization", export.QUANTIZATIONS)
+def test_a_run_that_reads_the_padding_is_served_as_it_was_trained(
+    place: Path, tmp_path: Path, quantization: str
+) -> None:
     run = tiny.run(tmp_path / "run", recipe=Recipe(way="lecture"))
-    with pytest.raises(ConfigError, match="pads nothing"):
-        export.export(Request(run, place / "data", tmp_path / "out"))
+    asked = ExportRequest(
+        run=run, data=place / "data", out=tmp_path / "out", quantization=quantization, max_flipped=1.0
+    )
+    made = export.export(asked)
+    manifest = made.manifest
+    assert manifest.padded and manifest.max_windows == 1 and not manifest.wide and not manifest.fast_path
+    texts = ["free prize 7 waiting, click here", "ok 12 it is", "the train is 5 minutes late " * 20]
+    ids = [tiny.encode([one])[0][: manifest.max_tokens] for one in texts]
+    padded = torch.tensor([one + [manifest.pad_token] * (manifest.max_tokens - len(one)) for one in ids])
+    lengths = torch.tensor([len(one) for one in ids])
+    with torch.inference_mode():
+        logits = from_safetensors(run / "model.safetensors")[0](padded, lengths, "last_padded").double()
+    margins = (logits[:, 1] - logits[:, 0]).tolist()
+    line = manifest.calibration[Kind.SMS]
+    wanted = [verdict.probability(margin, line) for margin in margins]
+    got = [one.probability for one in Engine.open(made.path).judge([sms(one) for one in texts])]
+    assert np.abs(np.subtract(wanted, got)).max() < (1e-4 if quantization == "fp32" else 0.1)
+
+
+def sms(content: str) -> Message:
+    return Message(content.encode(), Kind.SMS)
 
 
 def test_other_labels_are_refused(place: Path, tmp_path: Path) -> None:
     run = tiny.run(tmp_path / "run", labels=("ham", "spam", "fraud"))
     with pytest.raises(BadInput, match="fraud"):
-        export.export(Request(run, place / "data", tmp_path / "out"))
+        export.export(ExportRequest(run=run, data=place / "data", out=tmp_path / "out"))
 
 
 def test_a_failed_check_leaves_the_old_bundle(
@@ -177,7 +204,7 @@ def test_a_failed_check_leaves_the_old_bundle(
     (out / "old").write_text("old")
     monkeypatch.setattr(parity, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(BundleError, match="differs from PyTorch"):
-        export.export(Request(place / "run", place / "data", out))
+        export.export(ExportRequest(run=place / "run", data=place / "data", out=out))
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
     assert (out / "old").read_text() == "old"
 
@@ -211,7 +238,9 @@ def test_locations_are_those_of_the_tensors(place: Path) -> None:
 
 
 def test_a_mean_of_linear_halves_needs_one_for_both_kinds(place: Path, tmp_path: Path) -> None:
-    request = Request(place / "run", place / "data", tmp_path / "made", wide_with=bundle.DEFAULT)
+    request = ExportRequest(
+        run=place / "run", data=place / "data", out=tmp_path / "made", wide_with=bundle.DEFAULT
+    )
     assert export._earlier(request) is not None
     assert export._earlier(dataclasses.replace(request, wide_with=None)) is None
     bundle.install(bundle.read(bundle.DEFAULT), tmp_path / "store")

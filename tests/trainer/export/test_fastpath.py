@@ -11,7 +11,7 @@ from filterd.scoring.fastpath import settle
 from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import MAX_LOG_ODDS, log_odds, margin
 from filterd_trainer.export import fastpath
-from filterd_trainer.export.fastpath import MISSED, Seen, allowed, cleanest, limits, measure
+from filterd_trainer.export.fastpath import MISSED, FastSeen, allowed, cleanest, limits, measure
 from tests.filterd import fakes
 from tests.trainer.samples import ADVERT, FRAUD, labelled
 
@@ -70,10 +70,10 @@ def test_cleanest_is_the_highest_margin_below_which_spam_is_rare() -> None:
 
 def test_a_line_goes_through_what_is_settled_alone() -> None:
     wide = np.array([-1.0, 0.0, 1.0, 50.0])
-    seen = Seen(np.array([-1.5, 0.5, 2.5, -80.0]), wide)
+    seen = FastSeen(np.array([-1.5, 0.5, 2.5, -80.0]), wide)
     assert seen.line(wide < 2) == pytest.approx((2.0, 0.5))
-    assert Seen(np.array([1.0, 2.0]), np.zeros(2)).line(np.ones(2, bool)) == pytest.approx((0.0, 1.5))
-    endless = Seen(np.array([1e6, 1e6]), np.array([1.0, 2.0]))
+    assert FastSeen(np.array([1.0, 2.0]), np.zeros(2)).line(np.ones(2, bool)) == pytest.approx((0.0, 1.5))
+    endless = FastSeen(np.array([1e6, 1e6]), np.array([1.0, 2.0]))
     assert endless.line(np.ones(2, bool)) == pytest.approx((0.0, MAX_LOG_ODDS))
 
 

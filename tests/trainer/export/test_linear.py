@@ -13,11 +13,11 @@ from filterd_trainer.export import linear
 from tests.trainer import tiny
 
 
-def labelled(count: int, seed: int) -> linear.Texts:
+def labelled(count: int, seed: int) -> linear.WindowTexts:
     made, labels = tiny.texts(count, seed)
     kinds = [Kind.SMS if i % 4 < 2 else Kind.MAIL for i in range(count)]
     groups = [f"{kind.value}/{label}" for kind, label in zip(kinds, labels, strict=True)]
-    return linear.Texts([[one] for one in made], kinds, np.array(labels, dtype=bool), groups)
+    return linear.WindowTexts([[one] for one in made], kinds, np.array(labels, dtype=bool), groups)
 
 
 def looks(deep: NDArray[np.float64]) -> list[Look]:

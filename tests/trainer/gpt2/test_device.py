@@ -30,5 +30,8 @@ def test_precision_of_a_cpu(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     cpu = device.choose("cpu")
     assert device.precision(cpu) == expected
+    assert [device.precision(cpu, wanted) for wanted in ("fp32", "bf16")] == ["fp32", "bf16"]
+    with device.autocast(cpu, "fp32"):
+        assert not torch.is_autocast_enabled("cpu")
     with device.autocast(cpu):
         assert torch.is_autocast_enabled("cpu") == (expected == "bf16")

@@ -18,7 +18,7 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2
 from filterd_trainer.pretraining import pretrain, tokens
-from filterd_trainer.pretraining.pretrain import Head, Settings
+from filterd_trainer.pretraining.pretrain import Head, PretrainSettings
 from filterd_trainer.training.train import Interrupted
 
 TINY = Architecture(vocabulary=50257, context=32, width=8, layers=1, heads=1)
@@ -39,7 +39,7 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def small(base: Path, **changes: object) -> Settings:
+def small(base: Path, **changes: object) -> PretrainSettings:
     given = {"steps": 30, "batch_tokens": 256, "lengths": [8, 32], "frequent": 64, "sampled": 64}
     return pretrain.settings(**{"base": str(base), **given, **changes})
 

@@ -129,7 +129,7 @@ def base(folder: Path) -> Path:
     return folder
 
 
-def settings(folder: Path, **changes: object) -> pretrain.Settings:
+def settings(folder: Path, **changes: object) -> pretrain.PretrainSettings:
     return pretrain.settings(
         **{"base": str(folder), "steps": 40, "batch_tokens": 512, "learning_rate": 5e-3, **changes}
     )

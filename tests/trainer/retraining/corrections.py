@@ -13,9 +13,8 @@ from filterd.corrections.store import Store
 from filterd.scoring import bundle
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.export import export
-from filterd_trainer.retraining import loss, strategies
 from filterd_trainer.retraining.gate import Rules
-from filterd_trainer.retraining.retrain import Request
+from filterd_trainer.retraining.retrain import RetrainRequest
 from tests.trainer import tiny
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +28,9 @@ def champion(folder: Path) -> Path:
     """The tiny model as a bundle, calibrated as if it were sure of itself from P = 0.9 on."""
     tiny.dataset(folder / "data")
     run = tiny.run(folder / "run")
-    made = export.export(export.Request(run, folder / "data", folder / "champion", name="tiny"))
+    made = export.export(
+        export.ExportRequest(run=run, data=folder / "data", out=folder / "champion", name="tiny")
+    )
     manifest = msgspec.structs.replace(
         made.manifest,
         calibration=dict.fromkeys(Kind, Calibration()),
@@ -63,12 +64,7 @@ def _word(i: int) -> str:
     return "".join(syllables[int(d)] for d in f"{i:03d}")
 
 
-def eagerly() -> None:
-    """Let strategy `all` learn a handful of messages by heart; the real numbers are for real models."""
-    strategies.RATES["all"], strategies.EPOCHS["all"], loss.PULL = 3e-3, 15, 0.001
-
-
-def request(folder: Path, made: Path, count: int = 60, **changes: object) -> Request:
+def request(folder: Path, made: Path, count: int = 60, **changes: object) -> RetrainRequest:
     """A state folder with a store of corrections, and what to do with it."""
     store = folder / "feedback.sqlite"
     with Store.open(store) as opened:
@@ -76,10 +72,10 @@ def request(folder: Path, made: Path, count: int = 60, **changes: object) -> Req
     given: dict[str, object] = {
         "feedback": str(store), "bundles": folder / "bundles", "runs": folder / "retrain",
         "champion": None if (folder / "bundles" / "current").exists() else made,
-        "strategy": "all", "rules": LENIENT,
+        "rules": LENIENT,
         "remembers": False,  # the memory knows the three wordings, and no model could be better
     }  # fmt: skip
-    return Request(**(given | changes))  # type: ignore[arg-type]
+    return RetrainRequest(**(given | changes))  # type: ignore[arg-type]
 
 
 def state(folder: Path) -> dict[str, object]:

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from filterd.api import Label
 from filterd_trainer.retraining import gate
-from filterd_trainer.retraining.gate import Evidence, Finding, Held, Probed, Rules, Said
+from filterd_trainer.retraining.gate import Evidence, Finding, Held, HeldAnswers, Probed, Rules
 
 HAM, UNSURE, SPAM = Label.HAM, Label.UNSURE, Label.SPAM
 NUMBERS = {HAM: 0.01, UNSURE: 0.5, SPAM: 0.99}
 
 
-def said(labels: list[Label]) -> Said:
-    return Said(np.array([NUMBERS[one] for one in labels]), labels)
+def said(labels: list[Label]) -> HeldAnswers:
+    return HeldAnswers(np.array([NUMBERS[one] for one in labels]), labels)
 
 
 def held(
@@ -174,7 +174,7 @@ def test_no_model_is_better_than_itself(messages: list[tuple[bool, Label, int]])
 
 def test_a_comparison_needs_a_challenger() -> None:
     with pytest.raises(ValueError, match="no challenger"):
-        gate.judge(Evidence({}, {}, 1, 1, 1), Rules())
+        gate.judge(Evidence(new={}, dropped={}, ham=1, spam=1, held_groups=1), Rules())
 
 
 def test_lines_are_for_people() -> None:

@@ -11,7 +11,7 @@ from filterd_trainer.gpt2.model import GPT2, SpamClassifier
 from filterd_trainer.retraining.loss import HOLD, Holding, Wanted
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
-from filterd_trainer.training.train import Part, Plan
+from filterd_trainer.training.train import TrainingPart, TrainingPlan
 from tests.filterd import fakes
 from tests.trainer import tiny
 
@@ -28,8 +28,8 @@ def model() -> SpamClassifier:
 
 def holding(made: SpamClassifier, wanted: Wanted, owners: list[int], pull: float = 0.0) -> Holding:
     made_up, labels = tiny.texts(len(owners), 1)
-    part = Part(Rows.of(tiny.encode(made_up)), torch.tensor(labels), [""] * len(owners), owners)
-    return Holding(Plan(made, part, part, Recipe(), None, Path()), wanted, pull)
+    part = TrainingPart(Rows.of(tiny.encode(made_up)), torch.tensor(labels), [""] * len(owners), owners)
+    return Holding(TrainingPlan(made, part, part, Recipe(), None, Path()), wanted, pull)
 
 
 def value(loss: torch.Tensor) -> float:

@@ -11,7 +11,9 @@ from filterd_trainer.retraining import options as retraining
 from filterd_trainer.retraining.options import Options, request_of
 from tests.trainer.retraining import corrections
 
-GIVEN = Options("", "current", None, "auto", None, None, 123)
+GIVEN = Options(
+    feedback="", bundle="current", rehearsal=None, strategy="auto", promotion=None, runs=None, seed=123
+)
 
 
 def test_the_configuration_says_what_the_options_leave_out() -> None:
@@ -29,7 +31,18 @@ def test_the_configuration_says_what_the_options_leave_out() -> None:
         Path("/s"),
     )
     assert asked.champion is None
-    told = request_of(Options("f", "b", [], "head", "manual", Path("/r"), 1), config)
+    told = request_of(
+        Options(
+            feedback="f",
+            bundle="b",
+            rehearsal=[],
+            strategy="head",
+            promotion="manual",
+            runs=Path("/r"),
+            seed=1,
+        ),
+        config,
+    )
     assert (told.feedback, told.champion, told.rehearsal) == ("f", Path("b"), [])
     assert (told.strategy, told.promotion, told.runs, told.seed) == ("head", "manual", Path("/r"), 1)
 
@@ -38,14 +51,33 @@ def test_what_cannot_take_effect_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model.bundle: /b is fixed"):
         request_of(GIVEN, Config(model=Model(bundle="/b")))
     with pytest.raises(ConfigError, match="--promotion at-once: choose one of immediate, shadow, manual"):
-        request_of(Options("", "current", None, "auto", "at-once", None, 1), Config())
+        request_of(
+            Options(
+                feedback="",
+                bundle="current",
+                rehearsal=None,
+                strategy="auto",
+                promotion="at-once",
+                runs=None,
+                seed=1,
+            ),
+            Config(),
+        )
 
 
 def test_the_outcome_in_words_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = corrections.champion(tmp_path / "champion")
     store = corrections.request(tmp_path, made, 6).feedback
     (tmp_path / "filterd.yaml").write_text(json.dumps({"state": str(tmp_path)}))
-    options = Options(store, str(made), [], "auto", "manual", None, 123)
+    options = Options(
+        feedback=store,
+        bundle=str(made),
+        rehearsal=[],
+        strategy="auto",
+        promotion="manual",
+        runs=None,
+        seed=123,
+    )
     assert retraining.run(options, tmp_path / "filterd.yaml", as_json=False) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()

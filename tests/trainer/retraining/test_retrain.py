@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,11 @@ from filterd.promotion.presence import Presence
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd_trainer.gpt2.model import read_tensors
-from filterd_trainer.retraining import loss, run_folder, strategies
+from filterd_trainer.retraining import run_folder
 from filterd_trainer.retraining.gate import Rules
 from filterd_trainer.retraining.lock import Busy, only_one
 from filterd_trainer.retraining.retrain import Outcome, retrain
+from filterd_trainer.retraining.strategies import HeadTraining
 from tests.trainer.retraining import corrections
 from tests.trainer.retraining.corrections import request
 
@@ -39,21 +40,10 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return corrections.champion(tmp_path_factory.mktemp("champion"))
 
 
-@pytest.fixture(autouse=True)
-def _eager() -> Iterator[None]:
-    before = dict(strategies.RATES), dict(strategies.EPOCHS), loss.PULL
-    corrections.eagerly()
-    yield
-    strategies.RATES.update(before[0])
-    strategies.EPOCHS.update(before[1])
-    loss.PULL = before[2]
-
-
 @pytest.fixture(scope="module")
 def night(champion: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A night that ended in a promotion, for tests that only look."""
     folder = tmp_path_factory.mktemp("night")
-    corrections.eagerly()
     return folder, retrain(request(folder, champion))
 
 
@@ -108,7 +98,7 @@ def test_the_report_shows_no_text(night: tuple[Path, Outcome]) -> None:
     assert f"promoted: {outcome.record.challenger}" in page
     for rule in ("minimum", "better", "false positives", "probes"):
         assert rule in page
-    assert page.count("data:image/png;base64") == 3 and "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64") == 2 and "http" not in page.replace("http-equiv", "")
     assert record["promoted"] and record["flips"]
     for words in ("coins", "garden", "coat"):
         assert words not in page and words not in json.dumps(record)
@@ -180,11 +170,14 @@ def test_an_export_will_do(tmp_path: Path, champion: Path) -> None:
     assert outcome.record.facts.new == {"cli": 60} and "promotion is manual" in outcome.reason
 
 
-@pytest.mark.parametrize("strategy", [one for one in strategies.CHOICES if one not in ("auto", "all")])
-def test_every_strategy_makes_a_bundle(tmp_path: Path, champion: Path, strategy: str) -> None:
-    outcome = retrain(request(tmp_path, champion, strategy=strategy, promotion="manual"))
-    assert outcome.bundle and outcome.record.facts.strategy == strategy
+def test_the_head_alone_makes_a_bundle(tmp_path: Path, champion: Path) -> None:
+    how = HeadTraining(epochs=2, learning_rate=3e-2, pull=0.001)
+    outcome = retrain(request(tmp_path, champion, strategy="head", head=how, promotion="manual"))
+    assert outcome.bundle and outcome.record.facts.strategy == "head"
     Engine.open(outcome.bundle, threads=1)
+    trained = json.loads((outcome.folder / "run" / "config.json").read_text())["recipe"]
+    assert (trained["strategy"], trained["epochs"], trained["learning_rate"]) == ("head", 2, 3e-2)
+    assert "loss" in (outcome.folder / "report.html").read_text()
 
 
 def test_two_at_once_is_one_too_many(tmp_path: Path, champion: Path) -> None:
@@ -223,7 +216,6 @@ def report(now):
     print(now, flush=True)
     if now == stage:
         os.kill(os.getpid(), signal.SIGKILL)
-corrections.eagerly()
 outcome = retrain(corrections.request(folder, champion, 0), report)
 print("promoted" if outcome.promoted else outcome.reason)
 """

@@ -8,12 +8,21 @@ import pytest
 from filterd.errors import BadInput
 from filterd_trainer.retraining import run_folder
 from filterd_trainer.retraining.gate import Rules
-from filterd_trainer.retraining.run_folder import Plan, claim
+from filterd_trainer.retraining.run_folder import RetrainPlan, claim
 
-PLAN = Plan("champion", 0, 60, 0, "auto", (), Rules(), 123)
+PLAN = RetrainPlan(
+    champion="champion",
+    since=0,
+    until=60,
+    rewritten=0,
+    strategy="auto",
+    rehearsal=(),
+    rules=Rules(),
+    seed=123,
+)
 
 
-def changed(**changes: object) -> Plan:
+def changed(**changes: object) -> RetrainPlan:
     return msgspec.structs.replace(PLAN, **changes)
 
 
@@ -28,7 +37,9 @@ def changed(**changes: object) -> Plan:
         pytest.param(changed(rehearsal=("data",)), False, id="other-data"),
     ],
 )
-def test_a_killed_run_goes_on_with_what_it_was_begun_with(tmp_path: Path, later: Plan, goes_on: bool) -> None:
+def test_a_killed_run_goes_on_with_what_it_was_begun_with(
+    tmp_path: Path, later: RetrainPlan, goes_on: bool
+) -> None:
     first = claim(tmp_path, PLAN)
     (first.folder / "data").mkdir()
     second = claim(tmp_path, later)

@@ -94,9 +94,9 @@ def test_a_flood_is_stored_as_other_mails(site: Stream, margins: Margins, tmp_pa
 def test_a_night_is_a_retraining(
     site: Stream, margins: Margins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[retrain.Request] = []
+    asked: list[retrain.RetrainRequest] = []
 
-    def night(request: retrain.Request) -> SimpleNamespace:
+    def night(request: retrain.RetrainRequest) -> SimpleNamespace:
         asked.append(request)
         return SimpleNamespace(reason="better: no")
 
@@ -122,7 +122,7 @@ def test_a_promoted_bundle_judges(
     manifest = msgspec.structs.replace(bundle.read(folder).manifest, name="better")
     bundle.rewrite_manifest(folder, manifest)
 
-    def night(request: retrain.Request) -> SimpleNamespace:
+    def night(request: retrain.RetrainRequest) -> SimpleNamespace:
         assert request.champion is not None
         bundle.promote(bundle.read(folder), request.bundles, request.champion)
         return SimpleNamespace(reason="")
@@ -141,7 +141,7 @@ def test_a_promoted_bundle_judges(
 def test_a_night_that_ends_otherwise(
     site: Stream, margins: Margins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
-    def night(request: retrain.Request) -> SimpleNamespace:
+    def night(request: retrain.RetrainRequest) -> SimpleNamespace:
         raise train.Interrupted("stopped") if stopped else lock.Busy("another one")
 
     monkeypatch.setattr(retrain, "retrain", night)

@@ -27,11 +27,11 @@ def inputs(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def nights(monkeypatch: pytest.MonkeyPatch) -> list[retrain.Request]:
+def nights(monkeypatch: pytest.MonkeyPatch) -> list[retrain.RetrainRequest]:
     """No model is trained; tests/trainer/retraining/test_retrain.py does that."""
-    asked: list[retrain.Request] = []
+    asked: list[retrain.RetrainRequest] = []
 
-    def night(request: retrain.Request) -> SimpleNamespace:
+    def night(request: retrain.RetrainRequest) -> SimpleNamespace:
         asked.append(request)
         return SimpleNamespace(reason="minimum: too little")
 
@@ -39,7 +39,7 @@ def nights(monkeypatch: pytest.MonkeyPatch) -> list[retrain.Request]:
     return asked
 
 
-def test_all_runs(inputs: list[str], tmp_path: Path, nights: list[retrain.Request]) -> None:
+def test_all_runs(inputs: list[str], tmp_path: Path, nights: list[retrain.RetrainRequest]) -> None:
     request = Request(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS)
     record = simulate.simulate(request, QUIET)
     wanted = ["frozen", "memory", "retrain", "both"]

@@ -18,7 +18,7 @@ IDS = Rows.of([[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]])
 @pytest.fixture(autouse=True)
 def _floats(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bf16, as some CPUs multiply, what is computed alone and in batches differs in its third digit."""
-    monkeypatch.setattr("filterd_trainer.gpt2.device.precision", lambda device: "fp32")
+    monkeypatch.setattr("filterd_trainer.gpt2.device.precision", lambda *_: "fp32")
 
 
 @pytest.fixture

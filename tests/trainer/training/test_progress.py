@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from filterd_trainer.training.progress import Display
-from filterd_trainer.training.train import Evaluation, Fit
+from filterd_trainer.training.train import Fit, LogRow
 from tests.trainer.training.test_train import plan, recipe
 
-ROW = Evaluation(
+ROW = LogRow(
     step=51,
     epoch=0,
     seen=408,
@@ -44,6 +44,6 @@ def test_lines(tmp_path: Path, lecture: bool, epoch_end: bool, expected: str) ->
     with Display(
         Fit(plan(tmp_path, recipe())), lecture, Console(file=out, width=40, highlight=False)
     ) as shown:
-        shown.evaluation(Evaluation(**{**ROW.__dict__, "epoch_end": epoch_end}))
+        shown.evaluation(LogRow(**{**ROW.__dict__, "epoch_end": epoch_end}))
         shown.step(0.5)
     assert out.getvalue() == expected

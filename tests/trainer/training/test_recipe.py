@@ -18,6 +18,7 @@ def test_the_lectures_numbers() -> None:
     assert (lecture.batch_size, lecture.learning_rate, lecture.weight_decay) == (8, 5e-5, 0.1)
     assert (lecture.epochs, lecture.eval_freq, lecture.eval_iter, lecture.dropout) == (5, 50, 1, 0.0)
     assert (lecture.strategy, lecture.schedule, lecture.clip_norm) == ("last_block", "constant", 0.0)
+    assert (lecture.precision, recipe.load("gpt2").precision) == ("fp32", "auto")
 
 
 def test_what_is_given_replaces_what_the_preset_says() -> None:

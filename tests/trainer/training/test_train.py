@@ -16,7 +16,7 @@ from filterd_trainer.gpt2.model import GPT2, SpamClassifier, freeze, frozen_bloc
 from filterd_trainer.training import features
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
-from filterd_trainer.training.train import LOG, Fit, Interrupted, Part, Plan, fit, rate
+from filterd_trainer.training.train import LOG, Fit, Interrupted, TrainingPart, TrainingPlan, fit, rate
 
 TINY = Architecture(vocabulary=50, context=16, width=16, layers=3, heads=2)
 SPAM_TOKEN = 7  # the whole difference between the classes
@@ -27,7 +27,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def part(count: int, seed: int) -> Part:
+def part(count: int, seed: int) -> TrainingPart:
     generator = torch.Generator().manual_seed(seed)
     rows, targets = [], []
     for i in range(count):
@@ -35,7 +35,7 @@ def part(count: int, seed: int) -> Part:
         row = torch.randint(10, 50, (length,), generator=generator).tolist()
         targets.append(i % 2)
         rows.append([SPAM_TOKEN, *row] if i % 2 else row)
-    return Part(Rows.of(rows), torch.tensor(targets), [str(t) for t in targets])
+    return TrainingPart(Rows.of(rows), torch.tensor(targets), [str(t) for t in targets])
 
 
 def recipe(**changes: object) -> Recipe:
@@ -43,7 +43,7 @@ def recipe(**changes: object) -> Recipe:
     return Recipe(**{**base, **changes})  # type: ignore[arg-type]
 
 
-def plan(folder: Path, recipe: Recipe) -> Plan:
+def plan(folder: Path, recipe: Recipe) -> TrainingPlan:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(1)
     model = SpamClassifier(GPT2(TINY, recipe.dropout), 2)
@@ -52,10 +52,10 @@ def plan(folder: Path, recipe: Recipe) -> Plan:
     first = None if recipe.strategy == "all" else frozen_blocks(recipe.strategy, TINY.layers)
     if first is not None:
         train, validation = (
-            Part(features.compute(model, p.rows, first, folder), p.targets, p.groups)
+            TrainingPart(features.compute(model, p.rows, first, folder), p.targets, p.groups)
             for p in (train, validation)
         )
-    return Plan(model, train, validation, recipe, first, folder)
+    return TrainingPlan(model, train, validation, recipe, first, folder)
 
 
 def trained(folder: Path, recipe: Recipe, stop_after: int | None = None) -> dict[str, Tensor]:
@@ -136,7 +136,7 @@ def test_cached_prefix_gives_the_gradients_of_the_full_pass(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "filterd_trainer.gpt2.device.precision", lambda device: "fp32"
+        "filterd_trainer.gpt2.device.precision", lambda *_: "fp32"
     )  # bf16 rounds the two ways apart
     cached = plan(tmp_path, recipe(strategy=strategy, dropout=0.0))
     run = Fit(cached)
@@ -145,7 +145,7 @@ def test_cached_prefix_gives_the_gradients_of_the_full_pass(
     batch = run.draw()[0]
     loss = torch.nn.functional.cross_entropy(whole(*ids.rows.batch(batch)), ids.targets[batch])
     loss.backward()  # type: ignore[no-untyped-call]
-    run.plan = Plan(
+    run.plan = TrainingPlan(
         cached.model, cached.train, cached.validation, recipe(clip_norm=0.0), cached.first, tmp_path
     )
     run.step(batch)
