@@ -72,11 +72,11 @@ def page(record: Record, picture: bytes) -> str:
     """The report."""
     caption = "Ham called spam (line) and spam called ham (dashed) since the beginning."
     sections = [
-        report.section("In short", *map(report.paragraph, summary(record))),
-        report.section("Errors", report.figures(report.figure(picture, caption, caption))),
+        report.Section("In short", [report.Paragraph(line) for line in summary(record)]),
+        report.Section("Errors", [report.Gallery([report.Picture(picture, caption, caption)])]),
     ]
     for title, (header, rows) in tables(record).items():
-        sections.append(report.section(title.capitalize(), report.table(rows, header)))
+        sections.append(report.Section(title.capitalize(), [report.Grid(rows, header)]))
     return report.page("Learning mail by mail", sections, f"fingerprint of the mails: {record.fingerprint}")
 
 
