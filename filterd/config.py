@@ -31,6 +31,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 MODE = "^0[0-7]{3}$"
 PREFIX = "^[A-Za-z][A-Za-z0-9-]{0,40}-$"
+LINK = re.compile(r"https?://[!-~]{1,200}[^/]", re.ASCII)
+MAILBOX = re.compile(r"[!-;=?A-~]{1,64}@[A-Za-z0-9.-]{1,190}", re.ASCII)
 Mode = Annotated[str, msgspec.Meta(pattern=MODE)]
 Prefix = Annotated[str, msgspec.Meta(pattern=PREFIX)]
 OnError = Literal["accept", "tempfail"]
@@ -203,6 +205,33 @@ class History(Section, frozen=True):
     text: bool = False
 
 
+class Quarantine(Section, frozen=True):
+    """Mail that `do: quarantine` keeps: for how long, where released mail goes, and the daily digest."""
+
+    retention_days: Positive = 30
+    max_bytes: Positive = 1 << 30
+    next_hop: str = ""
+    protocol: Literal["smtp", "lmtp"] = "smtp"
+    link: str = ""
+    link_days: Positive = 7
+    sender: str = ""
+    language: str = "en"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which msgspec reports with the section's name."""
+        if self.next_hop:
+            try:
+                parse_address(self.next_hop)
+            except ConfigError as error:
+                raise ValueError(f"next_hop: {error}") from error
+        if self.link and not LINK.fullmatch(self.link):
+            raise ValueError(
+                f"link: {self.link!r} is no URL; write https://mail.example.org, where /console/ is"
+            )
+        if self.sender and not MAILBOX.fullmatch(self.sender):
+            raise ValueError(f"sender: {self.sender!r} is no address; write filterd@example.org")
+
+
 class Console(Section, frozen=True):
     """The console in a browser; there once `filterd console password` or a trusted proxy lets somebody in."""
 
@@ -268,6 +297,7 @@ class Config(Section, frozen=True):
     spamd: Spamd = Spamd()
     http: Http = Http()
     history: History = History()
+    quarantine: Quarantine = Quarantine()
     console: Console = Console()
     log: Log = Log()
     workers: Positive | Literal["auto"] = 1

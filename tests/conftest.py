@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.peers.databases import database, postgres
+
+__all__ = ["database", "postgres"]
+
 # A machine that is busy with something else makes one example slow now and then; that is no defect of ours.
 settings.register_profile("filterd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("filterd")

@@ -24,6 +24,7 @@ FILTERD = [
     "policy",
     "judge",
     "promotion",
+    "quarantine",
     "mailboxes",
 ]
 SERVING = ["service", "protocols", "console", "daemon", "commands", "__main__"]

@@ -13,7 +13,7 @@ import typer
 
 from filterd import __version__
 from filterd.api import Kind, Label
-from filterd.commands import accounts, bundles, feedback, lists
+from filterd.commands import accounts, bundles, feedback, lists, quarantine
 from filterd.commands.entry import Ended
 from filterd.commands.options import (
     BundleOption,
@@ -49,6 +49,7 @@ app.add_typer(bundles.app, name="bundle")
 app.add_typer(accounts.app, name="console")
 app.add_typer(lists.app, name="list")
 app.add_typer(lists.thresholds, name="threshold")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def _print_version(asked: bool) -> None:

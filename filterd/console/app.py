@@ -10,16 +10,23 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from filterd.console import access, deeds, lists, pages, render
+from filterd.console import access, deeds, lists, pages, quarantine, render
 from filterd.console.access import Viewer
 from filterd.console.desk import Desk
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound, Overloaded
 from filterd.language import catalogue
+from filterd.quarantine.nexthop import Undelivered
 
 MAX_FORM = 4 << 20  # bytes; a pasted mail is the largest thing that a form holds
 MAX_FIELDS = 50
 LANGUAGE_COOKIE = "filterd-language"
-STATUS: dict[type[FilterdError], int] = {BadInput: 400, LearningClosed: 403, NotFound: 404, Overloaded: 503}
+STATUS: dict[type[FilterdError], int] = {
+    BadInput: 400,
+    LearningClosed: 403,
+    NotFound: 404,
+    Undelivered: 502,
+    Overloaded: 503,
+}
 
 Handler = Callable[["Asked"], Awaitable[Response]]
 
@@ -75,6 +82,11 @@ def make(desk: Desk) -> Mount:
         get("/messages/{id}", pages.message),
         post("/messages/{id}", deeds.correct),
         get("/learn", pages.learn),
+        get("/quarantine", quarantine.page),
+        get("/quarantine/{id}", quarantine.message),
+        post("/quarantine/{id}", quarantine.change),
+        Route("/release/{token}", _by_link(desk, posted=False), methods=["GET"]),
+        Route("/release/{token}", _by_link(desk, posted=True), methods=["POST"]),
         get("/lists", lists.page),
         post("/lists", lists.change),
         get("/models", pages.models),
@@ -113,11 +125,36 @@ def _guarded(
         except ClientDisconnect:
             return Response(status_code=499)
         except FilterdError as error:
-            status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+            status = _status(error)
             answer = asked.render("error.html", status, message=str(error), status=status)
         return _finish(request, answer)
 
     return guard
+
+
+def _by_link(desk: Desk, *, posted: bool) -> Callable[[Request], Awaitable[Response]]:
+    """A link of a digest: there wherever links are made, for whoever has one."""
+
+    async def handle(request: Request) -> Response:
+        if not desk.service.config.quarantine.link:
+            return PlainTextResponse("Not Found\n", 404, headers=access.HEADERS)
+        language = language_of(request)
+        try:
+            if posted:
+                answer = await quarantine.link_press(desk, request, language, await _form(request))
+            else:
+                answer = await quarantine.link_page(desk, request, language)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except FilterdError as error:
+            answer = PlainTextResponse(f"{error}\n", _status(error))
+        return _finish(request, answer)
+
+    return handle
+
+
+def _status(error: FilterdError) -> int:
+    return next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
 
 
 def viewer_of(desk: Desk, request: Request) -> Viewer | None:

@@ -29,6 +29,7 @@ from filterd.history.recorder import Recorder
 from filterd.log import log
 from filterd.policy.policy import Policy
 from filterd.promotion import champion, trial
+from filterd.quarantine.store import Quarantine
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd.service.service import Service
@@ -36,6 +37,7 @@ from filterd.service.siblings import Siblings
 
 TRIAL_EVERY_S = 1.0  # between looks at the counts of a trial
 FOLLOW_EVERY_S = 2.0  # within which lists and thresholds set elsewhere are in force
+TIDY_EVERY_S = 60.0  # the quarantine may be over its size for so long
 PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
 
 
@@ -90,6 +92,7 @@ class Worker:
         self.service.policy = self._policy = Policy.open(self._config)
         self._recorder = Recorder.open(self._config)
         self.service.observers.append(self._recorder.judged)
+        self.service.quarantine = self._quarantine = Quarantine.open(self._config, self._recorder.numbers)
         self._desk = desk.open_desk(self._config, self.service, self._recorder)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -117,6 +120,7 @@ class Worker:
             if self._place.number == 0:
                 self.spawn(self._prune())
                 self.spawn(self._try())
+                self.spawn(self._tidy())
             gc.freeze()  # 80,000 objects that stay: looking through them holds everybody up for 0.05 s
             await self._chief.begin(self)
             await self._stop.wait()
@@ -162,6 +166,7 @@ class Worker:
         self.service.reload(config, engine, shadow)
         self._recorder.reload(config)
         self._policy.reload(config)
+        self._quarantine.config = config
         self.service.trial = engines.trial_of(config, shadow)
         if engine is not self._engine:
             self._before = self._engine
@@ -196,6 +201,17 @@ class Worker:
             except StoreError as error:
                 log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def _tidy(self) -> None:
+        """Mend the quarantine after a crash, and keep to its retention."""
+        while True:
+            try:
+                dropped = await asyncio.to_thread(self._quarantine.tidy)
+                if dropped:
+                    log.info("quarantine", extra={"fields": {"dropped": dropped}})
+            except StoreError as error:
+                log.error("quarantine not tidied", extra={"fields": {"reason": str(error)}})
+            await asyncio.sleep(TIDY_EVERY_S)
 
     async def _try(self) -> None:
         """End a trial once there is enough to judge it by."""
@@ -253,6 +269,7 @@ class Worker:
             self._desk.close()
         await asyncio.to_thread(self._recorder.close)
         await asyncio.to_thread(self._policy.close)
+        await asyncio.to_thread(self._quarantine.close)
         await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})
 

@@ -32,13 +32,17 @@ _STAGES: Final = {"FASTPATH": "fastpath", "EXIT": "exit", "GPT2": "model"}  # wh
 
 
 class Event(NamedTuple):
-    """A verdict as it was given. time: seconds since 1970. thresholds: those that it was labelled by."""
+    """A verdict as it was given. time: seconds since 1970. thresholds: those that it was labelled by.
+
+    number: where one was given out already, as for what lies in quarantine.
+    """
 
     message: Message
     verdict: Verdict
     thresholds: Thresholds
     time: float
     action: str = ""
+    number: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,7 @@ class Recorder:
         self.dropped = 0  # messages that left no row
         self.keys = Keys(key_of(Path(config.state)))
         self._config, self.history = config, history
-        self._numbers = Numbers(history.enter() if history else None)
+        self.numbers = Numbers(history.enter() if history else None)
         self._waiting: deque[Event] = deque()
         self._bytes = 0
         self._wake = threading.Condition()
@@ -132,7 +132,7 @@ class Recorder:
         settings = self._config.history
         known = self._correction(event) if correctable and self.history and settings.correctable else None
         row = Record(
-            number=self._numbers.next(event.time),
+            number=event.number or self.numbers.next(event.time),
             time=event.time,
             listener=message.source,
             name=clean(message.id),
@@ -177,9 +177,9 @@ class Recorder:
         self._pruned = time.monotonic() + PRUNE_EVERY_S
 
 
-def key_of(state: Path) -> bytes:
-    """The key of this site's hashes, made once, 0600. Raises StoreError."""
-    path = state / KEY_FILE
+def key_of(state: Path, name: str = KEY_FILE) -> bytes:
+    """The key of this site's hashes, or another of that name, made once, 0600. Raises StoreError."""
+    path = state / name
     try:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -195,7 +195,7 @@ def key_of(state: Path) -> bytes:
 def _read_key(path: Path) -> bytes:
     key = path.read_bytes()
     if len(key) != KEY_LENGTH:
-        raise StoreError(f"{path}: damaged; remove it, and searches by address begin anew")
+        raise StoreError(f"{path}: damaged; remove it, and what was made with it counts no more")
     return key
 
 

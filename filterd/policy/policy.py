@@ -103,6 +103,12 @@ class Policy:
         return found
 
 
+def released(found: Verdict, thresholds: Thresholds) -> Verdict:
+    """The verdict on a message that somebody has had released from quarantine."""
+    let_through = _labelled(found, sigmoid(-MAX_LOG_ODDS), thresholds)
+    return replace(let_through, label=Label.HAM, tests=(*found.tests, "RELEASED"))
+
+
 def _labelled(found: Verdict, probability: float, thresholds: Thresholds) -> Verdict:
     """The same verdict with another probability or by other thresholds."""
     return replace(

@@ -36,9 +36,11 @@ from filterd.errors import (
     StoreError,
 )
 from filterd.history.record import Event
+from filterd.log import log
 from filterd.policy import actions
-from filterd.policy.policy import Decided, Policy
+from filterd.policy.policy import Decided, Policy, released
 from filterd.promotion.trial import Trial
+from filterd.quarantine.store import Quarantine
 from filterd.reasons import reason
 from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
@@ -61,6 +63,8 @@ HASHED_AT_ONCE = 1 << 20  # bytes that the event loop itself hashes, in 1 ms
 BATCHED_AT_ONCE = 256
 LEARN_DEADLINE_S = 15.0  # a commit takes milliseconds, and a locked SQLite is given up after 10 s
 LEARN_THREADS = 4  # of which a stuck database may hold all: judging has its own
+HOLD_THREADS = 2  # that write held messages: a disk syncs one after the other
+MAX_HOLDING = 64  # messages that wait for that; each holds its bytes, and who comes next tries again
 MAX_LEARNS = 256  # corrections that wait for a thread; one holds its message
 
 
@@ -134,6 +138,11 @@ class Service:
         self._models = ThreadPoolExecutor(config.model.turns + 1, "model")  # one more for the shadow
         self._learning_threads = ThreadPoolExecutor(LEARN_THREADS, "learn")
         self._learns = 0
+        self.quarantine: Quarantine | None = (
+            None  # None in tests and tools: what it would keep is filed as spam
+        )
+        self._holders = ThreadPoolExecutor(HOLD_THREADS, "hold")
+        self._holding = 0
         self._reading = 0
         self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
         self.judged = dict.fromkeys(Label, 0)
@@ -257,6 +266,7 @@ class Service:
             self._parsers.shutdown(wait=False, cancel_futures=True)
             self._models.shutdown(wait=False, cancel_futures=True)
             self._learning_threads.shutdown(wait=False, cancel_futures=True)
+            self._holders.shutdown(wait=False, cancel_futures=True)
         return True
 
     async def check(self, message: Message) -> Verdict:
@@ -273,18 +283,53 @@ class Service:
         except Overloaded as error:
             return self._unjudged(error, message)
         found, thresholds = self._as_set(message, found)
-        done = actions.settle(self.config.actions, message, found)
+        if self.quarantine and self.quarantine.signer.may_be(message):
+            found = await self._released(self.quarantine, message, found, thresholds)
+        done, number = actions.settle(self.config.actions, message, found), 0
+        if done is Action.QUARANTINE and not message.way.holds:
+            done, number = await self._hold(message, found)
         found = replace(found, action=done)
         self.metrics.judged(found, message.source)
         self.judged[found.label] += 1
         self._remember(message, found)
-        self._tell(message, found, done, thresholds)
+        self._tell(message, found, done, thresholds, number)
         return found
 
     def _as_set(self, message: Message, found: Verdict) -> Decided:
         """The verdict by the thresholds and lists that people have set."""
         bundle = self.engine.bundle.manifest.thresholds[found.kind]
         return self.policy.decide(message, found, bundle) if self.policy else Decided(found, bundle)
+
+    async def _released(
+        self, quarantine: Quarantine, message: Message, found: Verdict, thresholds: Thresholds
+    ) -> Verdict:
+        """The verdict on a message that says that it was released: ham, where that is true."""
+        loop = asyncio.get_running_loop()
+        proven = await loop.run_in_executor(self._parsers, quarantine.signer.released, message)
+        return released(found, thresholds) if proven else found
+
+    async def _hold(self, message: Message, found: Verdict) -> tuple[Action, int]:
+        """Keep a message, and its number; where that cannot be, it is milder, or the sender tries again."""
+        if not self.quarantine or not message.recipients:
+            return replace(message.way, can=message.way.can - {Action.QUARANTINE}).able(Action.QUARANTINE), 0
+        if self._holding < MAX_HOLDING:
+            self._holding += 1
+            kept = asyncio.get_running_loop().run_in_executor(
+                self._holders, self.quarantine.keep, message, found
+            )
+            kept.add_done_callback(self._held)
+            try:
+                return Action.QUARANTINE, await asyncio.wait_for(asyncio.shield(kept), LEARN_DEADLINE_S)
+            except (FilterdError, TimeoutError) as error:
+                reason = str(error) or f"not kept within {LEARN_DEADLINE_S:g} s"
+                log.error("quarantine failed", extra={"fields": {"name": message.id, "reason": reason}})
+        later = Action.TEMPFAIL in message.way.can
+        return Action.TEMPFAIL if later else Action.TAG, 0
+
+    def _held(self, kept: "asyncio.Future[int]") -> None:
+        self._holding -= 1
+        if not kept.cancelled():
+            kept.exception()  # nobody may be waiting any more
 
     async def check_all(self, messages: Sequence[Message]) -> list[Verdict]:
         """Judge many; in their order. Raises as `check` does, after all have ended.
@@ -369,12 +414,17 @@ class Service:
         return replace(unjudged, action=done)
 
     def _tell(
-        self, message: Message, found: Verdict, action: Action, thresholds: Thresholds | None = None
+        self,
+        message: Message,
+        found: Verdict,
+        action: Action,
+        thresholds: Thresholds | None = None,
+        number: int = 0,
     ) -> None:
         """Tell the observers of a verdict; they return at once."""
         thresholds = thresholds or self.engine.bundle.manifest.thresholds[found.kind]
         for observe in self.observers:
-            observe(Event(message, found, thresholds, time.time(), action))
+            observe(Event(message, found, thresholds, time.time(), action, number))
 
     def _remember(self, message: Message, found: Verdict) -> None:
         self.recent.append(

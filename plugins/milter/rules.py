@@ -75,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     listen: tuple[str, ...] = ("unix:/run/filterd/milter.sock",)
     mode: Mode = "0660"
     rules: tuple[Rule, ...] = ()
+    quarantine: Literal["filterd", "server"] = "filterd"
     on_error: Literal["accept", "tempfail"] = "accept"
     skip_authenticated: bool = True
     skip_networks: tuple[str, ...] = ()
@@ -87,8 +88,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def may_quarantine(self) -> bool:
-        """Whether a rule holds mail; Sendmail and Postfix want to know beforehand."""
-        return any(rule.do is Do.QUARANTINE for rule in self.rules)
+        """Whether a rule has the mail server hold mail; Sendmail and Postfix want to know beforehand."""
+        return self.quarantine == "server" and any(rule.do is Do.QUARANTINE for rule in self.rules)
 
     @property
     def macros(self) -> list[str]:
@@ -139,8 +140,11 @@ class Decision(NamedTuple):
     reply: str = ""
 
 
-def way(settings: Settings, envelope: Envelope) -> Way:
-    """What a milter can do to a mail of this envelope, and what its rules want."""
+def way(settings: Settings, envelope: Envelope, *, whole: bool = True) -> Way:
+    """What a milter can do to a mail of this envelope, and what its rules want.
+
+    whole: whether all of the mail is at hand; one that is cut off at `max_bytes` cannot be kept here.
+    """
 
     def own(verdict: Verdict, recipient: str) -> Do | None:
         if not verdict.available:
@@ -148,8 +152,9 @@ def way(settings: Settings, envelope: Envelope) -> Way:
         rule = _rule(settings.rules, envelope, recipient, verdict)
         return rule.do if rule else None
 
-    can = set(Do) if settings.may_quarantine else set(Do) - {Do.QUARANTINE}
-    return Way(frozenset(can), own, holds=True)
+    server = settings.quarantine == "server"
+    can = set(Do) if (settings.may_quarantine if server else whole) else set(Do) - {Do.QUARANTINE}
+    return Way(frozenset(can), own, holds=server)
 
 
 def decide(settings: Settings, envelope: Envelope, verdict: Verdict) -> Decision:
@@ -157,7 +162,8 @@ def decide(settings: Settings, envelope: Envelope, verdict: Verdict) -> Decision
     concerned: Sequence[str] = [""]
     if any(rule.recipients for rule in settings.rules):
         concerned = envelope.recipients or concerned
-    do = verdict.action or way(settings, envelope).settle(verdict, concerned)
+    # Who left the action to us has not kept the mail either.
+    do = verdict.action or way(settings, envelope, whole=False).settle(verdict, concerned)
     rules = (_rule(settings.rules, envelope, recipient, verdict) for recipient in concerned)
     replies = {rule.reply or REPLIES.get(do, "") for rule in rules if rule and rule.do is do}
     return Decision(do, verdict, min(replies, default=REPLIES.get(do, "")))

@@ -126,12 +126,14 @@ class _Mail:
     def __init__(self, max_bytes: int) -> None:
         self._room = max_bytes
         self.raw = bytearray()
+        self.whole = True  # nothing was left out for want of room
         self.in_body = False
         self.recipient_bytes = 0
         self.forged: dict[bytes, tuple[bytes, int]] = {}  # by lower-case name: as written first, how many
         self.refused = ""  # a reply that was decided on before any verdict
 
     def add(self, data: bytes) -> None:
+        self.whole = self.whole and len(data) <= self._room
         self.raw += data[: self._room]
         self._room = max(0, self._room - len(data))
 
@@ -317,7 +319,7 @@ class Session:
             envelope.sender,
             tuple(envelope.recipients),
             "milter",
-            way=rules.way(self._settings, envelope),
+            way=rules.way(self._settings, envelope, whole=self._coming.whole),
         )
         return b""
 
@@ -346,6 +348,8 @@ class Session:
         match decision.do:
             case Do.DISCARD:
                 return wire.DISCARD
+            case Do.QUARANTINE if self._settings.quarantine == "filterd":
+                return wire.DISCARD  # filterd has it
             case Do.REJECT | Do.TEMPFAIL:
                 return wire.reply(decision.reply)
             case Do.ACCEPT:

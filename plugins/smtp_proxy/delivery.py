@@ -1,8 +1,9 @@
 """What becomes of a message that has come in: judged, and acted on by the settings.
 
 Rules:
-1. "250" after a message is the next hop's own (or a discard that the settings ask for). Whatever fails
-   between the client's last dot and that reply is answered 4xx, and the client keeps its mail.
+1. "250" after a message is the next hop's own (or filterd has kept it, or a discard is asked
+   for). Whatever fails between the client's last dot and that reply is answered 4xx, and the client
+   keeps its mail.
 2. Where the next hop is not to have the mail, it is told so with RSET before the client is answered.
 3. Replies come as a list: one, or for LMTP one for each recipient in their order (RFC 2033 4.2).
 """

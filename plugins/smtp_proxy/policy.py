@@ -28,8 +28,8 @@ def way(settings: Settings) -> Way:
 
     It always tags what it passes on: without that a forged verdict would go through.
     """
-    can = set(Action) - {Action.ACCEPT} - (set() if settings.quarantine else {Action.QUARANTINE})
-    return Way(frozenset(can), lambda verdict, recipient: _own(verdict, settings), holds=True)
+    can = set(Action) - {Action.ACCEPT}
+    return Way(frozenset(can), lambda verdict, recipient: _own(verdict, settings), bool(settings.quarantine))
 
 
 def _own(verdict: Verdict, settings: Settings) -> Action | None:
@@ -45,6 +45,8 @@ def _own(verdict: Verdict, settings: Settings) -> Action | None:
 def decide(verdict: Verdict, settings: Settings) -> Decision:
     """What is done about a verdict. verdict: whoever gave it may have left the action to us."""
     action = verdict.action or way(settings).settle(verdict, ())
+    if action is Action.QUARANTINE and not (verdict.action or settings.quarantine):
+        action = Action.MOVE  # who left the action to us has not kept the mail
     match action:
         case Action.REJECT:
             return Decision(action, Reply.of(settings.reject_reply))
@@ -53,6 +55,8 @@ def decide(verdict: Verdict, settings: Settings) -> Decision:
             return Decision(action, Reply.of(later))
         case Action.DISCARD:
             return Decision(action, Reply.of("250 2.0.0 Ok, discarded"))
+        case Action.QUARANTINE if not settings.quarantine:  # filterd has it
+            return Decision(action, Reply.of("250 2.0.0 Ok, held"))
         case _:
             return Decision(action)
 

@@ -80,8 +80,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Raises ValueError, which is shown with the section's name."""
         parse_address(self.next_hop)
         self.networks()
-        if Action.QUARANTINE in {self.spam, self.unsure} and not self.quarantine:
-            raise ValueError("quarantine: name the mailbox that quarantined mail goes to")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together; give both or neither")
         if self.tls_required and not self.tls_certificate:

@@ -4,10 +4,12 @@ A daemon as a process (the engine of `fakes`), a history made up, Debian's Chrom
 each page are kept where FILTERD_ARTEFACTS names a folder.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +18,17 @@ from typing import Any
 import pytest
 import yaml
 
-from filterd.api import Kind, Label
+from filterd.api import Kind, Label, Message, Verdict
+from filterd.config import Config, load
 from filterd.corrections.correction import correct
-from filterd.history.record import at
+from filterd.history.record import at, encode
 from filterd.history.recorder import key_of
 from filterd.history.store import History, Kept
+from filterd.quarantine.store import Quarantine
 from tests.conftest import ROOT, need_program
 from tests.filterd.console.made import PASSWORD
 from tests.filterd.history.made import row
+from tests.plugins.smtp_proxy.peers import Sink
 
 webdriver = pytest.importorskip("selenium.webdriver")
 axe_core_python = pytest.importorskip("axe_core_python")
@@ -32,8 +37,11 @@ WebDriverException = pytest.importorskip("selenium.common.exceptions").WebDriver
 pytestmark = pytest.mark.slow
 
 TIMEOUT_S = 120.0
-PAGES = ["", "messages", "learn", "lists", "models", "check", "status"]
+PAGES = ["", "messages", "learn", "quarantine", "lists", "models", "check", "status"]
 SUBJECTS = ["Lunch on Friday?", "You have won <b>a prize</b>", "Your parcel is waiting", "Minutes of Tuesday"]
+HOSTILE = "<img src=x onerror=alert(1)> \u202egpj.exe\x1b[31m"
+ANN = "ann@example.org"
+HELD: list[str] = []  # pages of held messages: one's own, and the one that its link opens
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--lang=en"]
 AXE = "axe.run(document, {resultTypes: ['violations']}).then(arguments[0], e => arguments[0](String(e)))"
 
@@ -58,8 +66,38 @@ def fill(state: Path) -> None:
         history.add(made)
 
 
+def hold(config: Config) -> list[str]:
+    """Six held messages; the addresses of pages of theirs."""
+    with Quarantine.open(config) as quarantine:
+        for i, subject in enumerate((*SUBJECTS, HOSTILE, "x" * 190)):
+            raw = f"From: win@bad.example\nSubject: {i}\n\nyou are our prize winner {i}\n".encode()
+            message = Message(
+                raw, Kind.MAIL, f"q{i}", "win@bad.example", (ANN, f"b{i}@example.org"), "milter"
+            )
+            found = Verdict(Label.SPAM, 0.99, 7.0 + i, Kind.MAIL, "fake-1", subject=subject)
+            number = quarantine.keep(message, found)
+        keys = quarantine.keys(ANN)
+        assert keys
+        link = quarantine.signer.link(number, keys[0], 1.0)
+    return [f"quarantine/{encode(number)}", f"release/{link}"]
+
+
 @pytest.fixture(scope="module")
-def console() -> Iterator[str]:
+def next_hop() -> Iterator[Sink]:
+    """Takes what is released, in a thread of its own."""
+    loop, sink = asyncio.new_event_loop(), Sink()
+    sink.says["address"] = loop.run_until_complete(sink.start_tcp())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield sink
+    loop.call_soon_threadsafe(sink.stop)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def console(next_hop: Sink) -> Iterator[str]:
     """The address of a console with an administrator anna."""
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="filterd-"))
     port = 20_000 + os.getpid() % 10_000
@@ -70,6 +108,7 @@ def console() -> Iterator[str]:
         "spamd": {"listen": []},
         "http": {"listen": [f"tcp:127.0.0.1:{port}"]},
         "history": {"subjects": True, "addresses": "full", "text": True},
+        "quarantine": {"next_hop": next_hop.says.pop("address"), "link": f"http://127.0.0.1:{port}"},
     }
     (folder / "filterd.yaml").write_text(yaml.safe_dump(config))
     env = {**os.environ, "FILTERD_CONFIG": str(folder / "filterd.yaml"), "FILTERD_SOCKET": ""}
@@ -79,6 +118,7 @@ def console() -> Iterator[str]:
     )
     key_of(state)
     fill(state)
+    HELD[:] = hold(load(folder / "filterd.yaml"))
     log = folder / "log"
     with log.open("wb") as stream:
         daemon = subprocess.Popen([*command, "serve"], stderr=stream, env=env, cwd=ROOT)
@@ -163,7 +203,7 @@ def axe(driver: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("page", [*PAGES, "message"])
+@pytest.mark.parametrize("page", [*PAGES, "message", "held", "release"])
 def test_a_page_fits_is_readable_and_breaks_no_rule(
     browser: Any, console: str, page: str, width: int, dark: bool
 ) -> None:
@@ -172,6 +212,9 @@ def test_a_page_fits_is_readable_and_breaks_no_rule(
         browser.get(f"{console}/messages")
         browser.get(browser.find_element("css selector", "a.subject").get_attribute("href"))
         assert browser.find_elements("css selector", "mark")
+    elif page in {"held", "release"}:
+        browser.get(f"{console}/{HELD[page == 'release']}")
+        assert browser.find_elements("css selector", "button[value=release]")
     else:
         browser.get(f"{console}/{page}")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -228,6 +271,27 @@ def test_buttons_of_lists_and_thresholds(browser: Any, console: str) -> None:
             break
         time.sleep(0.1)
     assert not browser.execute_script("return document.querySelector('button[value=reset]')")
+
+
+def test_held_mail_is_found_released_and_deleted(browser: Any, console: str, next_hop: Sink) -> None:
+    look(browser)
+    browser.get(f"{console}/quarantine")
+    assert not browser.execute_script("return document.querySelector('main img')")
+    assert len(browser.find_elements("css selector", "tr[data-id]")) == 6
+    browser.find_element("id", "search").send_keys("parcel\n")
+    assert shows(browser, "tbody", "Your parcel is waiting")
+    browser.find_element("css selector", "button[value=ham]").click()
+    assert shows(browser, ".done", "taken as not spam")
+    assert [taken.commands[-2].upper() for taken in next_hop.taken] == [
+        *("RCPT TO:<ANN@EXAMPLE.ORG>", "RCPT TO:<B2@EXAMPLE.ORG>")
+    ]
+    browser.get(f"{console}/quarantine")
+    browser.find_element("css selector", "button[value=delete]").click()
+    assert shows(browser, ".done", "Deleted")
+    browser.get(f"{console}/{HELD[1]}")
+    assert shows(browser, "main", "It was deleted")
+    browser.get(f"{console}/quarantine?state=all")
+    assert shows(browser, "tbody", "(released)")
 
 
 def test_a_message_is_judged_pasted_and_as_a_file(browser: Any, console: str, tmp_path: Path) -> None:

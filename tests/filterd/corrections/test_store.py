@@ -1,17 +1,11 @@
 """The corrections store, on SQLite and on a PostgreSQL that is started for the tests."""
 
 import io
-import os
-import pwd
-import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +25,6 @@ from filterd.errors import BadInput, ConfigError, StoreError
 from filterd.scoring.memory import Memory
 from filterd.scoring.traits import of_text, pack, unpack
 
-POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin/postgres"), default=None)
 SOON = 30  # seconds within which a server or a child has to have done its part
 
 
@@ -41,40 +34,6 @@ def mail(i: int, label: Label = Label.SPAM, **more: Any) -> Correction:
 
 def at(correction: Correction, time: datetime) -> Correction:
     return msgspec.structs.replace(correction, time=time)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL on a private socket; as `postgres` or `nobody` where the tests run as root."""
-    if POSTGRES is None:
-        pytest.skip("needs PostgreSQL (apt-get install postgresql)")
-    pytest.importorskip("psycopg")
-    names = {user.pw_name: user for user in pwd.getpwall()}
-    user = names.get("postgres", names.get("nobody")) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    assert user is not None
-    folder = Path(tempfile.mkdtemp(prefix="pg."))  # pytest's own folders are closed to other users
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    become: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid} if os.geteuid() == 0 else {}
-    become |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    initdb = f"{POSTGRES.with_name('initdb')} -D {folder}/data -A trust -U filterd --no-sync".split()
-    subprocess.run(initdb, check=True, timeout=SOON, **become)
-    settings = ["-c", "listen_addresses=", "-c", "synchronous_commit=off"]  # we have to turn it on ourselves
-    with subprocess.Popen([POSTGRES, "-D", folder / "data", "-k", folder, *settings], **become) as server:
-        try:
-            ready = [str(POSTGRES.with_name("pg_isready")), "-q", "-h", str(folder)]
-            _until(lambda: subprocess.run(ready, check=False).returncode == 0)
-            yield f"postgresql://filterd@/postgres?host={folder}"
-        finally:
-            server.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
-            server.wait(SOON)
-            shutil.rmtree(folder)
-
-
-def _until(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -20,8 +20,8 @@ KEPT = Kept(b"features", "text")
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    with History.open(tmp_path / "history.sqlite") as made:
+def history(database: str) -> Iterator[History]:
+    with History.open(database) as made:
         yield made
 
 

@@ -20,8 +20,8 @@ RAW = b"From: ann@example.net\nSubject: x\n\nhello\n"
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Iterator[Rules]:
-    with Rules.open(tmp_path / "feedback.sqlite") as made_:
+def rules(database: str) -> Iterator[Rules]:
+    with Rules.open(database) as made_:
         yield made_
 
 

@@ -78,7 +78,7 @@ class Running:
 @pytest.fixture(scope="module")
 def mails() -> Iterator[Running]:
     accepting, impatient = free_port(), {TEMPFAIL: free_port(), ACCEPT: free_port()}
-    with filters.made(rules=RULES, skip_networks=["198.51.100.0/24"]) as filter_:
+    with filters.made(rules=RULES, quarantine="server", skip_networks=["198.51.100.0/24"]) as filter_:
         filter_.start()
         milter = f"unix:{filter_.socket}"
         times = " ".join(f"-o milter_{name}_timeout={HUNG_S}" for name in ("connect", "command", "content"))

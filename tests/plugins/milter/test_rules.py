@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from filterd import config
 from filterd.api import Action as Do
 from filterd.api import Label, Verdict
 from filterd.errors import ConfigError
-from filterd_plugins.milter.rules import Envelope, Rule, Settings, decide
+from filterd_plugins.milter.rules import Envelope, Rule, Settings, decide, way
 from filterd_plugins.milter.wire import Client
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import verdict
@@ -29,7 +30,7 @@ ENVELOPE = Envelope(
 
 
 def settings(*rules: dict[str, object]) -> Settings:
-    return msgspec.convert({"rules": list(rules)}, Settings)
+    return msgspec.convert({"rules": list(rules), "quarantine": "server"}, Settings)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,15 @@ def test_replies() -> None:
 def test_a_mail_without_recipients_is_decided_by_rules_without_recipients() -> None:
     rules = settings({"do": "discard", "recipients": ["?*"]}, {"do": "quarantine"})
     assert decide(rules, Envelope(), SPAM).do is Do.QUARANTINE
+
+
+def test_filterd_keeps_what_is_whole_and_what_nobody_kept_is_never_dropped() -> None:
+    own = msgspec.convert({"rules": [{"do": "quarantine"}]}, Settings)
+    assert way(own, ENVELOPE).settle(SPAM, ["ben@example.org"]) is Do.QUARANTINE
+    assert way(own, ENVELOPE, whole=False).settle(SPAM, ["ben@example.org"]) is Do.MOVE
+    assert not own.may_quarantine  # the mail server need not know how
+    assert decide(own, ENVELOPE, SPAM).do is Do.MOVE
+    assert decide(own, ENVELOPE, replace(SPAM, action=Do.QUARANTINE)).do is Do.QUARANTINE
 
 
 def test_patterns_are_quick_whatever_they_are_matched_with() -> None:

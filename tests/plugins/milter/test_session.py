@@ -274,7 +274,7 @@ def test_too_many_macros_are_no_macros() -> None:
     ],
 )
 def test_what_cannot_work_ends_at_once(offer: str, said: str) -> None:
-    settings = dialog.settings(["! rules: [{do: quarantine}]"])
+    settings = dialog.settings(["! quarantine: server", "! rules: [{do: quarantine}]"])
     with pytest.raises(ProtocolError, match=said):
         made(settings).receive(packet(offer))
 

@@ -1,0 +1,162 @@
+"""The quarantine: files and their index together, in an order in which a crash at any point loses nothing.
+
+    keep      the file is on the disk, then its row is, then the sender is told
+    release   the next hop has taken it, then the row says so, then the file goes
+    over      the row goes, then the file
+
+A file without a row was being kept: it gets its row back. A file whose row says that nobody waits for it was
+on its way out: it goes. What the next hop had taken when we died before we noted it is still held, and may be
+released again: twice is better than never.
+"""
+
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Final, Self
+
+from filterd.api import Message, Verdict
+from filterd.config import Config
+from filterd.corrections.database import Database
+from filterd.errors import NotFound
+from filterd.history import record
+from filterd.history.record import Keys, Numbers
+from filterd.history.recorder import key_of
+from filterd.quarantine.files import Files, Held
+from filterd.quarantine.index import Entry, Index, State, Wanted
+from filterd.quarantine.nexthop import NextHop
+from filterd.quarantine.signing import KEY_FILE, Signer
+
+KEPT_AT_ONCE_S: Final = 60.0  # a file younger than this may be waiting for its row
+LOOKED_UP: Final = 500  # numbers of one query
+
+
+class Quarantine:
+    """Safe to use from many threads and processes. All but `open` raise StoreError."""
+
+    def __init__(self, config: Config, keys: Keys, numbers: Numbers) -> None:
+        state = Path(config.state)
+        self.config, self.numbers, self._keys = config, numbers, keys
+        self.files = Files(state)
+        self._lock = threading.Lock()
+        self.signer = Signer(key_of(state, KEY_FILE), config.headers.prefix)
+        self.index = Index(Database(config.feedback_url), keys, socket.gethostname())
+
+    @classmethod
+    def open(cls, config: Config, numbers: Numbers | None = None) -> Self:
+        """As configured. numbers: of the history that its messages are in. Raises ConfigError, StoreError."""
+        return cls(config, Keys(key_of(Path(config.state))), numbers or Numbers())
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def keep(self, message: Message, found: Verdict) -> int:
+        """Keep a message; durable when this returns its number."""
+        now = time.time()
+        held = Held(
+            number=self.numbers.next(now),
+            time=now,
+            listener=message.source,
+            name=message.id,
+            sender=message.sender,
+            recipients=message.recipients,
+            kind=found.kind,
+            label=found.label,
+            points=round(found.points, 2),
+            subject=found.subject,
+            size=len(message.raw),
+        )
+        self.files.keep(held, message.raw)
+        self.index.put(held)
+        return held.number
+
+    def find(self, name: str, mine: tuple[str, ...] | None = None) -> Entry:
+        """The row of an id, as who sees only `mine` may see it. Raises NotFound, also for others' mail."""
+        number = record.decode(name)
+        found = self.index.get(number, mine) if number is not None else None
+        if not found:
+            raise NotFound(f"{name[:20]}: not in quarantine, or not yours")
+        return found
+
+    def release(self, number: int, keys: tuple[str, ...] | None, by: str) -> list[str]:
+        """Send a message to those who wait for it; their addresses. keys: only to these, None for all.
+
+        Raises NotFound where nobody waits or nobody takes released mail, Undelivered where the next hop does
+        not want it; who had it by then has it, and is noted.
+        """
+        with self._lock:  # pressed twice it is sent once
+            wanted = self._waiting(number, keys)
+            hop = NextHop.of(self.config)
+            held, raw = self.files.read(number)
+            sent = []
+            for address in held.recipients:
+                key = self._keys.address(address)
+                if key in wanted:
+                    hop.send(held.sender, address, self.signer.stamp(raw, number, address))
+                    wanted.discard(key)
+                    sent.append(address)
+                    self._settle(number, key, State.RELEASED, by)
+        return sent
+
+    def delete(self, number: int, keys: tuple[str, ...] | None, by: str) -> None:
+        """Let none of these have it any more. keys: as for `release`. Raises NotFound where nobody waits."""
+        with self._lock:
+            for key in self._waiting(number, keys):
+                self._settle(number, key, State.DELETED, by)
+
+    def _waiting(self, number: int, keys: tuple[str, ...] | None) -> set[str]:
+        entry = self.index.get(number, keys, whole=True)
+        found = {one.key for one in entry.recipients if one.state is State.HELD} if entry else set()
+        if not found:
+            raise NotFound(f"{record.encode(number)}: nobody waits for it any more")
+        return found
+
+    def _settle(self, number: int, key: str, state: State, by: str) -> None:
+        if self.index.settle(number, key, state, by):
+            self.files.remove(number)
+
+    def keys(self, address: str) -> tuple[str, ...] | None:
+        """For `release` and `delete`: those of one address, None for everybody where it is ""."""
+        return (self._keys.address(address),) if address else None
+
+    def message(self, number: int, user: str = "") -> Message:
+        """A held message as a correction of it needs it. user: whose word it is. Raises NotFound."""
+        held, raw = self.files.read(number)
+        return Message(raw, held.kind, held.id, held.sender, held.recipients, "quarantine", user)
+
+    def tidy(self, *, settled_s: float = KEPT_AT_ONCE_S) -> int:
+        """Mend what a crash left, and drop what the retention no longer covers; how many were dropped.
+
+        settled_s: age of files that nobody can still be about to index.
+        """
+        self._mend(settled_s)
+        section, dropped = self.config.quarantine, 0
+        while numbers := self.index.over(days=section.retention_days, max_bytes=section.max_bytes):
+            self.index.drop(numbers)
+            for number in numbers:
+                self.files.remove(number)
+            dropped += len(numbers)
+        return dropped
+
+    def _mend(self, settled_s: float) -> None:
+        until = record.at(time.time() - settled_s)
+        numbers = [number for number in self.files.numbers() if number < until]
+        for start in range(0, len(numbers), LOOKED_UP):
+            some = numbers[start : start + LOOKED_UP]
+            known = self.index.known(some)
+            for number in some:
+                if number not in known:
+                    self.index.put(self.files.head(number))
+                elif not known[number]:
+                    self.files.remove(number)
+
+    def search(self, wanted: Wanted, limit: int) -> list[Entry]:
+        """As `Index.search`."""
+        return self.index.search(wanted, limit)

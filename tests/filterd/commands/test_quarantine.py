@@ -1,0 +1,80 @@
+"""`filterd quarantine`: what is held is listed, shown, released, deleted, and told of."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from filterd.commands.cli import app
+from filterd.config import load
+from filterd.quarantine.nexthop import NextHop, Undelivered
+from filterd.quarantine.store import Quarantine
+from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, mail
+
+TEXT = "state: {}\nquarantine: {{next_hop: 'tcp:127.0.0.1:9', sender: f@example.org}}\n"
+
+
+@pytest.fixture(autouse=True)
+def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    (tmp_path / "filterd.yaml").write_text(TEXT.format(tmp_path / "state"))
+    monkeypatch.setenv("FILTERD_CONFIG", str(tmp_path / "filterd.yaml"))
+    taken: list[str] = []
+
+    def send(hop: NextHop, sender: str, recipient: str, raw: bytes) -> None:
+        if recipient == "full@example.org":
+            raise Undelivered("the next hop says 452 full")
+        taken.append(recipient)
+
+    monkeypatch.setattr(NextHop, "send", send)
+    return taken
+
+
+def held(tmp_path: Path, *recipients: str) -> str:
+    (tmp_path / "state").mkdir(exist_ok=True)
+    with Quarantine.open(load(tmp_path / "filterd.yaml")) as quarantine:
+        return quarantine.find(_id(quarantine.keep(mail(*recipients), SPAM))).id
+
+
+def _id(number: int) -> str:
+    from filterd.history.record import encode
+
+    return encode(number)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    found = CliRunner().invoke(app, ["quarantine", *arguments])
+    return found.exit_code, found.output + (str(found.exception) if found.exception else "")
+
+
+def test_where_nothing_was_held_nothing_comes_to_be(tmp_path: Path) -> None:
+    assert "nothing was ever held here" in run("list")[1]
+    assert not (tmp_path / "state").exists()
+
+
+def test_list_show_release_and_delete(tmp_path: Path, sent: list[str]) -> None:
+    name = held(tmp_path, ANN, BEN)
+    assert f"{name} " in run("list")[1] and "prize" in run("list", "--to", ANN)[1]
+    assert run("list", "--to", "nobody@example.org")[1] == run("list", "--text", "else")[1] == ""
+    said = json.loads(run("list", "--json")[1])
+    assert (said["id"], said["recipients"][0]["address"], said["size"]) == (name, ANN, len(RAW))
+    assert f"- {ANN}: held" in run("show", name)[1]
+    assert CliRunner().invoke(app, ["quarantine", "show", "--raw", name]).stdout_bytes == RAW
+    assert (
+        run("release", "--to", ANN, "--not-spam", name)[1]
+        == f"{name}: sent to {ANN}\n{name}: learned as ham\n"
+    )
+    assert run("delete", name) == (0, f"{name}: deleted\n")
+    assert "nobody waits" in run("release", name)[1] and sent == [ANN]
+    assert run("list")[1] == "" and "by command" in run("show", name)[1]
+    assert run("list", "--all")[1]
+    assert "not in quarantine" in run("show", "nonsense")[1]
+
+
+def test_the_digest(tmp_path: Path, sent: list[str]) -> None:
+    held(tmp_path, ANN, "full@example.org")
+    assert f"To: {ANN}" in run("digest", "--dry-run")[1] and sent == []
+    status, said = run("digest")
+    assert status == 1 and "full@example.org: the next hop says 452 full" in said and "sent: 1" in said
+    assert sent == [ANN]
+    assert "sent: 0" in run("digest")[1] and sent == [ANN]

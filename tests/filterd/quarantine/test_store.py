@@ -1,0 +1,245 @@
+"""Kept whole, released once for each recipient, and lost by no crash, whatever it comes between."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filterd.config import Config, Feedback, parse
+from filterd.errors import ConfigError, NotFound, StoreError
+from filterd.history.record import at
+from filterd.quarantine import nexthop
+from filterd.quarantine.files import STALE_S
+from filterd.quarantine.index import State, Wanted
+from filterd.quarantine.nexthop import NextHop, Undelivered
+from filterd.quarantine.store import Quarantine
+from tests.conftest import ROOT
+from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, config_of, mail, quarantine_of
+from tests.plugins.smtp_proxy.peers import Sink
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path, database: str) -> Iterator[Quarantine]:
+    config = Config(state=str(tmp_path), feedback=Feedback(url=database))
+    with Quarantine.open(config) as made:
+        yield made
+
+
+@pytest.fixture
+async def sink(quarantine: Quarantine) -> AsyncIterator[Sink]:
+    made = Sink()
+    address = await made.start_tcp()
+    quarantine.config = config_of(Path(quarantine.config.state), next_hop=address)
+    yield made
+    made.stop()
+
+
+def files(state: Path) -> list[Path]:
+    return sorted(path for path in (state / "quarantine").rglob("*") if path.is_file())
+
+
+def keys(quarantine: Quarantine, address: str) -> tuple[str, ...]:
+    found = quarantine.keys(address)
+    assert found
+    return found
+
+
+def test_a_message_is_kept_whole_and_private(quarantine: Quarantine) -> None:
+    number = quarantine.keep(mail(ANN, BEN, ANN), SPAM)
+    (path,) = files(Path(quarantine.config.state))
+    assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o077 == 0
+    held, raw = quarantine.files.read(number)
+    assert raw == RAW and held.recipients == (ANN, BEN, ANN) and held.sender == "win@bad.example"
+    (entry,) = quarantine.search(Wanted(), 10)
+    assert (entry.number, entry.size, entry.subject, entry.kept) == (number, len(RAW), "prize", True)
+    assert [(one.address, one.state) for one in entry.recipients] == [(ANN, State.HELD), (BEN, State.HELD)]
+    assert quarantine.find(entry.id.lower()) == entry
+    assert quarantine.message(number, ANN).raw == RAW
+
+
+def test_it_is_found_by_who_may_see_it(quarantine: Quarantine) -> None:
+    first, second = (quarantine.keep(mail(one), SPAM) for one in (ANN, BEN))
+    mine = keys(quarantine, "Ann@Example.org")
+    wanted = [Wanted(mine=mine), Wanted(to=ANN), Wanted(text="PRIZE", to=ANN), Wanted(below=second)]
+    assert [[one.number for one in quarantine.search(some, 9)] for some in wanted] == [[first]] * 4
+    assert [one.number for one in quarantine.search(Wanted(sender="<WIN@bad.example>"), 9)] == [second, first]
+    assert [one.number for one in quarantine.search(Wanted(above=first), 9)] == [second]
+    assert quarantine.search(Wanted(text="100%"), 9) == quarantine.search(Wanted(mine=()), 9) == []
+    other = quarantine.search(Wanted(to=BEN), 1)[0].id
+    for name in (other, "nonsense", "0" * 13):
+        with pytest.raises(NotFound, match="not in quarantine, or not yours"):
+            quarantine.find(name, mine)
+
+
+async def test_released_it_is_as_it_came_for_each_his_own(quarantine: Quarantine, sink: Sink) -> None:
+    number = quarantine.keep(mail(ANN, BEN), SPAM)
+    assert await asyncio.to_thread(quarantine.release, number, keys(quarantine, BEN), "ben") == [BEN]
+    assert quarantine.files.read(number)[1] == RAW  # Ann's still lies here
+    (taken,) = sink.taken
+    assert taken.commands[1].upper().startswith("MAIL FROM:<WIN@BAD.EXAMPLE>")
+    assert taken.commands[2].upper() == "RCPT TO:<BEN@EXAMPLE.ORG>"
+    head, _, rest = taken.data.removesuffix(b"\r\n.\r\n").partition(b"\r\n")
+    assert head.startswith(b"X-Spam-Released: ")
+    assert rest.replace(b"\r\n..you", b"\r\n.you") + b"\r\n" == RAW
+    with pytest.raises(NotFound, match="nobody waits"):
+        await asyncio.to_thread(quarantine.release, number, keys(quarantine, BEN), "ben")
+    assert await asyncio.to_thread(quarantine.release, number, None, "anna") == [ANN]
+    assert files(Path(quarantine.config.state)) == [] and len(sink.taken) == 2
+    (entry,) = quarantine.search(Wanted(None), 9)
+    assert [(one.state, one.by) for one in entry.recipients] == [("released", "anna"), ("released", "ben")]
+    assert not entry.kept and quarantine.search(Wanted(), 9) == []
+
+
+async def test_pressed_twice_it_is_sent_once(quarantine: Quarantine, sink: Sink) -> None:
+    number = quarantine.keep(mail(), SPAM)
+    both = [asyncio.to_thread(quarantine.release, number, None, "anna") for _ in range(2)]
+    done = await asyncio.gather(*both, return_exceptions=True)
+    assert sorted(isinstance(one, NotFound) for one in done) == [False, True] and len(sink.taken) == 1
+
+
+@pytest.mark.parametrize("says", [{"RCPT": "550 5.1.1 no\x1bbody"}, {".": "451 4.3.0 full"}, {"DATA": "cut"}])
+async def test_what_is_not_taken_stays(quarantine: Quarantine, sink: Sink, says: dict[str, Any]) -> None:
+    sink.says = says
+    number = quarantine.keep(mail(), SPAM)
+    with pytest.raises(Undelivered, match="next hop") as error:
+        await asyncio.to_thread(quarantine.release, number, None, "anna")
+    assert str(error.value).isprintable()
+    assert quarantine.search(Wanted(), 9)[0].held and quarantine.files.read(number)[1] == RAW
+
+
+async def test_lmtp_over_a_unix_socket_and_a_null_sender(tmp_path: Path) -> None:
+    sink = Sink(lmtp=True)
+    await sink.start(tmp_path / "lmtp")
+    with quarantine_of(tmp_path, next_hop=f"unix:{tmp_path / 'lmtp'}", protocol="lmtp") as quarantine:
+        number = quarantine.keep(mail(ANN, sender=""), SPAM)
+        assert await asyncio.to_thread(quarantine.release, number, None, "x") == [ANN]
+    sink.stop()
+    assert sink.heard[0].startswith("lhlo") or sink.heard[0].startswith("LHLO")
+    assert "FROM:<>" in sink.taken[0].commands[1].upper()
+
+
+def test_where_released_mail_goes() -> None:
+    proxies = {"lmtp_proxy": {"next_hop": "unix:/run/x"}, "smtp_proxy": {"next_hop": "tcp:127.0.0.1:10026"}}
+    assert NextHop.of(Config(plugins=proxies)) == NextHop("127.0.0.1", 10026, lmtp=False)
+    del proxies["smtp_proxy"]
+    assert NextHop.of(Config(plugins=proxies)) == NextHop("/run/x", 0, lmtp=True)
+    with pytest.raises(NotFound, match=r"set quarantine\.next_hop"):
+        NextHop.of(Config())
+    with pytest.raises(ConfigError, match="no next hop"):
+        NextHop.of(parse("quarantine: {next_hop: 'unix:/run/x'}", "f"))
+    for bad in ("next_hop: x", "link: 'ftp://x'", "link: 'https://x/'", "sender: x"):
+        with pytest.raises(ConfigError, match=r"f:1: quarantine: "):
+            parse(f"quarantine: {{{bad}}}", "f")
+
+
+def test_an_address_cannot_say_more_to_the_next_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexthop, "TIMEOUT_S", 5.0)
+    with pytest.raises(Undelivered):
+        NextHop("127.0.0.1", 9, lmtp=False).send("a\r\nRCPT TO:<x>", ANN, RAW)
+
+
+def test_deleted_is_gone_for_those_it_is_deleted_for(quarantine: Quarantine) -> None:
+    number = quarantine.keep(mail(ANN, BEN), SPAM)
+    quarantine.delete(number, keys(quarantine, ANN), "ann")
+    assert files(Path(quarantine.config.state))
+    quarantine.delete(number, None, "anna")
+    assert not files(Path(quarantine.config.state)) and quarantine.search(Wanted(), 9) == []
+    with pytest.raises(NotFound, match="not on this machine, or not any more"):
+        quarantine.files.read(number)
+
+
+def test_what_is_old_or_too_much_goes_the_oldest_first(quarantine: Quarantine) -> None:
+    state = Path(quarantine.config.state)
+    numbers = [quarantine.keep(mail(), SPAM) for _ in range(4)]
+    assert quarantine.tidy(settled_s=0.0) == 0
+    quarantine.config = config_of(state, max_bytes=2 * len(RAW) + 1)
+    assert quarantine.tidy() == 2
+    assert [one.number for one in quarantine.search(Wanted(), 9)] == numbers[:1:-1]
+    assert len(files(state)) == 2
+    old = quarantine.files.read(numbers[3])[0]
+    held = type(old)(**{name: getattr(old, name) for name in old.__struct_fields__} | {"number": at(1e9)})
+    quarantine.files.keep(held, RAW)
+    assert quarantine.tidy() == 1 and len(files(state)) == 2
+
+
+def test_a_disk_that_is_full_is_said(quarantine: Quarantine, tmp_path: Path) -> None:
+    (tmp_path / "quarantine").write_bytes(b"")
+    with pytest.raises(StoreError, match="check its folder's owner, mode and space"):
+        quarantine.keep(mail(), SPAM)
+
+
+def test_a_half_written_file_goes_once_nobody_can_be_writing_it(quarantine: Quarantine) -> None:
+    quarantine.keep(mail(), SPAM)
+    (path,) = files(Path(quarantine.config.state))
+    part = path.with_suffix(".part")
+    part.write_bytes(b"half")
+    quarantine.tidy(settled_s=0.0)
+    assert part.exists()
+    os.utime(part, (time.time() - STALE_S - 1,) * 2)
+    quarantine.tidy(settled_s=0.0)
+    assert not part.exists() and path.exists()
+
+
+# A process dies before the step of that number: each is a call that changes what is on the disk.
+DYING = """
+import os, sys
+from pathlib import Path
+from filterd.corrections.database import Database
+from filterd.quarantine import files, nexthop, store
+from tests.filterd.quarantine.made import ANN, BEN, SPAM, mail, quarantine_of
+
+left = int(sys.argv[2])
+def counted(call):
+    def step(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return call(*args, **kwargs)
+    return step
+
+sent = Path(sys.argv[1]) / "sent"
+def send(self, sender, recipient, raw):
+    with sent.open("ab") as stream:
+        stream.write(recipient.encode() + b"\\n")
+
+quarantine = quarantine_of(Path(sys.argv[1]), next_hop="tcp:127.0.0.1:9")
+nexthop.NextHop.send = counted(send)
+os.fsync, Path.rename, Path.unlink = counted(os.fsync), counted(Path.rename), counted(Path.unlink)
+files.Files.keep, store.Index.put = counted(files.Files.keep), counted(store.Index.put)
+store.Index.settle = counted(store.Index.settle)
+number = quarantine.keep(mail(ANN, BEN), SPAM)
+print("kept", flush=True)
+quarantine.release(number, None, "anna")
+print("released", flush=True)
+"""
+
+
+def test_killed_at_any_step_nothing_is_lost(tmp_path: Path) -> None:
+    for steps in range(40):
+        state = tmp_path / str(steps)
+        state.mkdir()
+        command = [sys.executable, "-c", DYING, str(state), str(steps)]
+        died = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=120, check=False)
+        assert died.returncode in {0, 9}, died.stderr.decode()
+        sent = (state / "sent").read_text().split() if (state / "sent").exists() else []
+        with quarantine_of(state) as quarantine:
+            quarantine.tidy(settled_s=-1.0)
+            rows = quarantine.search(Wanted(), 9)
+            waiting = [one.address for row in rows for one in row.recipients if one.state is State.HELD]
+            if b"kept" in died.stdout:  # from then on the sender relies on us
+                assert {*waiting, *sent} == {ANN, BEN}
+            for row in rows:
+                assert quarantine.files.read(row.number)[1] == RAW
+            if b"released" in died.stdout:
+                assert (waiting, sent, files(state)) == ([], [ANN, BEN], [])
+        if died.returncode == 0:
+            assert steps > 8
+            return
+    pytest.fail("it never came to its end")
