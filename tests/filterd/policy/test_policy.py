@@ -1,7 +1,6 @@
 """Thresholds and lists as they change a verdict, and the store that they are kept in."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -128,9 +127,9 @@ def test_lists_have_a_bound(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(rules.entries()) == 2
 
 
-def test_what_another_daemon_sets_is_in_force_after_a_look(rules: Rules, tmp_path: Path) -> None:
+def test_what_another_daemon_sets_is_in_force_after_a_look(rules: Rules, database: str) -> None:
     here = policy(rules)
-    with Rules.open(tmp_path / "feedback.sqlite") as there:
+    with Rules.open(database) as there:
         there.put(made("deny", "example.net"))
     assert here.decide(mail(), verdict(0.1), BUNDLE).verdict.label is Label.HAM
     here.refresh()
