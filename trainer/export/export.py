@@ -146,19 +146,19 @@ def export(
             ids = [tokenizer.encode(t) for t in sample.texts]
             write_int8(model, config, floats, Path(scratch) / WATCHED, ids, manifest, folder)
         shipped = open_backend(folder)
-        report(f"judging {len(validation.texts):,} validation messages")
         judging = _engine(manifest, tokenizer, shipped)
+        left_out = messages(dataset, request.calibrate_on) if request.calibrate_on else None
+        report(f"judging {len(validation.texts):,} validation messages")
         looks = judging.looks(validation.texts, validation.kinds)
+        apart = judging.looks(left_out.texts, left_out.kinds) if left_out else looks
         if request.wide:
             report("fitting the wide half")
-        manifest = _with_wide(request, judging, dataset, looks, folder, earlier)
+        manifest = _with_wide(request, judging, dataset, apart, folder, earlier)
         judging.wide = half = Wide.load(folder, manifest.wide) if manifest.wide else None
         margins = _margins(judging, looks, validation.kinds)
         manifest = (decide or _decide)(manifest, margins, validation)
-        left_out = messages(dataset, request.calibrate_on) if request.calibrate_on else None
         if left_out:
-            report(f"judging {len(left_out.texts):,} messages of sources left out")
-            unknown = _margins(judging, judging.looks(left_out.texts, left_out.kinds), left_out.kinds)
+            unknown = _margins(judging, apart, left_out.kinds)
             manifest = left_outs.decide(
                 manifest,
                 left_outs.LeftOutJudged(margins, validation.is_spam, validation.kinds),
@@ -322,7 +322,10 @@ def _with_wide(
     folder: Path,
     earlier: NDArray[np.int8] | None,
 ) -> Manifest:
-    """The manifest with a wide half: another bundle's, or one that is fitted; looks: of validation."""
+    """The manifest with a wide half: another bundle's, or one that is fitted.
+
+    looks: of the part that says how far it is to be trusted: sources left out, or else validation.
+    """
     manifest = judging.bundle.manifest
     if request.wide_of:
         entry = bundle.read(request.wide_of).manifest.wide
@@ -330,9 +333,10 @@ def _with_wide(
             shutil.copy(request.wide_of / bundle.WIDE, folder / bundle.WIDE)
     elif request.wide:
         train = _learnt(judging, dataset)
-        held = messages(dataset, "validation")
+        split = request.calibrate_on or "validation"
+        held = messages(dataset, split)
         texts = [[judging.text_of(window) for window in look.windows] for look in looks]
-        checked = linear.WindowTexts(texts, held.kinds, held.is_spam, _groups(dataset, "validation"))
+        checked = linear.WindowTexts(texts, held.kinds, held.is_spam, _groups(dataset, split))
         entry = linear.write(train, checked, looks, folder, earlier)
     else:
         return manifest

@@ -36,6 +36,21 @@ def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
     assert all(scale > 0 for scale in entry.scale.values())
 
 
+def test_a_kind_of_one_class_is_weighed_with_all(tmp_path: Path) -> None:
+    held = labelled(80, 2)
+    ham = np.array([kind is Kind.MAIL for kind in held.kinds]) & held.is_spam
+    some = np.flatnonzero(~ham)
+    part = linear.WindowTexts(
+        [held.windows[i] for i in some],
+        [held.kinds[i] for i in some],
+        held.is_spam[some],
+        [held.groups[i] for i in some],
+    )
+    deep = np.random.default_rng(0).normal(0, 2, len(some))
+    entry = linear.write(labelled(200, 1), part, looks(deep), tmp_path)
+    assert entry.scale[Kind.MAIL] > 0
+
+
 def test_the_same_data_gives_the_same_weights() -> None:
     one, other = (linear.fit(labelled(120, 1)) for _ in range(2))
     assert (one[0] == other[0]).all()
