@@ -4,7 +4,7 @@ A plugin turns somebody's bytes into a `Message`, asks a `Classifier` for a `Ver
 Nothing in here does any work: no I/O, no model, no third-party import.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -103,6 +103,7 @@ class Message:
     source: who handed it in ("milter", "spamd", "cli", …); quotas on corrections go by it.
     user: for whom it is judged, or whose correction it is; "" where only the envelope says.
     way: what whoever handed it in can do about the verdict.
+    login: the name that its sender has logged in with, as the mail server says; "" for nobody.
     """
 
     raw: bytes
@@ -113,6 +114,7 @@ class Message:
     source: str = ""
     user: str = ""
     way: Way = field(default=Way(), repr=False, compare=False)
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,13 @@ class Verdict:
 
 class Classifier(Protocol):
     """What a plugin is given. Safe to call from many tasks of one event loop."""
+
+    @property
+    def notes_submissions(self) -> bool:
+        """Whether `wrote` is to be called; a way in that sees no logins need not look."""
+
+    def wrote(self, sender: str, recipients: Sequence[str]) -> None:
+        """Somebody who has logged in has written to these addresses. Returns at once, raises nothing."""
 
     async def check(self, message: Message) -> Verdict:
         """Judge one message. Raises Overloaded, DeadlineExceeded or ModelUnavailable (`filterd.errors`)."""

@@ -132,6 +132,15 @@ class ActionRule(Section, frozen=True):
     ways: tuple[str, ...] = ()
 
 
+class Correspondents(Section, frozen=True):
+    """Whom users have written to: whether that is learned, what it is worth, and when it is forgotten."""
+
+    enabled: bool = False
+    bound: Share = 0.999
+    forget_days: Positive = 365
+    max_pairs: Positive = 200_000
+
+
 class Feedback(Section, frozen=True):
     """Where corrections are kept, for how long, and who may give them."""
 
@@ -292,6 +301,7 @@ class Config(Section, frozen=True):
     trust: Trust = Trust()
     thresholds: tuple[Threshold, ...] = ()
     actions: tuple[ActionRule, ...] = ()
+    correspondents: Correspondents = Correspondents()
     feedback: Feedback = Feedback()
     retrain: Retrain = Retrain()
     spamd: Spamd = Spamd()

@@ -184,6 +184,9 @@ def sweep(
     unsure: Annotated[bool, typer.Option("--unsure", help="Treat unsure as spam.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Touch no mail, say what would be.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Judge anew what was judged before.")] = False,
+    sent: Annotated[
+        bool, typer.Option("--sent", help="It is a folder of sent mail: learn correspondents, judge nothing.")
+    ] = False,
     state: Annotated[
         Path | None, typer.Option("--state", help="Where to remember; without it ~/.local/state/filterd.")
     ] = None,
@@ -198,6 +201,10 @@ def sweep(
     from filterd.commands import client
     from filterd.commands import sweep as sweeping
 
+    if sent:
+        from filterd.commands import correspondents
+
+        raise Ended(correspondents.learn(mailbox, config_of(config)))
     settings = _for_judging(config)
     path = client.socket_path() if not bundle and not threads else None
 

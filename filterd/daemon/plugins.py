@@ -4,6 +4,7 @@
 key of a plugin, or a secret that cannot be read, is said while the old configuration still serves.
 """
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,11 @@ def token(file: str) -> str:
 
 class _Nobody:
     """A classifier for a plugin that is only made to see whether it can be."""
+
+    notes_submissions = False
+
+    def wrote(self, sender: str, recipients: Sequence[str]) -> None:
+        pass
 
     async def check(self, message: Message) -> Verdict:
         raise ModelUnavailable("only the configuration is checked")

@@ -27,6 +27,7 @@ from filterd.daemon.plugins import check
 from filterd.errors import FilterdError, StoreError
 from filterd.history.recorder import Recorder
 from filterd.log import log
+from filterd.policy.correspondents import Known
 from filterd.policy.policy import Policy
 from filterd.promotion import champion, trial
 from filterd.quarantine.store import Quarantine
@@ -92,6 +93,7 @@ class Worker:
         self.service.policy = self._policy = Policy.open(self._config)
         self._recorder = Recorder.open(self._config)
         self.service.observers.append(self._recorder.judged)
+        self.service.correspondents = self._known = Known.open(self._config, self._recorder.keys)
         self.service.quarantine = self._quarantine = Quarantine.open(self._config, self._recorder.numbers)
         self._desk = desk.open_desk(self._config, self.service, self._recorder)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -198,9 +200,15 @@ class Worker:
         while True:
             try:
                 await asyncio.to_thread(self._learner.prune)
+                await asyncio.to_thread(self._forget)
             except StoreError as error:
                 log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    def _forget(self) -> None:
+        """Correspondents past their time."""
+        kept = self._config.correspondents
+        self._known.prune(days=kept.forget_days, most=kept.max_pairs)
 
     async def _tidy(self) -> None:
         """Mend the quarantine after a crash, and keep to its retention."""
@@ -270,6 +278,7 @@ class Worker:
         await asyncio.to_thread(self._recorder.close)
         await asyncio.to_thread(self._policy.close)
         await asyncio.to_thread(self._quarantine.close)
+        await asyncio.to_thread(self._known.close)
         await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})
 

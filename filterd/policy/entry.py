@@ -2,7 +2,8 @@
 
 A deny entry counts for whoever a message claims to be from. An allow entry counts only where that is proven:
 `Authentication-Results` of a server that `trust.authserv_ids` names has an aligned dkim or spf or a passed
-dmarc. Otherwise anybody could write the allowed address into From.
+dmarc, or where the sender has logged in at our own mail server and From is the envelope's sender. Otherwise
+anybody could write the allowed address into From.
 
 Of several entries that fit, the one of the nearest scope decides (a user's before his domain's before the
 site's), then the more exact one, and deny before allow.
@@ -112,7 +113,8 @@ def claims(message: Message, trusted: Collection[str]) -> Claims:
     address, envelope = sender.address.lower(), message.sender.strip("<> ").lower()
     listed = next(iter(head.get(b"list-id", ())), b"").decode("latin-1").rpartition("<")[2]
     said = authentication.words(head, sender.organisation, trusted) if trusted else ""
-    proven = "aligned" in said or "dmarc pass" in said
+    submitted = bool(message.login and address and address == envelope)
+    proven = submitted or "aligned" in said or "dmarc pass" in said
     froms = frozenset({address} - {""})
     return Claims(froms, froms | ({envelope} - {""}), listed.strip("<> \t").lower(), proven)
 

@@ -82,7 +82,7 @@ class Policy:
             return Decided(found, bundle)
         thresholds = self.thresholds(found.kind, message.recipients, bundle)
         if thresholds != bundle:
-            found = _labelled(found, found.probability, thresholds)
+            found = labelled(found, found.probability, thresholds)
         if not self._entries:
             return Decided(found, thresholds)
         return Decided(self._listed(message, found, thresholds), thresholds)
@@ -95,7 +95,7 @@ class Policy:
         chosen = decide(self._entries, who, message.recipients, time.time())
         if chosen.entry:
             denied = chosen.entry.do is Do.DENY
-            found = _labelled(found, sigmoid(MAX_LOG_ODDS if denied else -MAX_LOG_ODDS), thresholds)
+            found = labelled(found, sigmoid(MAX_LOG_ODDS if denied else -MAX_LOG_ODDS), thresholds)
             label = Label.SPAM if denied else Label.HAM
             return replace(found, label=label, tests=(*found.tests, "DENIED" if denied else "ALLOWED"))
         if chosen.unproven:
@@ -105,11 +105,11 @@ class Policy:
 
 def released(found: Verdict, thresholds: Thresholds) -> Verdict:
     """The verdict on a message that somebody has had released from quarantine."""
-    let_through = _labelled(found, sigmoid(-MAX_LOG_ODDS), thresholds)
+    let_through = labelled(found, sigmoid(-MAX_LOG_ODDS), thresholds)
     return replace(let_through, label=Label.HAM, tests=(*found.tests, "RELEASED"))
 
 
-def _labelled(found: Verdict, probability: float, thresholds: Thresholds) -> Verdict:
+def labelled(found: Verdict, probability: float, thresholds: Thresholds) -> Verdict:
     """The same verdict with another probability or by other thresholds."""
     return replace(
         found,

@@ -22,6 +22,7 @@ _SAID: Final = {
     "ALLOWED": "allowed",
     "DENIED": "denied",
     "CORRESPONDENT": "correspondent",
+    "RELEASED": "released",
     "ALLOW_UNPROVEN": "unproven",
 }
 HEADER_REASONS: Final = 6  # of one header line; a mail with more facts is told apart by the first

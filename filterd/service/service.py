@@ -37,7 +37,8 @@ from filterd.errors import (
 )
 from filterd.history.record import Event
 from filterd.log import log
-from filterd.policy import actions
+from filterd.policy import actions, correspondents
+from filterd.policy.correspondents import Known
 from filterd.policy.policy import Decided, Policy, released
 from filterd.promotion.trial import Trial
 from filterd.quarantine.store import Quarantine
@@ -64,6 +65,8 @@ BATCHED_AT_ONCE = 256
 LEARN_DEADLINE_S = 15.0  # a commit takes milliseconds, and a locked SQLite is given up after 10 s
 LEARN_THREADS = 4  # of which a stuck database may hold all: judging has its own
 HOLD_THREADS = 2  # that write held messages: a disk syncs one after the other
+MAX_NOTING = 256  # letters that wait to be noted, and senders to be looked up; beyond that neither is done
+KNOWN_DEADLINE_S = 2.0  # a look-up takes a millisecond; mail waits behind it
 MAX_HOLDING = 64  # messages that wait for that; each holds its bytes, and who comes next tries again
 MAX_LEARNS = 256  # corrections that wait for a thread; one holds its message
 
@@ -143,6 +146,8 @@ class Service:
         )
         self._holders = ThreadPoolExecutor(HOLD_THREADS, "hold")
         self._holding = 0
+        self.correspondents: Known | None = None
+        self._noting = 0
         self._reading = 0
         self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)
         self.judged = dict.fromkeys(Label, 0)
@@ -285,6 +290,8 @@ class Service:
         found, thresholds = self._as_set(message, found)
         if self.quarantine and self.quarantine.signer.may_be(message):
             found = await self._released(self.quarantine, message, found, thresholds)
+        if self.correspondents and self.config.correspondents.enabled:
+            found = await self._if_known(self.correspondents, message, found, thresholds)
         done, number = actions.settle(self.config.actions, message, found), 0
         if done is Action.QUARANTINE and not message.way.holds:
             done, number = await self._hold(message, found)
@@ -307,6 +314,44 @@ class Service:
         loop = asyncio.get_running_loop()
         proven = await loop.run_in_executor(self._parsers, quarantine.signer.released, message)
         return released(found, thresholds) if proven else found
+
+    @property
+    def notes_submissions(self) -> bool:
+        """Whether whoever sees mail of users who have logged in is to say so."""
+        return self.correspondents is not None and self.config.correspondents.enabled
+
+    def wrote(self, sender: str, recipients: Sequence[str]) -> None:
+        """Somebody who has logged in has written to these; returns at once, and a slow store forgets it."""
+        if self.correspondents and self._noting < MAX_NOTING:
+            self._noting += 1
+            noted = asyncio.get_running_loop().run_in_executor(
+                self._learning_threads, self.correspondents.wrote, sender, tuple(recipients)
+            )
+            noted.add_done_callback(self._noted)
+
+    def _noted(self, done: "asyncio.Future[int] | asyncio.Future[bool]") -> None:
+        self._noting -= 1
+        if not done.cancelled() and (error := done.exception()):
+            log.warning("correspondents not noted", extra={"fields": {"reason": str(error)}})
+
+    async def _if_known(
+        self, known: Known, message: Message, found: Verdict, thresholds: Thresholds
+    ) -> Verdict:
+        """The verdict, milder where all recipients have written to its proven sender."""
+        who = correspondents.asked(message, found, self.config.trust.authserv_ids)
+        if not who or self._noting >= MAX_NOTING:
+            return found
+        self._noting += 1
+        (sender,) = who.froms
+        said = asyncio.get_running_loop().run_in_executor(
+            self._holders, known.knows, message.recipients, sender
+        )
+        said.add_done_callback(self._noted)
+        try:
+            they_do = await asyncio.wait_for(asyncio.shield(said), KNOWN_DEADLINE_S)
+        except (StoreError, TimeoutError):  # the log has it; the mail is judged as anybody's
+            return found
+        return correspondents.let_through(found, thresholds, self.config.correspondents) if they_do else found
 
     async def _hold(self, message: Message, found: Verdict) -> tuple[Action, int]:
         """Keep a message, and its number; where that cannot be, it is milder, or the sender tries again."""

@@ -130,6 +130,9 @@ class _Mail:
         self.in_body = False
         self.recipient_bytes = 0
         self.forged: dict[bytes, tuple[bytes, int]] = {}  # by lower-case name: as written first, how many
+        self.submitted = (
+            False  # by somebody who has logged in: it is not judged, only its recipients are noted
+        )
         self.refused = ""  # a reply that was decided on before any verdict
 
     def add(self, data: bytes) -> None:
@@ -279,6 +282,10 @@ class Session:
         self._envelope = Envelope(self._envelope.client, sender, macros=self._macro_values())
         self._coming = _Mail(self._settings.max_bytes)
         if self._settings.skip_authenticated and self._envelope.authenticated:
+            if self._classifier.notes_submissions:  # to whom it goes is not known yet
+                self._coming = _Mail(0)
+                self._coming.submitted = True
+                return None
             self._forget_mail()
             self.state = State.IDLE
             return wire.ACCEPT
@@ -289,14 +296,14 @@ class Session:
         self._coming.recipient_bytes += len(data)
         if len(recipients) < MAX_RECIPIENTS and self._coming.recipient_bytes <= MAX_RECIPIENT_BYTES:
             recipients.append(_address(wire.read_strings(data)))
-        else:
+        elif not self._coming.submitted:
             self._coming.refused = TOO_MANY_RECIPIENTS
 
     def _on_header(self, data: bytes) -> None:
         name, value = wire.read_header(data)
         blank = b"" if Step.LEADING_SPACE in self._steps else b" "
         self._coming.add(b"%b:%b%b\r\n" % (name, blank, _BARE_LF.sub(b"\r\n", value)))
-        if self._classifier.is_ours(name.decode("latin-1")):
+        if not self._coming.submitted and self._classifier.is_ours(name.decode("latin-1")):
             self._coming.add_forged(name)
 
     def _on_end_of_headers(self, data: bytes) -> None:
@@ -312,6 +319,10 @@ class Session:
         if self._coming.refused:
             return self._finished(wire.reply(self._coming.refused))
         envelope = self._envelope
+        if envelope.authenticated and self._classifier.notes_submissions:
+            self._classifier.wrote(envelope.sender, envelope.recipients)
+        if self._coming.submitted:
+            return self._finished(wire.ACCEPT)
         self.mail = Message(
             bytes(self._coming.raw),
             Kind.MAIL,
@@ -320,6 +331,7 @@ class Session:
             tuple(envelope.recipients),
             "milter",
             way=rules.way(self._settings, envelope, whole=self._coming.whole),
+            login=macros.get("auth_authen", ""),
         )
         return b""
 

@@ -55,6 +55,8 @@ class Delivery:
             verdict = policy.unavailable()
         decision = policy.decide(verdict, self._settings)
         replies = await self._act(talk, hop, data.content, verdict, decision)
+        if talk.login and self._classifier.notes_submissions and any(one.positive for one in replies):
+            self._classifier.wrote(message.sender, message.recipients)
         _note(message, verdict, decision.action, replies)
         return replies
 
@@ -112,6 +114,7 @@ def _message(talk: Session, content: bytes, way: Way) -> Message:
         recipients=tuple(one.address.decode("utf-8", "replace") for one in talk.recipients),
         source="smtp_proxy",
         way=way,
+        login=talk.login,
     )
 
 

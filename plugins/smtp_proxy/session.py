@@ -123,6 +123,7 @@ class Session:
         self.client_name = b""
         self.extensions: dict[str, bytes] = {}
         self.forwarded: list[Command] = []  # XFORWARD of the mail to come: a new connection needs it again
+        self.login = ""  # by XCLIENT of a trusted client: whom the mail server has let log in
         self.impersonated = False  # XCLIENT was used: no new connection can stand in for this one
         self._tls, self._tls_required = tls, tls_required
         self._passes_size = False
@@ -274,6 +275,7 @@ class Session:
             self.forwarded.append(command)
         elif command.verb == "XCLIENT":
             self.impersonated = True
+            self.login = _login(command.argument)
         elif command.verb == "STARTTLS":
             self._start_over()
 
@@ -293,3 +295,12 @@ class Session:
         """Count an error; True where it was one too many."""
         self.errors += 1
         return self.errors >= MAX_ERRORS
+
+
+def _login(argument: bytes) -> str:
+    """The attribute LOGIN of XCLIENT, still encoded (xtext); "" where there is none."""
+    for word in argument.split(b" "):
+        name, _, value = word.partition(b"=")
+        if name.upper() == b"LOGIN" and value.upper() not in {b"[UNAVAILABLE]", b"[TEMPUNAVAIL]"}:
+            return value.decode("ascii", "replace")
+    return ""

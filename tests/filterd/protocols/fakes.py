@@ -1,6 +1,7 @@
 """A classifier that finds spam by one word, and remembers what it was taught and asked."""
 
 import asyncio
+from collections.abc import Sequence
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import FilterdError
@@ -24,6 +25,11 @@ class FakeClassifier:
         self.seen: list[Message] = []
         self.taught: dict[bytes, Label] = {}
         self.cancelled = 0
+        self.notes_submissions = False
+        self.written: list[tuple[str, Sequence[str]]] = []
+
+    def wrote(self, sender: str, recipients: Sequence[str]) -> None:
+        self.written.append((sender, recipients))
 
     async def check(self, message: Message) -> Verdict:
         self.seen.append(message)

@@ -2,13 +2,14 @@
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.api import Verdict
+from filterd.api import Action, Verdict
 from filterd_plugins.milter.rules import Settings
 from filterd_plugins.milter.session import (
     MAX_FORGED,
@@ -294,3 +295,42 @@ def test_what_cannot_work_ends_at_once(offer: str, said: str) -> None:
 def test_folding(value: str, lines: list[str]) -> None:
     assert folded("X-Status", value) == "\n".join(lines)
     assert " " not in value or all(len(line) <= 78 for line in [f"X-Status: {lines[0]}", *lines[1:]])
+
+
+LOGGED_IN = packet("D Mi|ONE|{auth_authen}|ann|")
+SUBMITTED = MAIL + packet("R <ben@example.org>|") + packet("R <carl@example.org>|")
+
+
+def test_what_users_submit_is_noted_and_not_judged() -> None:
+    classifier = FakeClassifier()
+    classifier.notes_submissions = True
+    session = Session(DEFAULTS, classifier)
+    session.receive(NEGOTIATE + CONNECT)
+    forged = b"".join(packet("L X-Spam-Flag| YES|") for _ in range(MAX_FORGED + 1))
+    said = session.receive(LOGGED_IN + SUBMITTED + forged + packet("B " + "x" * 1000) + END)
+    assert said.endswith(packet("a")) and session.state is State.IDLE
+    assert classifier.written == [("ann@example.net", ["ben@example.org", "carl@example.org"])]
+    session.receive(packet("D Mi|TWO|") + SUBMITTED + END)
+    assert session.mail and not session.mail.login and len(classifier.written) == 1
+
+
+def test_where_logins_are_judged_they_are_noted_too() -> None:
+    classifier = FakeClassifier()
+    classifier.notes_submissions = True
+    session = Session(Settings(skip_authenticated=False), classifier)
+    session.receive(NEGOTIATE + CONNECT + LOGGED_IN + SUBMITTED + END)
+    assert session.mail and session.mail.login == "ann" and len(classifier.written) == 1
+
+
+def test_a_mail_that_is_cut_off_is_not_kept_by_filterd() -> None:
+    session = made(Settings(max_bytes=10), NEGOTIATE + CONNECT + MAIL + packet("R <ben@example.org>|"))
+    session.receive(packet("B " + "x" * 11) + END)
+    assert session.mail and Action.QUARANTINE not in session.mail.way.can
+    session = made(DEFAULTS, NEGOTIATE + CONNECT + MAIL + packet("R <ben@example.org>|"))
+    session.receive(packet("B " + "x" * 11) + END)
+    assert session.mail and Action.QUARANTINE in session.mail.way.can and not session.mail.way.holds
+
+
+def test_what_filterd_keeps_the_server_drops() -> None:
+    session = made(DEFAULTS, NEGOTIATE + CONNECT + MAIL + packet("R <ben@example.org>|") + END)
+    assert session.answer(replace(SPAM, action=Action.QUARANTINE)) == packet("d")
