@@ -1,4 +1,4 @@
-"""All that a plugin may import, together with `filterd.errors`.
+"""All that a plugin may import, together with `filterd.errors` and what it needs of `filterd.kit`.
 
 A plugin turns somebody's bytes into a `Message`, asks a `Classifier` for a `Verdict`, and acts on it.
 Nothing in here does any work: no I/O, no model, no third-party import.
@@ -7,12 +7,25 @@ Nothing in here does any work: no I/O, no model, no third-party import.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:  # asyncio takes 80 ms to import, which `filterd check` in a pipe should not pay
     from asyncio import BaseProtocol
 
-__all__ = ["Action", "Classifier", "Kind", "Label", "Message", "Plugin", "Verdict", "Way"]
+    from filterd.kit.door import Door
+
+__all__ = [
+    "Action",
+    "Classifier",
+    "Kind",
+    "Label",
+    "Message",
+    "Plugin",
+    "StreamPlugin",
+    "Verdict",
+    "Way",
+    "WebPlugin",
+]
 
 
 class Label(StrEnum):
@@ -144,6 +157,11 @@ class Verdict:
     seconds: float = 0.0
     action: Action | None = None
 
+    @classmethod
+    def unavailable(cls, kind: Kind) -> "Verdict":
+        """The verdict on a message that could not be judged and passes."""
+        return cls(label=Label.HAM, probability=0.0, points=0.0, kind=kind, available=False)
+
 
 class Classifier(Protocol):
     """What a plugin is given. Safe to call from many tasks of one event loop."""
@@ -180,17 +198,30 @@ class Classifier(Protocol):
 class Plugin(Protocol):
     """What the entry-point group `filterd.plugins` names: a class, made once for its configuration section.
 
-    Settings: a `msgspec.Struct` with a default for every key (or an annotated one without, if it has to be
-    given) and `forbid_unknown_fields`. Its `listen` (tuple of "unix:/path" or "tcp:host:port") and `mode`
-    ("0660") say where the daemon listens for the plugin; sockets, limits and signals are the daemon's work.
+    It is one of the two below. Settings: a `filterd.kit.settings.Listening` with a default for every key that
+    need not be given. Sockets, limits, signals and the drain are the daemon's work.
     """
 
     Settings: ClassVar[type[Any]]
 
     def __init__(self, settings: Any, classifier: Classifier) -> None: ...
 
-    def protocol(self) -> "BaseProtocol":
-        """The handler of one new connection, as asyncio's `create_server` wants it."""
 
-    async def close(self, drain_s: float) -> None:
-        """Finish what is under way, for at most `drain_s` seconds; no connection comes after this."""
+@runtime_checkable
+class StreamPlugin(Plugin, Protocol):
+    """A plugin with a protocol of its own."""
+
+    def protocol(self, door: "Door") -> "BaseProtocol":
+        """The handler of one new connection, as asyncio's `create_server` wants it.
+
+        It takes its place at the door, or refuses the client, and leaves it in the end; the daemon makes one
+        door for each address. See `filterd.kit.door`.
+        """
+
+
+@runtime_checkable
+class WebPlugin(Plugin, Protocol):
+    """A plugin with an ASGI 3 application; the daemon's HTTP server serves it on the plugin's addresses."""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request. A client that has gone is `http.disconnect`; see `filterd.kit.web`."""

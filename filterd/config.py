@@ -16,7 +16,7 @@ import yaml
 
 from filterd.api import Action, Kind, Label
 from filterd.errors import ConfigError
-from filterd.listen import parse_address
+from filterd.kit.settings import LISTEN, MODE, Listening, Positive, Seconds, Section, Share
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file
 MAX_TURNS = 64  # unless configured; the unit file allows 256 threads, and the interpreter is one
@@ -24,16 +24,9 @@ SYSTEM_CONFIG = Path("/etc/filterd/filterd.yaml")
 SYSTEM_STATE = Path("/var/lib/filterd")
 STATE_HOME, CONFIG_HOME = ("XDG_STATE_HOME", ".local/state"), ("XDG_CONFIG_HOME", ".config")
 
-ADDRESS = "listen: "  # what a section says of its key; msgspec adds the section's name only
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-MODE = "^0[0-7]{3}$"
 PREFIX = "^[A-Za-z][A-Za-z0-9-]{0,40}-$"
 LINK = re.compile(r"https?://[!-~]{1,200}[^/]", re.ASCII)
 MAILBOX = re.compile(r"[!-;=?A-~]{1,64}@[A-Za-z0-9.-]{1,190}", re.ASCII)
-Mode = Annotated[str, msgspec.Meta(pattern=MODE)]
 Prefix = Annotated[str, msgspec.Meta(pattern=PREFIX)]
 OnError = Literal["accept", "tempfail"]
 Promotion = Literal["immediate", "shadow", "manual"]
@@ -48,10 +41,6 @@ HINTS = {
     "expected `array`, got `str`": "put it in [brackets]",
     "expected `object`, got `null`": "write its keys below it, indented, or remove it",
 }
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all sections have in common: unknown keys are errors."""
 
 
 class Model(Section, frozen=True):
@@ -163,25 +152,10 @@ class Retrain(Section, frozen=True):
     keep_runs: Positive = 10
 
 
-class Listening(Section, frozen=True):
-    """A protocol's section: where it listens."""
-
-    listen: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raises ValueError, which msgspec reports with the section's name."""
-        for address in self.listen:
-            try:
-                parse_address(address)
-            except ConfigError as error:
-                raise ValueError(f"{ADDRESS}{error}") from error
-
-
 class Spamd(Listening, frozen=True):
     """The spamd protocol, for spamc, Exim and their like."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/spamd.sock",)
-    mode: Mode = "0660"
     allow_tell: bool = True
     allow_tell_tcp: bool = False
     max_bytes: Positive = 64 << 20
@@ -192,7 +166,6 @@ class Http(Listening, frozen=True):
     """HTTP: our own /v1, Rspamd's paths, metrics and health."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/http.sock",)
-    mode: Mode = "0660"
     token_file: str = ""
     allow_learn_tcp: bool = False
     max_bytes: Positive = 64 << 20
@@ -313,7 +286,7 @@ class Config(Section, frozen=True):
     workers: Positive | Literal["auto"] = 1
     drain_s: Seconds = 20.0
     leave_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
-    plugins: dict[str, dict[str, Any]] = {}
+    plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 
     @property
     def processes(self) -> int:
@@ -356,7 +329,7 @@ def parse(content: str, name: str) -> Config:
     return _convert(content, name, Config)
 
 
-def settings(config: Config, plugin: str, kind: type[msgspec.Struct], name: str) -> msgspec.Struct:
+def settings(config: Config, plugin: str, kind: type[Listening], name: str) -> Listening:
     """A plugin's section as its own Settings. Raises ConfigError."""
     try:
         return msgspec.convert(config.plugins.get(plugin, {}), kind)
@@ -419,8 +392,8 @@ def _split(said: str) -> tuple[str, str]:
     problem, _, path = said.partition(" - at `$")
     problem = re.sub(r"^Object contains unknown field `(.*)`$", r"unknown key '\1'", problem)
     where = path.rstrip("`").lstrip(".")
-    if problem.startswith(ADDRESS):
-        return problem.removeprefix(ADDRESS), f"{where}.{ADDRESS.rstrip(': ')}"
+    if problem.startswith(LISTEN):
+        return problem.removeprefix(LISTEN), f"{where}.{LISTEN.rstrip(': ')}"
     return problem[:1].lower() + problem[1:], where
 
 

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 from filterd import __version__
 from filterd.api import Action, Label, Verdict
+from filterd.kit.fold import fold
 from filterd.reading.kind import GZIP
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
-FOLD_AT = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78 and forbids 998
 MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays under 998
 NAMES = ("Flag", "Status", "Level", "Score", "Checker-Version")  # of ours, each after the prefix
 STYLE_HEADER = "Filterd-Headers"  # of an answer by HTTP: how to tag, for `filterd check --tag`
@@ -78,19 +78,6 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "
 
 def _ascii(value: str) -> str:
     return _UNPRINTABLE.sub("?", value)[:MAX_VALUE_BYTES]
-
-
-def fold(name: str, value: str, line_end: str = "\n") -> str:
-    """One header as lines: broken before blanks and after commas, RFC 5322 2.2.3."""
-    lines, line = [], f"{name}:"
-    for word in re.findall(r"[^ ,]+,*|,+", value):
-        glue = "" if line.endswith(",") and f",{word}" in value else " "
-        if len(line) + len(glue) + len(word) > FOLD_AT and line.strip() != f"{name}:":
-            lines.append(line)
-            line = "\t" + word
-        else:
-            line += glue + word
-    return line_end.join([*lines, line]) + line_end
 
 
 def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "") -> bytes:

@@ -1,24 +1,20 @@
-"""Where a service listens: an address as text, and the socket behind it.
+"""Where a service listens: the socket behind an address.
 
-    unix:/run/filterd/spamd.sock   with an explicit file mode; a dead socket in its place is replaced
-    tcp:127.0.0.1:783, tcp:[::1]:783
-    systemd:spamd                  from a .socket unit with FileDescriptorName=spamd (sd_listen_fds(3))
-
-Sockets of systemd stay systemd's: their files are neither made nor removed here.
+A unix socket gets an explicit file mode, and a dead one in its place is replaced. Sockets of systemd stay
+systemd's: their files are neither made nor removed here.
 """
 
 import os
 import pwd
-import re
 import socket
 import stat
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterd.errors import ConfigError
+from filterd.kit.address import Systemd, Tcp, Unix, parse_address
 
 if TYPE_CHECKING:  # asyncio takes 80 ms to import, which a command that only reads the configuration saves
     import asyncio
@@ -28,51 +24,6 @@ BACKLOG = 512  # connections that wait for accept; the kernel's somaxconn bounds
 # Connections that are accepted in one turn of the event loop: each is a descriptor before anybody has said
 # that there are too many, and of several processes on one socket the first would take all that wait.
 ACCEPTED_AT_ONCE = 16
-# sun_path has 108 bytes on Linux and 104 on BSD, the closing NUL included (unix(7)).
-MAX_UNIX_PATH_BYTES = 103
-
-_TCP = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
-
-
-@dataclass(frozen=True, slots=True)
-class Unix:
-    """A unix socket by its path."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Tcp:
-    """A TCP address; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Systemd:
-    """The socket that systemd passes under a name."""
-
-    name: str
-
-
-Address = Unix | Tcp | Systemd
-
-
-def parse_address(text: str) -> Address:
-    """An address from a configuration's `listen`. Raises ConfigError."""
-    kind, _, rest = text.partition(":")
-    if kind == "unix" and rest.startswith("/") and "\0" not in rest:
-        if len(os.fsencode(rest)) > MAX_UNIX_PATH_BYTES:
-            raise ConfigError(f"{text}: a socket's path has {MAX_UNIX_PATH_BYTES} bytes at most; shorten it")
-        return Unix(Path(rest))
-    if kind == "tcp" and (match := _TCP.fullmatch(rest)) and int(match["port"]) < 1 << 16:
-        return Tcp(match["six"] or match["host"], int(match["port"]))
-    if kind == "systemd" and rest and ":" not in rest:
-        return Systemd(rest)
-    raise ConfigError(
-        f"{text!r} is no address; write unix:/absolute/path, tcp:127.0.0.1:783, tcp:[::1]:783 or systemd:name"
-    )
 
 
 def open_socket(text: str, *, mode: int = 0o660) -> socket.socket:

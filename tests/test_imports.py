@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"numpy", "onnxruntime", "tiktoken", "selectolax", "rich", "sqlalchemy", "starlette", "uvicorn"}
-GROUND = ["__init__", "errors", "api", "listen", "log", "config", "progress", "language"]
+GROUND = ["__init__", "errors", "kit", "api", "listen", "log", "config", "progress", "language"]
 FILTERD = [
     *GROUND,
     "reading",
@@ -82,7 +82,7 @@ def test_the_trainer_imports_nothing_above_it(file: Path) -> None:
 @pytest.mark.parametrize("file", modules("plugins"), ids=lambda f: str(f.relative_to(ROOT)))
 def test_a_plugin_knows_the_classifier_and_nothing_else(file: Path) -> None:
     names = {".".join(name.split(".")[:2]) for name in imports(file) if name.split(".")[0] == "filterd"}
-    assert names <= {"filterd.api", "filterd.errors"}
+    assert names <= {"filterd.api", "filterd.errors", "filterd.kit"}
     own = file.relative_to(ROOT / "plugins").parts[0]
     others = {n for n in imports(file) if n.startswith("filterd_plugins.") and n.split(".")[1] != own}
     assert not others

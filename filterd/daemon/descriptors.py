@@ -6,9 +6,9 @@ even that is too little, each listener gets its share of what there is.
 
 import resource
 
+from filterd.kit.door import LINGERING
 from filterd.listen import ACCEPTED_AT_ONCE
 from filterd.log import log
-from filterd.protocols.door import LINGERING
 
 RESERVE = 128  # of the rest: model, stores, event loop, log, a thread's temporary file
 BEYOND = ACCEPTED_AT_ONCE + LINGERING  # that a listener may have open beyond its places

@@ -6,14 +6,17 @@ Sockets are opened before there is any worker, so that all of them share each on
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from functools import partial
 
 from filterd import listen
+from filterd.api import StreamPlugin, WebPlugin
 from filterd.config import Config
 from filterd.console import app as console
 from filterd.console.desk import Desk
 from filterd.daemon import descriptors
 from filterd.daemon.plugins import Chosen, chosen, token
+from filterd.kit.door import Door
+from filterd.kit.settings import Listening
 from filterd.log import log
 from filterd.protocols.http import app as http
 from filterd.protocols.http.server import HttpServer
@@ -28,13 +31,13 @@ def open_sockets(config: Config, where: str) -> Sockets:
     """All that the configuration names, listening. Raises ConfigError."""
     opened: dict[str, socket.socket] = {}
     for section in _sections(config, chosen(config, where)):
-        for address in getattr(section, "listen", ()):
-            opened[address] = listen.open_socket(address, mode=int(getattr(section, "mode", "0660"), 8))
+        for address in section.listen:
+            opened[address] = listen.open_socket(address, mode=int(section.mode, 8))
             log.info("listening", extra={"fields": {"address": address}})
     return opened
 
 
-def _sections(config: Config, plugins: list[Chosen]) -> Iterator[Any]:
+def _sections(config: Config, plugins: list[Chosen]) -> Iterator[Listening]:
     yield from (config.spamd, config.http, *(one.settings for one in plugins))
 
 
@@ -47,9 +50,9 @@ class Listeners:
         self._config, self._sockets, self._service, self._desk = config, sockets, service, desk
         self._plugins = chosen(config, where)
         wanted = {
-            address: getattr(section, "max_connections", 0)
+            address: section.max_connections
             for section in _sections(config, self._plugins)
-            for address in getattr(section, "listen", ())
+            for address in section.listen
         }
         self._places = descriptors.places(wanted, descriptors.limit())
         self._closers: list[Closer] = []
@@ -96,10 +99,17 @@ class Listeners:
 
     async def _plugin(self, one: Chosen) -> None:
         plugin = one.kind(one.settings, self._service)
-        for address in getattr(one.settings, "listen", ()):
-            server = await listen.serve(plugin.protocol, self._sockets[address])
-            self._closers.append(_server_closer(server))
-        self._closers.append(lambda: plugin.close(self._config.drain_s))
+        for address in one.settings.listen:
+            sock, places = self._sockets[address], self._places[address]
+            if isinstance(plugin, WebPlugin):
+                section = f"plugins.{one.name}"
+                web = HttpServer(plugin.app, max_connections=places, section=section, half_closed=True)
+                await web.start(sock)
+                self._closers.append(partial(web.close, self._config.drain_s))
+            elif isinstance(plugin, StreamPlugin):
+                door = Door(places)
+                server = await listen.serve(partial(plugin.protocol, door), sock)
+                self._closers.append(partial(_drain, server, door, self._config.drain_s))
 
 
 def _is_local(sock: socket.socket) -> bool:
@@ -107,8 +117,6 @@ def _is_local(sock: socket.socket) -> bool:
     return sock.family == socket.AF_UNIX
 
 
-def _server_closer(server: asyncio.Server) -> Closer:
-    async def close() -> None:
-        server.close()
-
-    return close
+async def _drain(server: asyncio.Server, door: Door, drain_s: float) -> None:
+    server.close()
+    await door.drain(drain_s)

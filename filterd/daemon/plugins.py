@@ -6,12 +6,12 @@ key of a plugin, or a secret that cannot be read, is said while the old configur
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filterd.api import Label, Message, Plugin, Verdict
 from filterd.config import Config, settings
 from filterd.errors import ConfigError, ModelUnavailable
+from filterd.kit.settings import Listening, read_secret
 
 GROUP = "filterd.plugins"  # of entry points
 
@@ -21,7 +21,7 @@ class Chosen(NamedTuple):
 
     name: str
     kind: type[Plugin]
-    settings: Any
+    settings: Listening
 
 
 def chosen(config: Config, where: str) -> list[Chosen]:
@@ -33,7 +33,8 @@ def chosen(config: Config, where: str) -> list[Chosen]:
             there = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"{where}: plugins.{name}: no such plugin; there are {there}")
         kind: type[Plugin] = known[name].load()
-        found.append(Chosen(name, kind, settings(config, name, kind.Settings, where)))
+        section = settings(config, name, kind.Settings, where)
+        found.append(Chosen(name, kind, section))
     return found
 
 
@@ -49,15 +50,7 @@ def check(config: Config, where: str) -> None:
 
 def token(file: str) -> str:
     """The line in `http.token_file`; "" where none is named. Raises ConfigError."""
-    if not file:
-        return ""
-    try:
-        line = Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"http.token_file: {file}: cannot be read; name a file with one line") from error
-    if not line:
-        raise ConfigError(f"http.token_file: {file}: empty; put a long random line in it")
-    return line
+    return read_secret("http.token_file", file) if file else ""
 
 
 class _Nobody:

@@ -8,7 +8,6 @@ and limits change by a restart only.
 """
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -266,9 +265,7 @@ class Worker:
         self._save_trial()
         log.info("draining", extra={"fields": {"at_most_s": self._config.drain_s}})
         until = time.monotonic() + self._config.drain_s
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._config.drain_s):
-                await listeners.close()
+        await listeners.close()
         clean = await self.service.close(until - time.monotonic())
         self.service.siblings.close()
         for task in list(self._tasks):

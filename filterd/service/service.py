@@ -449,7 +449,7 @@ class Service:
         reason = "deadline" if isinstance(error, DeadlineExceeded) else "overload"
         self.metrics.refused.labels(reason, message.source or "other").inc()
         self._refused += 1
-        unjudged = Verdict(Label.HAM, 0.0, 0.0, message.kind or Kind.MAIL, available=False)
+        unjudged = Verdict.unavailable(message.kind or Kind.MAIL)
         refused = self.config.queue.on_error == "tempfail"
         own = actions.settle((), message, unjudged)
         done = Action.TEMPFAIL if refused and not message.way.own else own

@@ -5,19 +5,19 @@ milter can treat a mail only as a whole, so where recipients come to different a
 all of them: nobody loses a mail because of what somebody else has asked for.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from filterd.api import Action as Do
 from filterd.api import Label, Verdict, Way
 from filterd.errors import FilterdError
+from filterd.kit.address import Network, is_in, parse_networks
+from filterd.kit.settings import Listening, Positive, Section, Share
 from filterd_plugins.milter.wire import Client
 
 UNIX: Final = "unix"  # in a list of networks: clients without an address, as Sendmail's own submission
@@ -28,15 +28,11 @@ _REPLY: Final = re.compile(
     rf"(?P<class>[45])[0-9]{{2}} (?P=class)\.[0-9]{{1,3}}\.[0-9]{{1,3}} [ -$&-~]{{1,{MAX_REPLY}}}"
 )
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
-
 
 REPLIES: Final = {Do.TEMPFAIL: "451 4.7.1 Try again later", Do.REJECT: "550 5.7.1 Message refused as spam"}
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Rule(Section, frozen=True, kw_only=True):
     """An action and its conditions; those that are not given hold always. Patterns are globs, without case.
 
     label: one of these; min_probability, min_points: of the verdict, at least.
@@ -52,12 +48,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     senders: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     authenticated: bool | None = None
-    macros: dict[str, str] = {}
+    macros: dict[str, str] = msgspec.field(default_factory=dict)
     reply: str = ""
 
     def __post_init__(self) -> None:
         """Raises ValueError, which msgspec reports with the rule's place."""
-        parse_networks(self.networks)
+        _networks("networks", self.networks)
         if self.reply and not self._reply_fits():
             raise ValueError(
                 f'reply {self.reply!r} does not fit `do: {self.do}`; write "550 5.7.1 text" for reject,'
@@ -69,22 +65,21 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return match is not None and self.do in REPLIES and match["class"] == REPLIES[self.do][0]
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(Listening, frozen=True, kw_only=True):
     """plugins.milter; docs/plugins/milter.md is the manual."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/milter.sock",)
-    mode: Mode = "0660"
     rules: tuple[Rule, ...] = ()
     quarantine: Literal["filterd", "server"] = "filterd"
     on_error: Literal["accept", "tempfail"] = "accept"
     skip_authenticated: bool = True
     skip_networks: tuple[str, ...] = ()
     max_bytes: Positive = 2 << 20
-    max_connections: Positive = 256
 
     def __post_init__(self) -> None:
         """Raises ValueError, which msgspec reports."""
-        parse_networks(self.skip_networks)
+        super().__post_init__()
+        _networks("skip_networks", self.skip_networks)
 
     @property
     def may_quarantine(self) -> bool:
@@ -97,24 +92,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return sorted({name.strip("{}") for rule in self.rules for name in rule.macros})
 
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-@cache
-def parse_networks(said: tuple[str, ...]) -> tuple[Network, ...]:
-    """Networks of a setting, less "unix". Raises ValueError."""
-    try:
-        return tuple(ipaddress.ip_network(one) for one in said if one != UNIX)
-    except ValueError as error:
-        raise ValueError(f'{error}; write 192.0.2.0/24, 2001:db8::/32, 192.0.2.1 or "{UNIX}"') from error
+def _networks(key: str, given: tuple[str, ...]) -> tuple[Network, ...]:
+    return parse_networks(key, tuple(one for one in given if one != UNIX))
 
 
 def comes_from(client: Client, networks: tuple[str, ...]) -> bool:
     """Whether a client is in one of the networks of a setting."""
     if client.local:
         return UNIX in networks
-    address = client.address
-    return address is not None and any(address in network for network in parse_networks(networks))
+    return client.address is not None and is_in(client.address, _networks("networks", networks))
 
 
 @dataclass(slots=True)

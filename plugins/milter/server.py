@@ -1,4 +1,4 @@
-"""The asyncio side of the milter: connections, their number and times, progress, the drain.
+"""The asyncio side of the milter: connections, their times, progress.
 
 1. Bytes go to a `Session` as they come, without a task or a stream in between; the one task of a connection
    is the judging of a mail.
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 from filterd.api import Action as Do
 from filterd.api import Classifier, Message, Verdict
 from filterd.errors import FilterdError
+from filterd.kit.door import Door
 from filterd_plugins.milter import rules
 from filterd_plugins.milter.session import Session, State
 from filterd_plugins.milter.wire import PROGRESS, ProtocolError
@@ -33,55 +34,23 @@ log = logging.getLogger("filterd.milter")  # a child of the daemon's logger, wit
 
 
 class Milter:
-    """The plugin: see `filterd.api.Plugin`."""
+    """The plugin: see `filterd.api.StreamPlugin`."""
 
     Settings: ClassVar[type[rules.Settings]] = rules.Settings
 
     def __init__(self, settings: rules.Settings, classifier: Classifier) -> None:
         self.settings, self.classifier = settings, classifier
-        self.connections: set[Connection] = set()
-        self._empty = asyncio.Event()
-        self.draining = False
 
-    def protocol(self) -> "Connection":
+    def protocol(self, door: Door) -> "Connection":
         """The handler of one new connection."""
-        return Connection(self)
-
-    def opened(self, connection: "Connection") -> bool:
-        """Count a connection; False where it is one too many."""
-        if self.draining:
-            return False
-        if len(self.connections) >= self.settings.max_connections:
-            _closed("too many; see plugins.milter.max_connections")
-            return False
-        self.connections.add(connection)
-        return True
-
-    def closed(self, connection: "Connection") -> None:
-        """A connection has ended."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._empty.set()
-
-    async def close(self, drain_s: float) -> None:
-        """End connections as their mails end, for at most `drain_s` seconds, then those that are left."""
-        self.draining = True
-        for connection in list(self.connections):
-            connection.end_if_idle()
-        if self.connections:
-            try:
-                async with asyncio.timeout(drain_s):
-                    await self._empty.wait()
-            except TimeoutError:
-                for connection in list(self.connections):
-                    connection.abort()
+        return Connection(self, door)
 
 
 class Connection(asyncio.Protocol):
     """One connection of a mail server: its session, its transport, and at most one mail that is judged."""
 
-    def __init__(self, milter: Milter) -> None:
-        self._milter = milter
+    def __init__(self, milter: Milter, door: Door) -> None:
+        self._milter, self._door = milter, door
         self._session = Session(milter.settings, milter.classifier)
         self.transport: asyncio.Transport | None = None
         self._judging: asyncio.Task[None] | None = None
@@ -96,9 +65,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or close it where there are too many."""
         assert isinstance(transport, asyncio.Transport)
-        if not self._milter.opened(self):
+        if not self._door.enter(self):
+            if not self._door.closing:
+                _closed("too many; see plugins.milter.max_connections")
             transport.abort()
             return
+        self._door.asked(self)  # between two mails a mail server may be silent for long
         self.transport = transport
         sock = transport.get_extra_info("socket")
         if sock.family != socket.AF_UNIX:  # asyncio sets it only where a socket knows its protocol's number
@@ -114,7 +86,7 @@ class Connection(asyncio.Protocol):
             self._judging.cancel()
         if self._timer:
             self._timer.cancel()
-        self._milter.closed(self)
+        self._door.leave(self)
 
     def data_received(self, data: bytes) -> None:
         """Pass it on, and say what there is to say."""
@@ -133,14 +105,9 @@ class Connection(asyncio.Protocol):
         self._takes_answers = True
         self._regulate()
 
-    # What the plugin calls.
+    # What the door calls.
 
-    @property
-    def waiting(self) -> int:
-        """Bytes that came in and were not looked at, because a mail is judged."""
-        return self._session.waiting
-
-    def end_if_idle(self) -> None:
+    def finish(self) -> None:
         """Close it unless a mail is under way."""
         if self._session.state in {State.START, State.READY, State.IDLE} and self.transport:
             self.transport.close()
@@ -166,8 +133,8 @@ class Connection(asyncio.Protocol):
             self._judging = asyncio.ensure_future(self._judge(self._session.mail))
         elif self._session.state is State.CLOSED:
             self.transport.close()
-        elif self._milter.draining:
-            self.end_if_idle()
+        elif self._door.closing:
+            self.finish()
         self._regulate()
 
     def _regulate(self) -> None:

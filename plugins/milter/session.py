@@ -28,8 +28,9 @@ from enum import Enum, auto
 from typing import Final
 
 from filterd.api import Action as Do
-from filterd.api import Classifier, Kind, Label, Message, Verdict
+from filterd.api import Classifier, Kind, Message, Verdict
 from filterd.errors import DeadlineExceeded, FilterdError
+from filterd.kit.fold import fold
 from filterd_plugins.milter import rules, wire
 from filterd_plugins.milter.rules import Decision, Envelope, Settings
 from filterd_plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
@@ -40,14 +41,12 @@ MAX_RECIPIENT_BYTES: Final = 1 << 20  # of all of them: each alone may have 64 K
 # a real mail has those of one or two filters, some ten.
 MAX_FORGED: Final = 100
 MAX_MACROS: Final = 200  # names of one stage; Postfix sends 10 at most unless told otherwise
-FOLD_AT: Final = 76  # characters of a line before its end; RFC 5322 2.1.1 recommends 78
 
 TOO_MANY_RECIPIENTS: Final = "452 4.5.3 Too many recipients"
 TOO_MANY_FORGED: Final = "554 5.6.0 Too many headers that only a spam filter writes"
 QUARANTINED: Final = "held by filterd as spam"
 
 _BARE_LF: Final = re.compile(rb"\r*\n")
-_WORDS: Final = re.compile(r"[^ ]+")
 
 
 class State(Enum):
@@ -186,8 +185,7 @@ class Session:
             return rules.decide(self._settings, self._envelope, outcome)
         if isinstance(outcome, Verdict):
             return rules.unjudged(self._settings, outcome, DeadlineExceeded("not judged"))
-        unavailable = Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False)
-        return rules.unjudged(self._settings, unavailable, outcome)
+        return rules.unjudged(self._settings, Verdict.unavailable(Kind.MAIL), outcome)
 
     def conclude(self, decision: Decision) -> bytes:
         """Do it; what to send for that."""
@@ -381,7 +379,7 @@ class Session:
     def _insertions(self, verdict: Verdict) -> bytes:
         blank = " " if Step.LEADING_SPACE in self._steps else ""
         return b"".join(
-            wire.insert_header(0, name, blank + folded(name, value))
+            wire.insert_header(0, name, blank + _folded(name, value))
             for name, value in reversed(self._classifier.headers(verdict))
         )
 
@@ -406,13 +404,6 @@ def _address(arguments: list[bytes]) -> str:
     return wire.text(arguments[0]).removeprefix("<").removesuffix(">")
 
 
-def folded(name: str, value: str) -> str:
-    """A value broken before blanks, RFC 5322 2.2.3; lines end in LF, as milters and mail servers agree."""
-    lines, line = [], f"{name}:"
-    for word in _WORDS.findall(value):
-        if len(line) + 1 + len(word) > FOLD_AT and line != f"{name}:":
-            lines.append(line)
-            line = "\t" + word
-        else:
-            line += " " + word
-    return "\n".join([*lines, line]).removeprefix(f"{name}:").removeprefix(" ")
+def _folded(name: str, value: str) -> str:
+    """A value as lines that end in LF, as milters and mail servers agree."""
+    return fold(name, value).removeprefix(f"{name}:").removeprefix(" ").removesuffix("\n")

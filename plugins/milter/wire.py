@@ -9,7 +9,6 @@ parse raises ProtocolError, upon which the connection ends and the mail server d
 `milter_default_action` says.
 """
 
-import ipaddress
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from enum import Enum, IntFlag
 from typing import Final, NamedTuple
 
 from filterd.errors import FilterdError
+from filterd.kit.address import Ip, parse_ip
 
 VERSION: Final = 6  # Sendmail 8.14 and Postfix 2.6 on
 OLDEST: Final = 2  # Sendmail 8.11 to 8.13
@@ -149,7 +149,7 @@ class Client:
     """
 
     host: str = ""
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = None
+    address: Ip | None = None
     local: bool = False
 
 
@@ -206,14 +206,13 @@ def read_client(data: bytes) -> Client:
     return Client(text(host))
 
 
-def _address(said: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(said: str) -> Ip | None:
     if said.lower().startswith(_IPV6_PREFIX):
         said = said[len(_IPV6_PREFIX) :]
     try:
-        address = ipaddress.ip_address(said)
+        return parse_ip(said)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def text(said: bytes) -> str:

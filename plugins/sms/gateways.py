@@ -11,7 +11,7 @@ from typing import Protocol
 
 from filterd.api import Action, Kind, Label, Message, Verdict, Way
 from filterd_plugins.sms import wire
-from filterd_plugins.sms.settings import Kannel, Section, Twilio
+from filterd_plugins.sms.settings import GatewaySection, Kannel, Twilio
 
 MAX_NAME = 200  # characters of a gateway's own id of a message; it comes back in answers and logs
 FORM = "application/x-www-form-urlencoded"
@@ -30,8 +30,8 @@ UTF8 = {"", "utf-8", "gsm"}  # text that Kannel gives us in UTF-8, whatever it w
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request. query: what follows "?", encoded; headers: the last of each name, in lower case."""
+class Webhook:
+    """A gateway's request. query: encoded; headers: the last of each name, in lower case."""
 
     method: str
     path: str
@@ -64,13 +64,13 @@ class Gateway(Protocol):
     method: str
 
     @property
-    def settings(self) -> Section:
+    def settings(self) -> GatewaySection:
         """Its section of the configuration."""
 
-    def message(self, request: Request) -> Message | None:
+    def message(self, request: Webhook) -> Message | None:
         """What is to be judged; None where there is nothing, as in a picture. Raises Refused."""
 
-    def forwarded(self, request: Request, added: dict[str, str]) -> Answer:
+    def forwarded(self, request: Webhook, added: dict[str, str]) -> Answer:
         """The answer by which the gateway hands the message on to the application."""
 
     def denied(self) -> Answer:
@@ -86,7 +86,7 @@ class TwilioGateway:
         self.settings = settings
         self._secret = secret
 
-    def message(self, request: Request) -> Message | None:
+    def message(self, request: Webhook) -> Message | None:
         """The form's Body. Raises Refused without a form or Twilio's signature."""
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != FORM:
             raise Refused(415, f"send a form ({FORM}), as Twilio does")
@@ -104,7 +104,7 @@ class TwilioGateway:
             way(self.settings),
         )
 
-    def forwarded(self, request: Request, added: dict[str, str]) -> Answer:
+    def forwarded(self, request: Webhook, added: dict[str, str]) -> Answer:
         """TwiML that redirects; Twilio then sends the application the same form, signed for its URL."""
         url = wire.onward(self.settings.forward_to, added=added)
         return Answer(200, wire.twiml(url), "text/xml; charset=utf-8")
@@ -123,7 +123,7 @@ class KannelGateway:
         self.settings = settings
         self._secret = secret
 
-    def message(self, request: Request) -> Message | None:
+    def message(self, request: Webhook) -> Message | None:
         """The query's text. Raises Refused without the secret."""
         given = wire.fields(request.query.encode("ascii"))
         secret = wire.first(given, SECRET).encode("utf-8", "surrogateescape")
@@ -141,7 +141,7 @@ class KannelGateway:
             way(self.settings),
         )
 
-    def forwarded(self, request: Request, added: dict[str, str]) -> Answer:
+    def forwarded(self, request: Webhook, added: dict[str, str]) -> Answer:
         """A redirection with the parameters as they came, less the secret."""
         url = wire.onward(self.settings.forward_to, request.query, SECRET, added)
         return Answer(302, headers=(("Location", url),))
@@ -151,13 +151,13 @@ class KannelGateway:
         return Answer(200)
 
 
-def way(settings: Section) -> Way:
+def way(settings: GatewaySection) -> Way:
     """What can be done to an SMS, and what the gateway's settings want."""
     can = frozenset({Action.ACCEPT, Action.TAG, Action.REJECT})
     return Way(can, lambda verdict, recipient: WORDS[_word(settings, verdict)])
 
 
-def _word(settings: Section, found: Verdict) -> str | None:
+def _word(settings: GatewaySection, found: Verdict) -> str | None:
     """What the settings say of a verdict; what was not judged goes the way of ham."""
     word: str | None = getattr(settings, found.label if found.available else Label.HAM)
     return word
@@ -170,7 +170,7 @@ def _message(text: bytes, name: str, sender: str, recipient: str, source: str, h
     return Message(text, Kind.SMS, plain, sender, (recipient,) if recipient else (), source, way=how)
 
 
-def answer(gateway: Gateway, request: Request, message: Message | None, found: Verdict) -> Answer:
+def answer(gateway: Gateway, request: Webhook, message: Message | None, found: Verdict) -> Answer:
     """What the gateway gets back; the verdict is in two headers of it too."""
     forms: dict[Action, Callable[[], Answer]] = {
         Action.ACCEPT: lambda: gateway.forwarded(request, {}),

@@ -5,18 +5,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from filterd.kit.settings import Listening, Section
+
 Action = Literal["forward", "accept", "tag", "deny", "reject", "json"]  # forward is accept, deny is reject
 # What is not judged is treated as ham: a rule that denied ham would lose every message when filterd is busy.
 HamAction = Literal["forward", "accept", "tag", "json"]
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
 UrlPath = Annotated[str, msgspec.Meta(pattern="^/[!-~]*$")]
 
 _URL = re.compile(r"https?://[!-\"$-~]+")  # no blank, no fragment
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GatewaySection(Section, frozen=True, kw_only=True):
     """What both gateways have in common. secret_file: one line; without it the gateway is off.
 
     forward_to: your application, which gets what is forwarded or tagged. ham, unsure, spam: what is done;
@@ -38,7 +38,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError("forward_to: the actions forward and tag need the URL of your application")
 
 
-class Twilio(Section, frozen=True):
+class Twilio(GatewaySection, frozen=True, kw_only=True):
     """url: what stands at Twilio as the number's webhook, without a query; its signature is made of it."""
 
     path: UrlPath = "/twilio"
@@ -51,24 +51,23 @@ class Twilio(Section, frozen=True):
             raise ValueError(f"url: {self.url!r} is no URL; write the webhook's as Twilio calls it")
 
 
-class Kannel(Section, frozen=True):
+class Kannel(GatewaySection, frozen=True, kw_only=True):
     """The `get-url` of a Kannel sms-service."""
 
     path: UrlPath = "/kannel"
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(Listening, frozen=True, kw_only=True):
     """The whole section. deadline_s: a message that is not judged by then is treated as ham."""
 
     listen: tuple[str, ...] = ("tcp:127.0.0.1:8090",)
-    mode: Mode = "0660"
     twilio: Twilio = Twilio()
     kannel: Kannel = Kannel()
     deadline_s: Annotated[float, msgspec.Meta(gt=0, le=14)] = 8.0
-    max_connections: Positive = 256
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
+        super().__post_init__()
         if not self.twilio.secret_file and not self.kannel.secret_file:
             raise ValueError(
                 "neither twilio.secret_file nor kannel.secret_file is set; nothing would be served"

@@ -11,18 +11,19 @@ Rules:
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import ssl
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
+from filterd.kit.address import Network, is_in, parse_ip
+from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy.delivery import BARE, Delivery
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError, Route
 from filterd_plugins.smtp_proxy.session import OK, Limits, Session, State, Step
-from filterd_plugins.smtp_proxy.settings import Network, Settings
+from filterd_plugins.smtp_proxy.settings import Settings
 from filterd_plugins.smtp_proxy.wire import (
     BareNewline,
     Command,
@@ -57,9 +58,7 @@ class Shared:
     route: Route
     delivery: Delivery
     tls: ssl.SSLContext | None
-    trusted: Sequence[Network]
-    connections: "set[Connection]" = field(default_factory=set)
-    stopping: bool = False
+    trusted: tuple[Network, ...]
 
 
 class Connection(SMTP):
@@ -67,7 +66,7 @@ class Connection(SMTP):
 
     line_length_limit = READ_BYTES  # the reader's; we read pieces, not lines
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, door: Door) -> None:
         settings = shared.settings
         super().__init__(
             _NO_HOOKS,
@@ -76,7 +75,7 @@ class Connection(SMTP):
             timeout=settings.client_timeout_s,
             loop=asyncio.get_running_loop(),
         )
-        self._shared, self._settings = shared, settings
+        self._shared, self._settings, self._door = shared, settings, door
         self._lines = LineParser()
         self._hop: NextHop | None = None
         self._talk: Session | None = None
@@ -85,20 +84,26 @@ class Connection(SMTP):
     # aiosmtpd's places.
 
     async def _handle_client(self) -> None:
-        self._shared.connections.add(self)
+        if not self._door.enter(self):
+            assert isinstance(self.transport, asyncio.Transport)
+            self._leaving = True
+            self._door.refuse(self.transport, TOO_MANY.encode())
+            return
+        self._door.asked(self)  # who is silent has the clock against him, not the others
         self._talk = self._begin()
         try:
-            if len(self._shared.connections) > self._settings.max_connections:
-                await self._leave(TOO_MANY)
-                return
             await self._say(Reply.of(f"220 {self._settings.name} {self._settings.protocol.upper()} filterd"))
             await self._serve(self._talk)
         except (ConnectionError, TLSSetupException):
             pass  # gone, or it cannot do TLS
         finally:
-            self._shared.connections.discard(self)
+            self._door.leave(self)
             self._drop_hop()
             self._writer.close()
+
+    def eof_received(self) -> bool | None:
+        """A client that sends no more has gone; one that was refused has read why."""
+        return super().eof_received() if self._talk else False
 
     def _timeout_cb(self) -> None:
         self._hang_up(TOO_SLOW)
@@ -125,15 +130,17 @@ class Connection(SMTP):
         peer = self._writer.get_extra_info("peername")
         if not isinstance(peer, tuple):
             return True  # a unix socket: its file's mode has let the client in
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return any(mapped in network for network in self._shared.trusted)
+        return is_in(parse_ip(str(peer[0])), self._shared.trusted)
 
-    def stop(self) -> "asyncio.Task[None] | None":
-        """Leave at once where no mail is under way; else the task to wait for."""
+    def finish(self) -> None:
+        """Leave at once where no mail is under way."""
         if self._talk and self._talk.state in BETWEEN_MAILS and self._timeout_handle_runs():
             self._hang_up(STOPPING)
-        return self._handler_coroutine
+
+    def abort(self) -> None:
+        """End at once."""
+        if self._handler_coroutine:
+            self._handler_coroutine.cancel()
 
     def _timeout_handle_runs(self) -> bool:
         """Whether it is the client that we wait for."""
@@ -191,7 +198,7 @@ class Connection(SMTP):
                 last = await self._complain(talk, Reply.of(error.reply))
             except NextHopError as error:
                 last = self._without_hop(talk, error)
-            if last is None and self._shared.stopping and talk.state in BETWEEN_MAILS:
+            if last is None and self._door.closing and talk.state in BETWEEN_MAILS:
                 last = STOPPING
             if last:
                 self._drop_hop()

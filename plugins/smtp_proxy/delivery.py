@@ -47,12 +47,12 @@ class Delivery:
         except FilterdError as error:
             if self._settings.on_error == "tempfail":
                 return await self._instead(talk, hop, _later(error))
-            verdict = policy.unavailable()
+            verdict = Verdict.unavailable(Kind.MAIL)
         except Exception:
             log.exception("judging failed")
             if self._settings.on_error == "tempfail":
                 return await self._instead(talk, hop, Reply.of(FilterdError.smtp_reply))
-            verdict = policy.unavailable()
+            verdict = Verdict.unavailable(Kind.MAIL)
         decision = policy.decide(verdict, self._settings)
         replies = await self._act(talk, hop, data.content, verdict, decision)
         if talk.login and self._classifier.notes_submissions and any(one.positive for one in replies):

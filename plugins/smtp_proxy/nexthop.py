@@ -13,7 +13,8 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 
 from filterd.errors import ConfigError, FilterdError
-from filterd_plugins.smtp_proxy.settings import Address, Language, Settings, parse_address, readable
+from filterd.kit.address import Tcp, Unix
+from filterd_plugins.smtp_proxy.settings import Language, Settings, readable
 from filterd_plugins.smtp_proxy.wire import BadReply, Command, Reply, ReplyParser, stuff
 
 READ_BYTES = 64 << 10
@@ -35,12 +36,17 @@ class Route:
     """How to get to the next hop: made once from the settings. Raises ConfigError for unreadable files."""
 
     def __init__(self, settings: Settings) -> None:
-        self.address: Address = parse_address(settings.next_hop)
+        self.address = settings.next_address()
         self.language: Language = settings.onward
         self.connect_timeout_s = settings.connect_timeout_s
         self.reply_timeout_s = settings.next_hop_timeout_s
         self.tls = settings.next_hop_tls
         self.context = _context(settings)
+
+    @property
+    def host(self) -> str:
+        """Whose certificate it has to be; no unix socket has one."""
+        return self.address.host if isinstance(self.address, Tcp) else ""
 
     async def connect(self) -> "NextHop":
         """A connection that has been greeted with 220. Raises NextHopError."""
@@ -62,9 +68,11 @@ class Route:
         return hop
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self.address.path:
-            return await asyncio.open_unix_connection(self.address.path)
-        return await asyncio.open_connection(self.address.host, self.address.port)
+        match self.address:
+            case Unix(path):
+                return await asyncio.open_unix_connection(str(path))
+            case Tcp(host, port):
+                return await asyncio.open_connection(host, port)
 
 
 def _context(settings: Settings) -> ssl.SSLContext | None:
@@ -125,7 +133,7 @@ class NextHop:
             raise NextHopError("451 4.7.5 Next hop spoke between STARTTLS and its handshake")
         try:
             async with asyncio.timeout(self._route.connect_timeout_s):
-                await self._writer.start_tls(context, server_hostname=self._route.address.host)
+                await self._writer.start_tls(context, server_hostname=self._route.host)
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.abort()
             raise NextHopError("451 4.7.5 No TLS with the next hop") from error

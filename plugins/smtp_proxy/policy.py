@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from filterd.api import Action, Kind, Label, Verdict, Way
+from filterd.api import Action, Label, Verdict, Way
 from filterd.errors import FilterdError
 from filterd_plugins.smtp_proxy.settings import Settings
 from filterd_plugins.smtp_proxy.wire import Envelope, Reply, has_bare_newline
@@ -16,11 +16,6 @@ class Decision:
 
     action: Action
     reply: Reply | None = None
-
-
-def unavailable() -> Verdict:
-    """The verdict on a mail that could not be judged and passes."""
-    return Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False)
 
 
 def way(settings: Settings) -> Way:

@@ -1,12 +1,12 @@
 """The plugins `smtp_proxy` and `lmtp_proxy`, as the daemon starts them; connections are `connection`'s."""
 
-import asyncio
-import ipaddress
 import ssl
 from typing import Any, ClassVar
 
 from filterd.api import Classifier
 from filterd.errors import ConfigError
+from filterd.kit.address import parse_networks
+from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy import settings as configured
 from filterd_plugins.smtp_proxy.connection import Connection, Shared
 from filterd_plugins.smtp_proxy.delivery import Delivery
@@ -20,28 +20,18 @@ class SmtpProxy:
     Settings: ClassVar[type[Any]] = configured.Settings
 
     def __init__(self, settings: configured.Settings, classifier: Classifier) -> None:
+        self.settings = settings
         self._shared = Shared(
-            settings,
-            Route(settings),
-            Delivery(settings, classifier),
-            _tls(settings),
-            [ipaddress.ip_network(text) for text in settings.trusted],
+            settings=settings,
+            route=Route(settings),
+            delivery=Delivery(settings, classifier),
+            tls=_tls(settings),
+            trusted=parse_networks("trusted", settings.trusted),
         )
 
-    def protocol(self) -> Connection:
+    def protocol(self, door: Door) -> Connection:
         """The handler of a new connection."""
-        return Connection(self._shared)
-
-    async def close(self, drain_s: float) -> None:
-        """Say 421 to whoever has no mail under way, finish the others."""
-        self._shared.stopping = True
-        tasks = [task for one in list(self._shared.connections) if (task := one.stop())]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=drain_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        return Connection(self._shared, door)
 
 
 class LmtpProxy(SmtpProxy):

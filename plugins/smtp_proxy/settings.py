@@ -1,9 +1,7 @@
 """The plugin's section of filterd.yaml; docs/plugins/smtp_proxy.md is its manual."""
 
-import ipaddress
-import re
+import contextlib
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,48 +9,23 @@ import msgspec
 
 from filterd.api import Action
 from filterd.errors import ConfigError
+from filterd.kit.address import Tcp, Unix, parse_address, parse_networks
+from filterd.kit.settings import Listening, Positive, Seconds
 
 Language = Literal["smtp", "lmtp"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Mode = Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")]
 # Basic and enhanced code and a text (RFC 5321 4.2, RFC 3463), one line of printable ASCII.
 Refusal = Annotated[str, msgspec.Meta(pattern=r"^5[0-9]{2} 5\.[0-9]{1,3}\.[0-9]{1,3} [ -~]{1,400}$")]
 Deferral = Annotated[str, msgspec.Meta(pattern=r"^4[0-9]{2} 4\.[0-9]{1,3}\.[0-9]{1,3} [ -~]{1,400}$")]
 Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._\[\]:-]{0,255}$")]
 Mailbox = Annotated[str, msgspec.Meta(pattern=r'^([^\s<>"@]{1,64}@[^\s<>"@]{1,255})?$')]
 
-_TCP = re.compile(r"tcp:(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the next hop is: a path, or a host and a port."""
-
-    path: str = ""
-    host: str = ""
-    port: int = 0
-
-
-def parse_address(text: str) -> Address:
-    """An address as in `listen`. Raises ValueError."""
-    kind, _, path = text.partition(":")
-    if kind == "unix" and path.startswith("/") and "\0" not in path:
-        return Address(path=path)
-    match = _TCP.fullmatch(text)
-    if match and 0 < int(match["port"]) < 1 << 16:
-        return Address(host=match["six"] or match["host"], port=int(match["port"]))
-    raise ValueError(f"next_hop: {text!r} is no address; write tcp:127.0.0.1:10026 or unix:/absolute/path")
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(Listening, frozen=True, kw_only=True):
     """Every key of `plugins: smtp_proxy:`; only `next_hop` has to be given."""
 
     next_hop: str
     listen: tuple[str, ...] = ("tcp:127.0.0.1:10025",)
-    mode: Mode = "0660"
     protocol: Language = "smtp"
     next_hop_protocol: Language | None = None
     hostname: Host = ""
@@ -78,8 +51,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def __post_init__(self) -> None:
         """Raises ValueError, which is shown with the section's name."""
-        parse_address(self.next_hop)
-        self.networks()
+        super().__post_init__()
+        self.next_address()
+        parse_networks("trusted", self.trusted)
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together; give both or neither")
         if self.tls_required and not self.tls_certificate:
@@ -87,14 +61,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.next_hop_tls != "none" and self.next_hop.startswith("unix:"):
             raise ValueError("next_hop_tls: there is no TLS over a unix socket; write none")
 
-    def networks(self) -> list[Network]:
-        """`trusted` as networks. Raises ValueError."""
-        try:
-            return [ipaddress.ip_network(text) for text in self.trusted]
-        except ValueError as error:
-            raise ValueError(
-                f"trusted: {error}; write networks such as 127.0.0.0/8 or 2001:db8::/32"
-            ) from error
+    def next_address(self) -> Unix | Tcp:
+        """`next_hop` as an address. Raises ValueError."""
+        with contextlib.suppress(ConfigError):
+            match parse_address(self.next_hop):
+                case Unix() as address:
+                    return address
+                case Tcp(port=port) as address if port:
+                    return address
+        raise ValueError(
+            f"next_hop: {self.next_hop!r} is no address; write tcp:127.0.0.1:10026 or unix:/absolute/path"
+        )
 
     @property
     def onward(self) -> Language:
@@ -107,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.hostname or f"filterd.{socket.gethostname() or 'localhost'}"
 
 
-class LmtpSettings(Settings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LmtpSettings(Settings, frozen=True, kw_only=True):
     """The same for `plugins: lmtp_proxy:`, whose clients speak LMTP."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/lmtp.sock",)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import msgspec
 from aiosmtpd.controller import Controller
@@ -19,6 +20,7 @@ from aiosmtpd.handlers import Proxy as Relay
 from aiosmtpd.handlers import Sink
 from rich.table import Table
 
+from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy.server import SmtpProxy
 from tests.bench import _mails, _smtp
 from tests.peers.postfix import free_port
@@ -27,6 +29,7 @@ from tests.plugins.smtp_proxy.peers import Tagging
 MAILS = int(os.environ.get("BENCH_MAILS", "100"))
 LIMIT = 32 << 20  # bytes of a mail, of all three
 TARGET_MS = 5.0
+CONNECTIONS = 100
 
 
 @contextmanager
@@ -48,17 +51,19 @@ def proxy(next_hop: int) -> Iterator[int]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    async def start() -> tuple[SmtpProxy, asyncio.Server]:
+    door = Door(CONNECTIONS)
+
+    async def start() -> asyncio.Server:
         settings = msgspec.convert({"next_hop": f"tcp:127.0.0.1:{next_hop}"}, SmtpProxy.Settings)
         plugin = SmtpProxy(settings, Tagging())
-        return plugin, await loop.create_server(plugin.protocol, "127.0.0.1", 0)
+        return await loop.create_server(partial(plugin.protocol, door), "127.0.0.1", 0)
 
-    plugin, server = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result()
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         loop.call_soon_threadsafe(server.close)
-        asyncio.run_coroutine_threadsafe(plugin.close(1.0), loop).result()
+        asyncio.run_coroutine_threadsafe(door.drain(1.0), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_type_hints
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd import config
-from filterd.config import Config, Section
+from filterd.config import Config
 from filterd.errors import ConfigError
+from filterd.kit.settings import Listening, Section
 from tests.conftest import ROOT
 
 MANUAL = ROOT / "deploy" / "filterd.yaml"
@@ -153,10 +153,9 @@ def test_where_there_is_a_service_it_counts(person: Path, monkeypatch: pytest.Mo
     assert config.default_path() == (system if sign == "configuration" else None)
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(Listening, frozen=True):
     """What a plugin may have as its section."""
 
-    listen: tuple[str, ...] = ()
     reject: bool = False
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from filterd import headers
 from filterd.api import Kind, Label, Verdict
 from filterd.headers import HeaderStyle
+from filterd.kit.fold import fold
 from tests.conftest import SHARED
 from tests.filterd.mails import raw_mails
 
@@ -110,7 +111,7 @@ def test_shared_cases_lose_the_forged_header_and_nothing_else(name: str) -> None
     raw = (CASES / f"{name}.eml").read_bytes()
     without = raw.replace(b"X-Spam-Flag: YES\n", b"")
     tagged = headers.tag(raw, HAM)
-    ours = "".join(headers.fold(*field) for field in headers.fields(HAM)).encode()
+    ours = "".join(fold(*field) for field in headers.fields(HAM)).encode()
     assert tagged.replace(ours, b"") == without
     assert b"Subject" in tagged.partition(b"\n\n")[0]
 
@@ -118,7 +119,7 @@ def test_shared_cases_lose_the_forged_header_and_nothing_else(name: str) -> None
 @pytest.mark.shared
 def test_every_shared_mail_comes_out_as_it_was() -> None:
     """Byte-exact on real mails: what `tag` adds is on top, and nothing else is gone but headers of ours."""
-    ours = "".join(headers.fold(*field) for field in headers.fields(HAM)).encode()
+    ours = "".join(fold(*field) for field in headers.fields(HAM)).encode()
     for raw in raw_mails(600):
         tagged = headers.tag(raw, HAM)
         crlf = ours.replace(b"\n", b"\r\n")
@@ -153,7 +154,7 @@ def test_values_cannot_inject_headers() -> None:
 def test_lines_are_short_and_unfold_to_the_value(tests: list[str]) -> None:
     many = Verdict(Label.SPAM, 0.9, 6.0, Kind.MAIL, model="m" * 30, tests=tuple(tests))
     for name, value in headers.fields(many):
-        folded = headers.fold(name, value)
+        folded = fold(name, value)
         assert all(len(line) < 998 for line in folded.splitlines())
         assert folded.replace("\n\t", "").replace(" ", "").replace("\n", "") == f"{name}:{value}".replace(
             " ", ""

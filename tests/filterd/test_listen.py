@@ -11,48 +11,6 @@ import pytest
 
 from filterd import listen
 from filterd.errors import ConfigError
-from filterd.listen import Systemd, Tcp, Unix
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("unix:/run/filterd/spamd.sock", Unix(Path("/run/filterd/spamd.sock"))),
-        ("tcp:127.0.0.1:783", Tcp("127.0.0.1", 783)),
-        ("tcp:localhost:0", Tcp("localhost", 0)),
-        ("tcp:[::1]:783", Tcp("::1", 783)),
-        ("tcp:[fe80::1%eth0]:783", Tcp("fe80::1%eth0", 783)),
-        ("systemd:spamd", Systemd("spamd")),
-    ],
-)
-def test_addresses(text: str, address: listen.Address) -> None:
-    assert listen.parse_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "/run/x.sock",
-        "unix:x.sock",
-        "unix:",
-        "unix:/a\0b",
-        "unix:/" + "x" * 103,
-        "tcp:783",
-        "tcp::783",
-        "tcp:*:783",
-        "tcp:::1:783",
-        "tcp:localhost:65536",
-        "tcp:localhost:http",
-        "tcp:localhost",
-        "systemd:",
-        "systemd:a:b",
-        "udp:127.0.0.1:1",
-    ],
-)
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"address|bytes at most"):
-        listen.parse_address(text)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])

@@ -9,10 +9,10 @@ too large, 503 no verdict in time or none possible, and a connection too many, 5
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -32,17 +32,18 @@ from filterd.errors import (
     Overloaded,
     StoreError,
 )
+from filterd.kit.web import BodyTooLarge, read_body, unless_gone
 from filterd.protocols.http import openapi, rspamd, wire
 from filterd.service.room import Held
 from filterd.service.service import Service
 
 MAX_RECENT = 1000  # rows of one /v1/messages answer
-GONE_POLL_S = 0.1  # how often a client is looked for while it waits; most verdicts are there before
 BODY_TIMEOUT_S = 60.0  # a client that has not sent its message by then is not going to
 HELD = "filterd.held"  # key of a request's scope: the room in memory that its body takes
 AT_ONCE_BYTES = 64 << 10  # of a body that the event loop takes apart itself: JSON of this size takes 0.2 ms
 
-STATUS: dict[type[FilterdError], int] = {
+STATUS: dict[type[FilterdError], int] = {  # the first that fits counts
+    BodyTooLarge: 413,
     BadInput: 400,
     LearningClosed: 403,
     rspamd.Encoded: 415,
@@ -53,7 +54,6 @@ STATUS: dict[type[FilterdError], int] = {
 }
 
 Handler = Callable[[Request], Awaitable[Response]]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,6 @@ class Access:
     source: str
     may_learn: bool
     token: str = ""
-
-
-class _TooLarge(FilterdError):
-    """A body over the configured size."""
 
 
 def make(service: Service, access: Access, max_bytes: int, mounts: Sequence[BaseRoute] = ()) -> Starlette:
@@ -117,8 +113,6 @@ class Routes:
             request.scope[HELD] = held = Held(self._service.room)
             try:
                 return await handler(request)
-            except _TooLarge as error:
-                return _json({"error": str(error)}, 413)
             except ClientDisconnect:
                 return Response(status_code=499)
             except FilterdError as error:
@@ -139,18 +133,14 @@ class Routes:
 
     async def _body(self, request: Request) -> bytes:
         rspamd.refuse_encoded(request.headers)
-        chunks, size = [], 0
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > self._max_bytes:
-                        raise _TooLarge(f"the body is larger than {self._max_bytes:,} bytes (http.max_bytes)")
-                    request.scope[HELD].hold(size)
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise BadInput(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
-        return b"".join(chunks)
+        hold: Callable[[int], None] = request.scope[HELD].hold
+        return await read_body(
+            request,
+            max_bytes=self._max_bytes,
+            timeout_s=BODY_TIMEOUT_S,
+            setting="http.max_bytes",
+            hold=hold,
+        )
 
     async def _messages(self, request: Request) -> wire.Decoded:
         body = await self._body(request)
@@ -177,7 +167,7 @@ class Routes:
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""
         messages, _, many = await self._messages(request)
-        found = await _unless_gone(request, self._service.check_all(messages))
+        found = await unless_gone(request, self._service.check_all(messages))
         names = [message.id for message in messages]
         answer = _json(
             await asyncio.to_thread(wire.verdicts, found, names) if many else wire.verdict(found[0], names[0])
@@ -248,7 +238,7 @@ class Routes:
     async def rspamd_check(self, request: Request) -> Response:
         """POST /checkv2."""
         message = await self._rspamd_mail(request)
-        found = await _unless_gone(request, self._service.check(message))
+        found = await unless_gone(request, self._service.check(message))
         ours = [self._service.style.prefix + name for name in headers.NAMES]
         name = rspamd.message_id(message.raw)
         return _json(rspamd.answer(found, name, self._service.headers(found), ours))
@@ -281,18 +271,6 @@ class Routes:
             said["corrections"],
             said["uptime_s"],
         )
-
-
-async def _unless_gone(request: Request, judging: Coroutine[Any, Any, T]) -> T:
-    """What comes of judging; cancelled, with ClientDisconnect, once there is nobody to tell it to."""
-    task = asyncio.ensure_future(judging)
-    try:
-        while not (await asyncio.wait({task}, timeout=GONE_POLL_S))[0]:
-            if await request.is_disconnected():
-                raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

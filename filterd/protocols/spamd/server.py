@@ -19,8 +19,8 @@ from typing import Any
 from filterd import listen
 from filterd.api import Classifier, Kind, Label, Message
 from filterd.errors import DeadlineExceeded, FilterdError, LearningClosed, Overloaded
+from filterd.kit.door import Door
 from filterd.log import log
-from filterd.protocols.door import Door
 from filterd.protocols.spamd import session, wire
 from filterd.protocols.spamd.session import Step
 from filterd.protocols.spamd.wire import Command, Parser, Request, State
@@ -63,13 +63,12 @@ class SpamdServer:
         self.write_timeout_s = write_timeout_s
         self.room = room or Room(MAX_HELD_BYTES)
         self.door = Door(max_connections)
-        self.open: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
 
     @property
     def connections(self) -> int:
         """Connections that are open now."""
-        return len(self.open)
+        return len(self.door)
 
     async def start(self, sock: socket.socket) -> None:
         """Serve what connects to a listening socket; may be called for several."""
@@ -79,14 +78,7 @@ class SpamdServer:
         """Accept nobody any more, finish what has been asked within `drain_s` seconds, then cut off."""
         for server in self._servers:
             server.close()
-        for one in list(self.open):
-            if not one.asked:
-                one.abort()
-        until = asyncio.get_running_loop().time() + drain_s
-        while self.open and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.01)
-        for one in list(self.open):
-            one.abort()
+        await self.door.drain(drain_s)
 
 
 class Connection(asyncio.Protocol):
@@ -112,14 +104,12 @@ class Connection(asyncio.Protocol):
             self._answered = True
             self._server.door.refuse(self._transport, session.failed(TOO_MANY))
             return
-        self._server.open.add(self)
         self._transport.set_write_buffer_limits(0)  # pause_writing comes unless all of an answer is taken
         self._expect(self._server.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
         self._server.door.leave(self)
-        self._server.open.discard(self)
         self._held.release()
         self._expect(None)
         if self._task:
@@ -166,6 +156,11 @@ class Connection(asyncio.Protocol):
         self._after_answer()
 
     # The work.
+
+    def finish(self) -> None:
+        """The daemon ends: only what has been asked for is answered."""
+        if not self.asked:
+            self.abort()
 
     def abort(self) -> None:
         """End at once."""

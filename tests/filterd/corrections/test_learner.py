@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from filterd.api import Kind, Label, Message
-from filterd.config import Config, Feedback, Headers, Section
+from filterd.config import Config, Feedback, Headers
 from filterd.corrections.learner import Learner
 from filterd.corrections.recall import MEMORY_FILE
 from filterd.corrections.store import Correction
 from filterd.errors import StoreError
+from filterd.kit.settings import Section
 from filterd.reading.text import read
 from filterd.scoring.memory import Memory
 from tests.filterd.fakes import engine

@@ -9,7 +9,7 @@ import pytest
 
 from filterd import listen
 from filterd.config import Config, Model, Queue
-from filterd.protocols import door
+from filterd.kit import door
 from filterd.protocols.http import app
 from filterd.protocols.http import server as http
 from filterd.protocols.http.app import Access
@@ -180,7 +180,7 @@ async def test_one_too_many_of_them_that_just_came_is_told(listener: Listener) -
     while listener.server.connections < PLACES:
         await asyncio.sleep(0.01)
     answer = await listener.ask(b"")
-    assert status(answer) == 503 and error(answer) == http.TOO_MANY
+    assert status(answer) == 503 and error(answer) == "too many connections; see http.max_connections"
     for _, one in kept:
         one.close()
 
@@ -189,6 +189,18 @@ async def test_a_body_that_is_not_read_to_its_end_closes(listener: Listener) -> 
     sent = b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 300_000
     answer = await listener.ask(sent)
     assert status(answer) == 413 and "http.max_bytes" in error(answer)
+
+
+async def test_who_begins_his_next_request_early_gets_both_answers(listener: Listener) -> None:
+    judged = b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    reader, writer = await listener.connect()
+    writer.write(judged + PING[:20])  # is begun before the first is answered
+    async with asyncio.timeout(TIMEOUT_S):
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        await reader.readuntil(b"}")
+        writer.write(PING[20:])
+        assert (await reader.readuntil(b"\r\n")).endswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
 
 
 async def test_bytes_of_all_are_bounded_together(listener: Listener) -> None:

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.config import Cache, Config, Feedback, Headers, Http, Model, Queue, Section
+from filterd.config import Cache, Config, Feedback, Headers, Http, Model, Queue
 from filterd.corrections.learner import Learner
 from filterd.errors import BadInput, DeadlineExceeded, LearningClosed, ModelUnavailable, Overloaded
+from filterd.kit.settings import Section
 from filterd.scoring.backend import Scores
 from filterd.scoring.bundle import Bundle
 from filterd.scoring.engine import Engine, Prepared

@@ -48,14 +48,14 @@ async def test_debians_mails(program: str, served: Server) -> None:
     assert first.raw.startswith(b"From: ann@example.net\r\nX-Spam-Flag: NO\r\nSubject: hello\r\n")
     assert first.raw.endswith(b"\r\n\r\nYou won a prize.\r\n")
     assert len(second.raw) > 300_000
-    await served.until(lambda: not served.milter.connections)
+    await served.until(lambda: not len(served.door))
 
 
 async def test_debians_refusal(program: str, tmp_path: Path) -> None:
     settings = dialog.settings(['! rules: [{do: reject, label: [spam], reply: "554 5.7.0 No spam here"}]'])
     server = await Server(tmp_path / "milter.sock", rules=settings.rules).start()
     await run_lua("reject.lua", server, program)
-    await server.until(lambda: not server.milter.connections)
+    await server.until(lambda: not len(server.door))
     assert len(server.classifier.seen) == 1
     await server.close()
 

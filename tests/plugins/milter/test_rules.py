@@ -124,7 +124,9 @@ def test_patterns_are_quick_whatever_they_are_matched_with() -> None:
         ),
         pytest.param({"rules": [{"do": "tag", "reply": "550 5.7.1 no"}]}, "does not fit", id="no-reply"),
         pytest.param({"skip_networks": ["192.0.2.1/24"]}, "write 192.0.2.0/24", id="host-bits"),
-        pytest.param({"rules": [{"do": "tag", "networks": ["here"]}]}, "rules[0]: 'here'", id="network"),
+        pytest.param(
+            {"rules": [{"do": "tag", "networks": ["here"]}]}, "rules[0]: networks: 'here'", id="network"
+        ),
         pytest.param({"on_error": "reject"}, "plugins.milter.on_error", id="on-error"),
         pytest.param({"max_bytes": 0}, "plugins.milter.max_bytes", id="bytes"),
         pytest.param({"mode": "660"}, "plugins.milter.mode", id="mode"),

@@ -4,13 +4,15 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from filterd import listen
-from filterd.api import Plugin
+from filterd.api import StreamPlugin
 from filterd.errors import Overloaded
+from filterd.kit.door import Door
 from filterd_plugins.milter import server as module
 from filterd_plugins.milter.rules import Settings
 from filterd_plugins.milter.server import MAX_WAITING_BYTES, Milter
@@ -53,11 +55,13 @@ class Server:
         self.path = path
         self.classifier = FakeClassifier()
         self.milter = Milter(Settings(**settings), self.classifier)  # type: ignore[arg-type]
+        self.door = Door(self.milter.settings.max_connections)
+        self.serve = partial(self.milter.protocol, self.door)
         self._peers: list[Peer] = []
 
     async def start(self) -> "Server":
         opened = listen.open_socket(f"unix:{self.path}")
-        self.server = await asyncio.get_running_loop().create_server(self.milter.protocol, sock=opened)
+        self.server = await asyncio.get_running_loop().create_server(self.serve, sock=opened)
         return self
 
     async def connect(self) -> Peer:
@@ -75,7 +79,7 @@ class Server:
         self.classifier.gate.set()
         for peer in self._peers:
             peer.writer.close()
-        await self.milter.close(TIMEOUT_S)
+        await self.door.drain(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def test_it_is_a_plugin() -> None:
-    plugin: Plugin = Milter(Settings(), FakeClassifier())
+    plugin: StreamPlugin = Milter(Settings(), FakeClassifier())
     assert plugin.Settings is Settings
 
 
@@ -135,7 +139,7 @@ async def test_a_mail_of_a_server_that_has_gone_is_judged_no_longer(served: Serv
     await served.until(lambda: served.classifier.seen)
     peer.writer.close()
     await served.until(lambda: served.classifier.cancelled == 1)
-    await served.until(lambda: not served.milter.connections)
+    await served.until(lambda: not len(served.door))
 
 
 async def test_one_too_many_is_closed(served: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +151,7 @@ async def test_one_too_many_is_closed(served: Server, caplog: pytest.LogCaptureF
         "too many; see plugins.milter.max_connections"
     ]
     peers[0].writer.close()
-    await served.until(lambda: len(served.milter.connections) == 2)
+    await served.until(lambda: len(served.door) == 2)
     again = await served.connect()
     again.send(NEGOTIATE)
     assert await again.letter() == "O"
@@ -213,8 +217,9 @@ async def test_bytes_that_come_while_it_judges_are_bounded(served: Server) -> No
             peer.send(chunk)
             async with asyncio.timeout(0.5):
                 await peer.writer.drain()
-    (connection,) = served.milter.connections
-    assert MAX_WAITING_BYTES < connection.waiting < 2 * MAX_WAITING_BYTES
+    (connection,) = served.door.guests
+    assert isinstance(connection, module.Connection)
+    assert MAX_WAITING_BYTES < connection._session.waiting < 2 * MAX_WAITING_BYTES
     served.classifier.gate.set()
     assert await peer.letters(2) == "ia"
     assert await peer.letter() == ""  # BODY has no place between two mails
@@ -249,7 +254,7 @@ async def test_the_drain_ends_what_is_idle_and_waits_for_mails(served: Server) -
     busy.send(OPENING + MAIL + END)
     coming.send(OPENING + MAIL)
     assert [await idle.letter(), await busy.letters(2), await coming.letters(2)] == ["O", "Oc", "Oc"]
-    closing = asyncio.ensure_future(served.milter.close(TIMEOUT_S))
+    closing = asyncio.ensure_future(served.door.drain(TIMEOUT_S))
     assert await idle.letter() == ""
     served.classifier.gate.set()
     assert await busy.letters(3) == "ia"
@@ -265,7 +270,7 @@ async def test_the_drain_ends_in_its_time(served: Server) -> None:
     peer = await served.connect()
     peer.send(OPENING + MAIL)
     assert await peer.letters(2) == "Oc"
-    await served.milter.close(0.05)
+    await served.door.drain(0.05)
     assert await peer.letter() == ""
 
 
@@ -275,7 +280,7 @@ async def test_tcp_does_not_wait_for_more(served: Server) -> None:
     made: list[module.Connection] = []
 
     def protocol() -> module.Connection:
-        made.append(served.milter.protocol())
+        made.append(served.serve())
         return made[-1]
 
     server = await asyncio.get_running_loop().create_server(protocol, sock=opened)

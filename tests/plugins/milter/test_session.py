@@ -19,7 +19,6 @@ from filterd_plugins.milter.session import (
     TRANSITIONS,
     Session,
     State,
-    folded,
 )
 from filterd_plugins.milter.wire import Command, ProtocolError
 from tests.filterd.protocols.fakes import FakeClassifier
@@ -278,23 +277,6 @@ def test_what_cannot_work_ends_at_once(offer: str, said: str) -> None:
     settings = dialog.settings(["! quarantine: server", "! rules: [{do: quarantine}]"])
     with pytest.raises(ProtocolError, match=said):
         made(settings).receive(packet(offer))
-
-
-@pytest.mark.parametrize(
-    ("value", "lines"),
-    [
-        pytest.param("", [""], id="empty"),
-        pytest.param("15.0", ["15.0"], id="short"),
-        pytest.param("a" * 66 + " bcd", ["a" * 66, "\tbcd"], id="broken"),
-        pytest.param("a" * 200, ["a" * 200], id="one-word"),
-        pytest.param(
-            " ".join(["word"] * 30), ["word " * 12 + "word", "\t" + "word " * 14 + "word", "\tword word"]
-        ),
-    ],
-)
-def test_folding(value: str, lines: list[str]) -> None:
-    assert folded("X-Status", value) == "\n".join(lines)
-    assert " " not in value or all(len(line) <= 78 for line in [f"X-Status: {lines[0]}", *lines[1:]])
 
 
 LOGGED_IN = packet("D Mi|ONE|{auth_authen}|ann|")

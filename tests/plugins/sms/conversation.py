@@ -1,10 +1,11 @@
-"""A plugin without sockets, and dialogs as files.
+"""The plugin behind the daemon's HTTP server, and dialogs as files.
 
 A dialog's lines: `#` says something; `! gateway.label=action` changes the settings; `! fails` lets judging
 fail; `>` is the client, CRLF after each line up to the blank one, then the body; `<` the whole answer; `---`
 begins the next request on the same connection; `closed`: the connection is over.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any
 
 import msgspec
 
-from filterd.errors import Overloaded
-from filterd_plugins.sms.gateways import Refused
+from filterd import listen
+from filterd.api import WebPlugin
+from filterd.protocols.http.server import HttpServer
 from filterd_plugins.sms.server import Sms
-from filterd_plugins.sms.session import Session
 from filterd_plugins.sms.settings import Settings
 from tests.filterd.protocols.fakes import FakeClassifier
 
 TOKEN, SECRET = "12345", "s#cret"
+TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -82,21 +84,63 @@ def settings(folder: Path, changes: dict[str, str] | None = None, **given: Any) 
     return msgspec.convert(sections | given, Settings)
 
 
-def plugin(folder: Path, dialog: Dialog) -> tuple[Sms, FakeClassifier]:
-    classifier = FakeClassifier()
-    if dialog.fails:
-        classifier.error = Overloaded("the queue is full")
-    return Sms(settings(folder, dialog.changes), classifier), classifier
+class Running:
+    """The plugin as the daemon serves it."""
+
+    def __init__(self, given: Settings, path: Path) -> None:
+        self.classifier, self._path = FakeClassifier(), path
+        sms: WebPlugin = Sms(given, self.classifier)
+        self.server = HttpServer(
+            sms.app, max_connections=given.max_connections, section="plugins.sms", half_closed=True
+        )
+
+    async def __aenter__(self) -> "Running":
+        await self.server.start(listen.open_socket(f"unix:{self._path}"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.server.close(0.1)
+        self._path.unlink()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(str(self._path))
+
+    async def converse(self, pieces: Iterable[bytes]) -> tuple[list[bytes], bool]:
+        """The answers to these pieces on one connection, and whether it is over then."""
+        reader, writer = await self.connect()
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0)  # so that the pieces are not put together again
+        writer.write(LAST)
+        answers = []
+        async with asyncio.timeout(TIMEOUT_S):
+            while answer := await _answer(reader):
+                answers.append(answer)
+        writer.close()
+        over = not answers or b"\nthere is" not in answers[-1]
+        return answers if over else answers[:-1], over
 
 
-async def converse(sms: Sms, pieces: Iterable[bytes]) -> tuple[bytes, bool]:
-    """What comes back for these pieces, and whether the connection is over then."""
-    session, out = Session(), b""
-    for piece in pieces:
-        session.feed(piece)
-        try:
-            while not session.over and (request := session.request()):
-                out += session.answer(await sms.answer(request))
-        except Refused as refused:
-            return out + session.answer(refused.answer), True
-    return out, session.over
+LAST = (
+    b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"  # is answered unless the connection is over
+)
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    """The next answer without what uvicorn says of itself, in the form of the dialogs; b"" for none."""
+    try:
+        lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[:-2]
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return b""
+    named = dict(line.split(b": ", 1) for line in lines[1:])
+    body = await reader.readexactly(int(named[b"content-length"]))
+    return plain(b"\r\n".join([*lines, b"", body]))
+
+
+def plain(answer: bytes) -> bytes:
+    """An answer with its header fields in order and in lower case, less those that say nothing of ours."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *fields = head.split(b"\r\n")
+    named = sorted((name.lower(), value) for name, _, value in (field.partition(b": ") for field in fields))
+    kept = [b"%b: %b" % one for one in named if one[0] not in {b"date", b"server"}]
+    return b"\r\n".join([first, *kept, b"", body])

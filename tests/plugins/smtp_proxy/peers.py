@@ -6,12 +6,14 @@ import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from filterd import headers
 from filterd.api import Classifier, Verdict
+from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
 from tests.filterd.protocols.fakes import FakeClassifier
 
@@ -36,16 +38,18 @@ class Proxy:
         given = {"next_hop": f"unix:{folder}/hop.sock", "hostname": "filter.example.org", **settings}
         kind = LmtpProxy if given.get("protocol") == "lmtp" else SmtpProxy
         self.plugin = kind(msgspec.convert(given, kind.Settings), classifier)
+        self.door = Door(self.plugin.settings.max_connections)
+        self.serve = partial(self.plugin.protocol, self.door)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self.plugin.protocol, str(self.path))
+        self._server = await loop.create_unix_server(self.serve, str(self.path))
 
     async def close(self, drain_s: float = TIMEOUT_S) -> None:
         if self._server:
             self._server.close()
-        await self.plugin.close(drain_s)
+        await self.door.drain(drain_s)
 
     async def connect(self) -> "Talk":
         return Talk(*await asyncio.open_unix_connection(str(self.path)))

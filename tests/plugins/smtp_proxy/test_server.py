@@ -224,7 +224,7 @@ async def test_a_client_that_leaves_takes_its_mail_with_it(stage: int, bench: Be
     if ENVELOPE[stage] == "DATA":
         talk.say(MAIL)
     talk.close()
-    await until(lambda: not bench.proxy.plugin._shared.connections)
+    await until(lambda: not len(bench.proxy.door))
     assert not bench.sink.taken
 
 
@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_while_its_mail_is_judged(bench: Bench) -> No
     await until(lambda: bench.classifier.seen)
     talk.writer.transport.abort()
     await until(lambda: bench.classifier.cancelled)
-    await until(lambda: not bench.proxy.plugin._shared.connections)
+    await until(lambda: not len(bench.proxy.door))
     assert not bench.sink.taken
 
 
@@ -399,7 +399,7 @@ async def test_a_stop_has_an_end(bench: Bench) -> None:
 @pytest.mark.parametrize(("trusted", "offered"), [([], False), (["127.0.0.0/8"], True)])
 async def test_who_may_say_who_the_client_was(trusted: list[str], offered: bool, bench: Bench) -> None:
     await bench.start(trusted=trusted)
-    server = await asyncio.get_running_loop().create_server(bench.proxy.plugin.protocol, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(bench.proxy.serve, "127.0.0.1", 0)
     talk = Talk(*await asyncio.open_connection(*server.sockets[0].getsockname()))
     await talk.reply()
     said = await talk.ask("EHLO client.example.net")

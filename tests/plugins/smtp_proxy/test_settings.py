@@ -9,9 +9,10 @@ import pytest
 from filterd import config
 from filterd.api import Label
 from filterd.errors import ConfigError
+from filterd.kit.address import Tcp, Unix
 from filterd_plugins.smtp_proxy import policy
 from filterd_plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
-from filterd_plugins.smtp_proxy.settings import Address, Settings, parse_address
+from filterd_plugins.smtp_proxy.settings import Settings
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import FakeClassifier, verdict
 
@@ -44,14 +45,14 @@ def test_the_page_has_every_key_with_its_default(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("unix:/run/x.sock", Address(path="/run/x.sock")),
-        ("tcp:127.0.0.1:25", Address(host="127.0.0.1", port=25)),
-        ("tcp:[::1]:25", Address(host="::1", port=25)),
-        ("tcp:mail.example.org:65535", Address(host="mail.example.org", port=65535)),
+        ("unix:/run/x.sock", Unix(Path("/run/x.sock"))),
+        ("tcp:127.0.0.1:25", Tcp("127.0.0.1", 25)),
+        ("tcp:[::1]:25", Tcp("::1", 25)),
+        ("tcp:mail.example.org:65535", Tcp("mail.example.org", 65535)),
     ],
 )
-def test_addresses(text: str, address: Address) -> None:
-    assert parse_address(text) == address
+def test_addresses(text: str, address: Unix | Tcp) -> None:
+    assert settings(next_hop=text).next_address() == address
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ async def test_what_comes_late_in_the_clear_breaks_the_handshake(line: Line) -> 
     talk.say("MAIL FROM:<evil@example.net>")
     answer = await talk.rest()  # a TLS alert, perhaps
     assert not answer.startswith((b"2", b"4", b"5"))
-    await until(lambda: not line.proxy.plugin._shared.connections)
+    await until(lambda: not len(line.proxy.door))
     assert not any(command.startswith("MAIL") for command in line.sink.heard)
     talk.close()
 
@@ -162,5 +162,5 @@ async def test_a_client_that_gives_up_its_handshake(line: Line) -> None:
     await talk.ask(ENVELOPE[0])
     assert await talk.ask("STARTTLS") == READY
     talk.close()
-    await until(lambda: not line.proxy.plugin._shared.connections)
+    await until(lambda: not len(line.proxy.door))
     await asyncio.sleep(0)

@@ -4,29 +4,39 @@ A connection that has not sent a whole request holds a place for nothing, and si
 nothing. So where all places are taken, whoever has kept us waiting longest for his request gives his place
 up. Where everybody is being answered, or has only just come, the new one is refused: told so and closed at
 once, so that no listener ever uses more descriptors than its places and a few.
+
+Where silence between two requests is a client's right (a mail server's, between two mails), the server calls
+`asked` as soon as its guest is in, and never `waits`.
 """
 
 import asyncio
+import contextlib
 import time
 from typing import Protocol
 
 PATIENCE_S = 1.0  # a client that came less than this ago is not slow
 LINGER_S = 1.0  # that a refused client is left to read why: closing on what it still sends would reset that
+ENDING_S = 1.0  # for the event loop to end connections that were cut off
 LINGERING = 32  # refused clients at a time that are left so; more are closed at once
 
 
 class Guest(Protocol):
     """A connection that holds a place."""
 
+    def finish(self) -> None:
+        """The daemon ends: take no further request, and end once what was asked for is answered."""
+
     def abort(self) -> None:
         """End at once."""
 
 
 class Door:
-    """The places of one listener."""
+    """The places of one listener. closing: nobody comes in any more, and who is answered has to go."""
 
     def __init__(self, places: int) -> None:
+        self.closing = False
         self._places = places
+        self._empty = asyncio.Event()
         self._waiting: dict[Guest, float] = {}  # since when for its request, the longest first
         self._busy: set[Guest] = set()
         self._lingering = 0
@@ -37,7 +47,7 @@ class Door:
 
     def enter(self, guest: Guest) -> bool:
         """Take a place; False where there is none for this one."""
-        if len(self) >= self._places and not self._make_room():
+        if self.closing or (len(self) >= self._places and not self._make_room()):
             return False
         self.waits(guest)
         return True
@@ -57,6 +67,30 @@ class Door:
         """Its place is free."""
         self._waiting.pop(guest, None)
         self._busy.discard(guest)
+        if not len(self):
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Let everybody finish, for at most so long, then end those that are left; all are gone then."""
+        self.closing = True
+        for guest in self.guests:
+            guest.finish()
+        await self._gone(seconds)
+        for guest in self.guests:
+            guest.abort()
+        await self._gone(ENDING_S)
+
+    @property
+    def guests(self) -> list[Guest]:
+        """Those who hold a place."""
+        return [*self._waiting, *self._busy]
+
+    async def _gone(self, seconds: float) -> None:
+        self._empty.clear()
+        if len(self):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
 
     def refuse(self, transport: asyncio.Transport, why: bytes) -> None:
         """Tell a client that there is no place, and close; what it sends has to be ignored from now on."""

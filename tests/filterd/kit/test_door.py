@@ -5,13 +5,16 @@ import socket
 
 import pytest
 
-from filterd.protocols import door
-from filterd.protocols.door import Door
+from filterd.kit import door
+from filterd.kit.door import Door
 
 
 class Client:
     def __init__(self) -> None:
-        self.gone = False
+        self.gone = self.told = False
+
+    def finish(self) -> None:
+        self.told = True
 
     def abort(self) -> None:
         self.gone = True
@@ -70,3 +73,34 @@ async def test_the_refused_are_told_and_leave_no_descriptor(monkeypatch: pytest.
     assert entry._lingering <= 2
     await asyncio.sleep(0.1)
     assert entry._lingering == 0
+
+
+async def test_a_drain_waits_for_who_is_answered() -> None:
+    entry, first, second = Door(3), Client(), Client()
+    entry.enter(first)
+    entry.enter(second)
+    entry.asked(first)
+    draining = asyncio.ensure_future(entry.drain(10.0))
+    await asyncio.sleep(0)
+    assert first.told and second.told and entry.closing and not entry.enter(Client())
+    entry.leave(second)
+    await asyncio.sleep(0)
+    assert not draining.done()
+    entry.leave(first)
+    await draining
+    assert not first.gone and not second.gone
+
+
+async def test_a_drain_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "ENDING_S", 0.01)
+    entry, stubborn = Door(1), Client()
+    entry.enter(stubborn)
+    await entry.drain(0.01)
+    assert stubborn.gone
+
+
+async def test_nobody_is_waited_for_at_an_empty_door() -> None:
+    entry, client = Door(1), Client()
+    entry.enter(client)
+    entry.leave(client)
+    await entry.drain(60.0)
