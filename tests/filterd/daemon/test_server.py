@@ -334,7 +334,7 @@ def test_systemd_is_told(daemon: Daemon) -> None:
         pytest.param(
             {"http": {"listen": ["tcp:127.0.0.1:0"], "token_file": "/nowhere"}},
             78,
-            "http.token_file: /nowhere: cannot be read",
+            "http.token_file: /nowhere: No such file",
             id="no token file",
         ),
     ],
