@@ -16,6 +16,7 @@ import yaml
 
 from filterd.api import Action, Kind, Label
 from filterd.errors import ConfigError
+from filterd.kit.address import parse_address
 from filterd.kit.settings import LISTEN, MODE, Listening, Positive, Seconds, Section, Share
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file

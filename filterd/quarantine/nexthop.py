@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from filterd.config import Config
 from filterd.errors import ConfigError, FilterdError, NotFound
 from filterd.history.record import clean
-from filterd.listen import Tcp, Unix, parse_address
+from filterd.kit.address import Tcp, Unix, parse_address
 
 TIMEOUT_S: Final = 30.0  # for a connection and for each reply; a person may be waiting
 PROXIES: Final = (("smtp_proxy", "smtp"), ("lmtp_proxy", "lmtp"))
