@@ -14,7 +14,7 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -51,6 +51,7 @@ from filterd.service.batching import Batcher, Logits
 from filterd.service.metrics import Metrics
 from filterd.service.room import Room
 from filterd.service.siblings import Siblings, State
+from filterd.service.threads import Threads
 
 # Messages being read or waiting to be read, a worker: what is beyond would only wait out its deadline
 # while its bytes fill the memory.
@@ -100,7 +101,7 @@ class _Loaded:
     def __init__(
         self,
         engine: Engine,
-        executor: Executor,
+        threads: Threads,
         config: Config,
         workers: int,
         observe: Callable[[int], None] = lambda messages: None,
@@ -108,7 +109,7 @@ class _Loaded:
         self.engine = engine
         self.queue = Batcher(
             engine.logits,
-            executor,
+            threads,
             workers=workers,
             max_messages=config.queue.max_messages,
             max_tokens=config.queue.max_tokens,
@@ -137,8 +138,8 @@ class Service:
         self.policy: Policy | None = None  # what people have set; None in tests and tools
         self.observers: list[Callable[[Event], None]] = []  # told of each verdict, in the event loop
         self.started = time.time()
-        self._parsers = ThreadPoolExecutor(config.queue.parsers, "parse")
-        self._models = ThreadPoolExecutor(config.model.turns + 1, "model")  # one more for the shadow
+        self._parsers = Threads(config.queue.parsers, "parse")
+        self._models = Threads(config.model.turns + 1, "model")  # one more for the shadow
         self._learning_threads = ThreadPoolExecutor(LEARN_THREADS, "learn")
         self._learns = 0
         self.quarantine: Quarantine | None = (
@@ -268,8 +269,8 @@ class Service:
         except TimeoutError:
             return False
         finally:
-            self._parsers.shutdown(wait=False, cancel_futures=True)
-            self._models.shutdown(wait=False, cancel_futures=True)
+            self._parsers.shutdown()
+            self._models.shutdown()
             self._learning_threads.shutdown(wait=False, cancel_futures=True)
             self._holders.shutdown(wait=False, cancel_futures=True)
         return True
@@ -422,14 +423,14 @@ class Service:
         scope = self.learner.scope(message) if self.learner else ""
         if len(message.raw) <= HASHED_AT_ONCE:
             return _cache_key(message, scope)
-        return await asyncio.get_running_loop().run_in_executor(self._parsers, _cache_key, message, scope)
+        return await self._parsers.run(_cache_key, message, scope)
 
     async def _read(self, engine: Engine, message: Message) -> Prepared:
         """The message ready for the model, read by a parser thread; a short SMS at once."""
         if message.kind is Kind.SMS and len(message.raw) <= READ_AT_ONCE and self._at_hand(message):
             return engine.prepare(message)
         with self._place_to_read():
-            return await asyncio.get_running_loop().run_in_executor(self._parsers, engine.prepare, message)
+            return await self._parsers.run(engine.prepare, message)
 
     def _at_hand(self, message: Message) -> bool:
         """Whether what corrections say of a message can be told without waiting for anybody."""
@@ -518,9 +519,7 @@ class Service:
 
     async def _shadowed(self, shadow: _Loaded, message: Message, found: Verdict) -> None:
         try:
-            prepared = await asyncio.get_running_loop().run_in_executor(
-                self._parsers, shadow.engine.prepare, message
-            )
+            prepared = await self._parsers.run(shadow.engine.prepare, message)
             other = shadow.engine.conclude(prepared, await shadow.rows(prepared))
         except (FilterdError, RuntimeError):  # RuntimeError: the pools are closed, the service ends
             return

@@ -3,13 +3,14 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from filterd.errors import Overloaded
+from filterd.service import batching
 from filterd.service.batching import Batcher, Logits
+from filterd.service.threads import Threads
 
 
 class Model:
@@ -34,14 +35,15 @@ def model() -> Model:
 
 
 @pytest.fixture
-async def executor() -> AsyncIterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+async def threads() -> AsyncIterator[Threads]:
+    made = Threads(2, "model")
+    yield made
+    made.shutdown()
 
 
-def batcher(model: Model, executor: ThreadPoolExecutor, **limits: int) -> Batcher:
+def batcher(model: Model, threads: Threads, **limits: int) -> Batcher:
     given = {"workers": 1, "max_messages": 100, "max_tokens": 10_000} | limits
-    return Batcher(model, executor, **given)  # type: ignore[arg-type]
+    return Batcher(model, threads, **given)  # type: ignore[arg-type]
 
 
 async def held_up(queue: Batcher, model: Model, waiting: int) -> list["asyncio.Task[Logits]"]:
@@ -54,13 +56,13 @@ async def held_up(queue: Batcher, model: Model, waiting: int) -> list["asyncio.T
     return tasks
 
 
-async def test_an_idle_queue_answers_at_once(model: Model, executor: ThreadPoolExecutor) -> None:
-    assert (await batcher(model, executor).submit([[1, 2], [4]])).tolist() == [[3.0], [4.0]]
+async def test_an_idle_queue_answers_at_once(model: Model, threads: Threads) -> None:
+    assert (await batcher(model, threads).submit([[1, 2], [4]])).tolist() == [[3.0], [4.0]]
     assert model.calls == [2]
 
 
-async def test_who_waits_together_goes_together(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor)
+async def test_who_waits_together_goes_together(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads)
     tasks = await held_up(queue, model, 20)
     assert queue.messages_waiting == 20
     model.gate.set()
@@ -69,18 +71,34 @@ async def test_who_waits_together_goes_together(model: Model, executor: ThreadPo
     assert queue.tokens_waiting == 0
 
 
-async def test_a_turn_keeps_to_its_budget(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor, tokens_per_turn=3)
+async def test_a_turn_keeps_to_its_budget(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads, tokens_per_turn=3)
     tasks = await held_up(queue, model, 5)
     model.gate.set()
     await asyncio.gather(*tasks)
     assert model.calls == [1, 3, 2]
 
 
-async def test_the_oldest_goes_first_and_takes_those_of_its_length_along(
-    model: Model, executor: ThreadPoolExecutor
+@pytest.mark.parametrize(("patience", "order"), [(30.0, [0, 1, 2, 9]), (0.0, [0, 9, 1, 2])])
+async def test_the_shortest_goes_first_but_not_for_ever(
+    model: Model, threads: Threads, monkeypatch: pytest.MonkeyPatch, patience: float, order: list[int]
 ) -> None:
-    queue = batcher(model, executor, tokens_per_turn=9)
+    monkeypatch.setattr(batching, "PATIENCE_S", patience)
+    queue = batcher(model, threads, tokens_per_turn=1)
+    tasks, done = await held_up(queue, model, 0), list[int]()
+    tasks[0].add_done_callback(lambda task: done.append(round(task.result().item())))
+    for length in (9, 1, 2):
+        task = asyncio.create_task(queue.submit([[1] * length]))
+        task.add_done_callback(lambda task: done.append(round(task.result().item())))
+        tasks.append(task)
+        await asyncio.sleep(0)
+    model.gate.set()
+    await asyncio.gather(*tasks)
+    assert done == order
+
+
+async def test_the_shortest_takes_those_of_its_length_along(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads, tokens_per_turn=9)
     tasks = await held_up(queue, model, 0)
     for length in (2, 8, 3, 8, 1, 2):
         tasks.append(asyncio.create_task(queue.submit([[length] + [0] * (length - 1)])))
@@ -90,16 +108,14 @@ async def test_the_oldest_goes_first_and_takes_those_of_its_length_along(
     assert model.calls == [1, 4, 1, 1]
 
 
-async def test_a_message_larger_than_the_budget_is_served(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor, tokens_per_turn=6, max_tokens=8)
+async def test_a_message_larger_than_the_budget_is_served(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads, tokens_per_turn=6, max_tokens=8)
     assert (await queue.submit([[1] * 50])).item() == 50
 
 
 @pytest.mark.parametrize("limits", [{"max_messages": 3}, {"max_tokens": 3}])
-async def test_a_full_queue_says_so_at_once(
-    model: Model, executor: ThreadPoolExecutor, limits: dict[str, int]
-) -> None:
-    queue = batcher(model, executor, **limits)
+async def test_a_full_queue_says_so_at_once(model: Model, threads: Threads, limits: dict[str, int]) -> None:
+    queue = batcher(model, threads, **limits)
     tasks = await held_up(queue, model, 3)
     with pytest.raises(Overloaded):
         await queue.submit([[1]])
@@ -108,8 +124,8 @@ async def test_a_full_queue_says_so_at_once(
     assert (await queue.submit([[7]])).item() == 7
 
 
-async def test_callers_that_left_cost_nothing(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor)
+async def test_callers_that_left_cost_nothing(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads)
     tasks = await held_up(queue, model, 10)
     for task in tasks[1:6]:
         task.cancel()
@@ -120,17 +136,15 @@ async def test_callers_that_left_cost_nothing(model: Model, executor: ThreadPool
     assert queue.abandoned == 5
 
 
-async def test_a_failure_reaches_its_callers_and_no_others(
-    model: Model, executor: ThreadPoolExecutor
-) -> None:
-    queue = batcher(model, executor)
+async def test_a_failure_reaches_its_callers_and_no_others(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads)
     with pytest.raises(ValueError, match="sign"):
         await queue.submit([[-1]])
     assert (await queue.submit([[2]])).item() == 2
 
 
-async def test_draining_waits_for_everyone(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor)
+async def test_draining_waits_for_everyone(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads)
     tasks = await held_up(queue, model, 5)
     drained = asyncio.create_task(queue.drained())
     await asyncio.sleep(0.01)
@@ -140,8 +154,8 @@ async def test_draining_waits_for_everyone(model: Model, executor: ThreadPoolExe
     assert all(task.done() for task in tasks) or [await task for task in tasks]
 
 
-async def test_two_workers_run_side_by_side(model: Model, executor: ThreadPoolExecutor) -> None:
-    queue = batcher(model, executor, workers=2, tokens_per_turn=1)
+async def test_two_workers_run_side_by_side(model: Model, threads: Threads) -> None:
+    queue = batcher(model, threads, workers=2, tokens_per_turn=1)
     tasks = await held_up(queue, model, 1)
     assert queue.messages_waiting == 0
     model.gate.set()
