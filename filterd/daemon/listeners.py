@@ -107,7 +107,7 @@ class Listeners:
                 await web.start(sock)
                 self._closers.append(partial(web.close, self._config.drain_s))
             elif isinstance(plugin, StreamPlugin):
-                door = Door(places)
+                door = Door(places, self._service.room)
                 server = await listen.serve(partial(plugin.protocol, door), sock)
                 self._closers.append(partial(_drain, server, door, self._config.drain_s))
 

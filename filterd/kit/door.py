@@ -11,8 +11,11 @@ Where silence between two requests is a client's right (a mail server's, between
 
 import asyncio
 import contextlib
+import sys
 import time
 from typing import Protocol
+
+from filterd.kit.room import Room
 
 PATIENCE_S = 1.0  # a client that came less than this ago is not slow
 LINGER_S = 1.0  # that a refused client is left to read why: closing on what it still sends would reset that
@@ -31,10 +34,14 @@ class Guest(Protocol):
 
 
 class Door:
-    """The places of one listener. closing: nobody comes in any more, and who is answered has to go."""
+    """The places of one listener. closing: nobody comes in any more, and who is answered has to go.
 
-    def __init__(self, places: int) -> None:
+    room: what the bytes of its guests may take of the memory, together with those of all other listeners.
+    """
+
+    def __init__(self, places: int, room: Room | None = None) -> None:
         self.closing = False
+        self.room = room or Room(sys.maxsize)
         self._places = places
         self._empty = asyncio.Event()
         self._waiting: dict[Guest, float] = {}  # since when for its request, the longest first

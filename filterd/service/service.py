@@ -36,6 +36,7 @@ from filterd.errors import (
     StoreError,
 )
 from filterd.history.record import Event
+from filterd.kit.room import Room
 from filterd.log import log
 from filterd.policy import actions, correspondents
 from filterd.policy.correspondents import Known
@@ -49,7 +50,6 @@ from filterd.scoring.verdict import Thresholds
 from filterd.service import siblings
 from filterd.service.batching import Batcher, Logits
 from filterd.service.metrics import Metrics
-from filterd.service.room import Room
 from filterd.service.siblings import Siblings, State
 from filterd.service.threads import Threads
 
@@ -312,8 +312,7 @@ class Service:
         self, quarantine: Quarantine, message: Message, found: Verdict, thresholds: Thresholds
     ) -> Verdict:
         """The verdict on a message that says that it was released: ham, where that is true."""
-        loop = asyncio.get_running_loop()
-        proven = await loop.run_in_executor(self._parsers, quarantine.signer.released, message)
+        proven = await self._parsers.run(quarantine.signer.released, message)
         return released(found, thresholds) if proven else found
 
     @property

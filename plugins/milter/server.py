@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Final
 
 from filterd.api import Action as Do
 from filterd.api import Classifier, Message, Verdict
-from filterd.errors import FilterdError
+from filterd.errors import FilterdError, Overloaded
 from filterd.kit.door import Door
+from filterd.kit.room import Held
 from filterd_plugins.milter import rules
 from filterd_plugins.milter.session import Session, State
 from filterd_plugins.milter.wire import PROGRESS, ProtocolError
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, milter: Milter, door: Door) -> None:
         self._milter, self._door = milter, door
+        self._held = Held(door.room)
         self._session = Session(milter.settings, milter.classifier)
         self.transport: asyncio.Transport | None = None
         self._judging: asyncio.Task[None] | None = None
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
             self._judging.cancel()
         if self._timer:
             self._timer.cancel()
+        self._held.release()
         self._door.leave(self)
 
     def data_received(self, data: bytes) -> None:
@@ -129,6 +132,7 @@ class Connection(asyncio.Protocol):
             _closed(str(error))
             self.transport.abort()
             return
+        self._hold()
         if self._session.mail is not None and self._judging is None:
             self._judging = asyncio.ensure_future(self._judge(self._session.mail))
         elif self._session.state is State.CLOSED:
@@ -136,6 +140,14 @@ class Connection(asyncio.Protocol):
         elif self._door.closing:
             self.finish()
         self._regulate()
+
+    def _hold(self) -> None:
+        """Take room for what is kept; a mail for which there is none is given up, as any overload is."""
+        try:
+            self._held.hold(self._session.held)
+        except Overloaded:
+            self._session.give_up()
+            self._held.release()
 
     def _regulate(self) -> None:
         """Read only while there is room for what comes."""
@@ -159,6 +171,8 @@ class Connection(asyncio.Protocol):
         self._go_on(lambda: self._session.receive(b""))
 
     async def _outcome(self, mail: Message) -> Verdict | FilterdError:
+        if self._session.crowded:
+            return Overloaded("too many bytes of mail are in memory; see queue.max_bytes")
         try:
             return await self._milter.classifier.check(mail)
         except FilterdError as error:

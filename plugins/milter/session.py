@@ -133,11 +133,16 @@ class _Mail:
             False  # by somebody who has logged in: it is not judged, only its recipients are noted
         )
         self.refused = ""  # a reply that was decided on before any verdict
+        self.crowded = False  # it was given up for want of memory
 
     def add(self, data: bytes) -> None:
         self.whole = self.whole and len(data) <= self._room
         self.raw += data[: self._room]
         self._room = max(0, self._room - len(data))
+
+    def give_up(self) -> None:
+        self.raw.clear()
+        self._room, self.crowded = 0, True
 
     def add_forged(self, name: bytes) -> None:
         first, number = self.forged.get(name.lower(), (name, 0))
@@ -169,6 +174,21 @@ class Session:
     def waiting(self) -> int:
         """Bytes that came in and were not looked at."""
         return len(self._packets)
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept of what came in."""
+        return len(self._packets) + len(self._coming.raw)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the mail was given up: it cannot be judged."""
+        return self._coming.crowded
+
+    def give_up(self) -> None:
+        """Keep nothing of the mail that comes in, to its end."""
+        if self.state in _MAIL:
+            self._coming.give_up()
 
     def receive(self, data: bytes) -> bytes:
         """Take what came in; what to send for it. Where a mail waits for its verdict the rest waits too."""

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
+from filterd.errors import Overloaded
 from filterd.kit.address import Network, is_in, parse_ip
 from filterd.kit.door import Door
+from filterd.kit.room import Held
 from filterd_plugins.smtp_proxy.delivery import BARE, Delivery
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError, Route
 from filterd_plugins.smtp_proxy.session import OK, Limits, Session, State, Step
@@ -76,6 +78,7 @@ class Connection(SMTP):
             loop=asyncio.get_running_loop(),
         )
         self._shared, self._settings, self._door = shared, settings, door
+        self._held = Held(door.room)
         self._lines = LineParser()
         self._hop: NextHop | None = None
         self._talk: Session | None = None
@@ -98,6 +101,7 @@ class Connection(SMTP):
             pass  # gone, or it cannot do TLS
         finally:
             self._door.leave(self)
+            self._held.release()
             self._drop_hop()
             self._writer.close()
 
@@ -313,13 +317,20 @@ class Connection(SMTP):
             await self._say(*[BARE] * (talk.replies - 1))
             return BARE
         self._lines.feed(rest)
-        await self._say(*await self._settle(talk, data))
+        replies = await self._settle(talk, data)
+        self._held.release()
+        await self._say(*replies)
         return None
 
     async def _message(self, data: DataParser) -> bytes:
         rest = data.feed(self._lines.rest())
         while rest is None and not data.loose_end:
             rest = data.feed(await self._read())
+            try:
+                self._held.hold(data.held)
+            except Overloaded:
+                data.give_up()
+                self._held.release()
         return rest or b""
 
     async def _settle(self, talk: Session, data: DataParser) -> list[Reply]:

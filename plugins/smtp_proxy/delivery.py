@@ -8,13 +8,14 @@ Rules:
 3. Replies come as a list: one, or for LMTP one for each recipient in their order (RFC 2033 4.2).
 """
 
+import asyncio
 import contextlib
 import logging
 import secrets
 from typing import Any
 
 from filterd.api import Action, Classifier, Kind, Message, Verdict, Way
-from filterd.errors import FilterdError
+from filterd.errors import FilterdError, Overloaded
 from filterd_plugins.smtp_proxy import policy
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError
 from filterd_plugins.smtp_proxy.session import Session
@@ -22,6 +23,8 @@ from filterd_plugins.smtp_proxy.settings import Settings
 from filterd_plugins.smtp_proxy.wire import Command, DataParser, Envelope, Problem, Reply
 
 BARE = Reply.of("550 5.5.2 Message has a CR or LF by itself; lines end in CR LF")
+AT_ONCE_BYTES = 64 << 10  # of a mail that the event loop itself gives headers: 0.2 ms at most
+NO_ROOM = Overloaded("too many bytes of mail are in memory; see queue.max_bytes")
 NO_QUARANTINE = Reply.of("451 4.3.0 Quarantine is not available")
 
 log = logging.getLogger("filterd.smtp_proxy")
@@ -41,6 +44,8 @@ class Delivery:
         if data.problem is Problem.TOO_LARGE:
             large = Reply.of(f"552 5.3.4 Message too large, at most {talk.size} bytes")
             return await self._instead(talk, hop, large)
+        if data.problem is Problem.NO_ROOM:
+            return await self._instead(talk, hop, _later(NO_ROOM))
         message = _message(talk, data.content, self._way)
         try:
             verdict = await self._classifier.check(message)
@@ -72,12 +77,17 @@ class Delivery:
     ) -> list[Reply]:
         if decision.reply:
             return await self._instead(talk, hop, decision.reply)
-        # Of an empty mail nobody could tell which line ends ours are to have.
-        tagged = self._classifier.tag(content or b"\r\n", verdict)
-        tagged = policy.fit_to_send(tagged, content)
+        if len(content) > AT_ONCE_BYTES:
+            tagged = await asyncio.to_thread(self._tagged, content, verdict)
+        else:
+            tagged = self._tagged(content, verdict)
         if decision.action is Action.QUARANTINE:
             return [await self._quarantine(talk, hop, tagged)] * talk.replies
         return await hop.message(tagged, talk.replies)
+
+    def _tagged(self, content: bytes, verdict: Verdict) -> bytes:
+        # Of an empty mail nobody could tell which line ends ours are to have.
+        return policy.fit_to_send(self._classifier.tag(content or b"\r\n", verdict), content)
 
     async def _quarantine(self, talk: Session, hop: NextHop, tagged: bytes) -> Reply:
         """The mail goes to the quarantine's mailbox instead, from nobody: no bounce will come of it."""

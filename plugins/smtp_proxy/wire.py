@@ -237,6 +237,7 @@ class Problem(Enum):
 
     BARE_NEWLINE = auto()
     TOO_LARGE = auto()
+    NO_ROOM = auto()
 
 
 class DataParser:
@@ -275,6 +276,16 @@ class DataParser:
             self._content = bytes(self._data[: end + 2].replace(b"\r\n.", b"\r\n")[2:])
         self._data.clear()
         return rest
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+        return len(self._data) + len(self._content)
+
+    def give_up(self) -> None:
+        """Keep nothing of it, to its end: there is no room."""
+        self.problem = self.problem or Problem.NO_ROOM
+        self._forget_refused()
 
     def _check(self, until: int) -> None:
         """Look at the newlines up to `until`, but for a CR at the end, whose LF may yet come."""

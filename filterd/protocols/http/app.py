@@ -32,9 +32,9 @@ from filterd.errors import (
     Overloaded,
     StoreError,
 )
+from filterd.kit.room import Held
 from filterd.kit.web import BodyTooLarge, read_body, unless_gone
 from filterd.protocols.http import openapi, rspamd, wire
-from filterd.service.room import Held
 from filterd.service.service import Service
 
 MAX_RECENT = 1000  # rows of one /v1/messages answer

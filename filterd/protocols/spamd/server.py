@@ -20,11 +20,11 @@ from filterd import listen
 from filterd.api import Classifier, Kind, Label, Message
 from filterd.errors import DeadlineExceeded, FilterdError, LearningClosed, Overloaded
 from filterd.kit.door import Door
+from filterd.kit.room import Held, Room
 from filterd.log import log
 from filterd.protocols.spamd import session, wire
 from filterd.protocols.spamd.session import Step
 from filterd.protocols.spamd.wire import Command, Parser, Request, State
-from filterd.service.room import Held, Room
 
 MAX_CONNECTIONS = 512
 MAX_HELD_BYTES = 256 << 20  # of all mails together, unless a daemon has one room for all its listeners

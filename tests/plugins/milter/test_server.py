@@ -104,6 +104,26 @@ async def test_a_mail(served: Server) -> None:
     assert message.raw == b"Subject: hello\r\n\r\nYou won a prize\r\n"
 
 
+async def test_a_mail_for_which_there_is_no_room_is_overload_and_the_next_is_judged(served: Server) -> None:
+    served.door.room.size = 5_000
+    large = packet("M <ann@example.net>|") + b"".join(packet("B " + "x" * 1_000) for _ in range(20))
+    peer, other = await served.connect(), await served.connect()
+    peer.send(OPENING + large)
+    assert await peer.letters(2) == "Oc"
+    await served.until(lambda: served.door.room.taken < 2_000)
+    peer.send(END)
+    assert await peer.letters(2) == "ia"  # it passes unjudged, as on_error says
+    assert not served.classifier.seen
+    other.send(OPENING + MAIL + END)
+    assert await other.letters(4) == "Ocia"
+    peer.send(MAIL + END)
+    assert await peer.letters(3) == "cia"
+    assert [message.raw[:8] for message in served.classifier.seen] == [b"Subject:"] * 2
+    for one in (peer, other):
+        one.writer.close()
+    await served.until(lambda: served.door.room.taken == 0)
+
+
 async def test_many_mails_side_by_side_and_one_after_the_other(served: Server) -> None:
     async def many() -> str:
         peer = await served.connect()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -104,6 +105,35 @@ async def test_a_mail_without_a_byte(bench: Bench) -> None:
     await bench.start()
     assert await bench.send(b"") == "250 2.0.0 taken"
     assert untagged(bench.sink.taken[0].data) == b"\r\n"
+
+
+async def test_a_mail_for_which_there_is_no_room_is_for_later(bench: Bench) -> None:
+    await bench.start()
+    bench.proxy.door.room.size = 200_000
+    large = MAIL + b"line\r\n" * 100_000
+    talk = await bench.up_to_data()
+    assert (await talk.ask(dotted(large))).startswith("451 ")
+    for command in ENVELOPE[1:]:
+        assert (await talk.ask(command))[0] in "23"
+    assert (await talk.ask(dotted(MAIL))).startswith("250 ")
+    assert len(bench.classifier.seen) == 1 and bench.proxy.door.room.taken == 0
+    talk.close()
+
+
+async def test_a_large_mail_is_tagged_beside_the_event_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = []
+
+    def tag(raw: bytes, found: Verdict) -> bytes:
+        where.append(threading.current_thread() is threading.main_thread())
+        return Tagging.tag(bench.classifier, raw, found)
+
+    monkeypatch.setattr(bench.classifier, "tag", tag)
+    await bench.start()
+    assert (await bench.send(MAIL)).startswith("250 ")
+    assert (await bench.send(MAIL + b"line\r\n" * 20_000)).startswith("250 ")
+    assert where == [True, False]
 
 
 async def test_split_at_every_byte(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.errors import Overloaded
-from filterd.service.room import Held, Room
+from filterd.kit.room import Held, Room
 
 
 def test_what_does_not_fit_is_refused_and_takes_nothing() -> None:
