@@ -57,7 +57,7 @@ class Cascade:
         scene = self._scenes.get(place)
         if scene is None:
             scene = self._scenes[place] = self._set(look.inside(outer, tag, attributes, style), style)
-        if scene.look is not None and scene.look.moved and not outer.moved:
+        if self._moves and scene.look is not None and scene.look.moved and not outer.moved:
             scene = self._measure(node, scene)
         return scene, box
 

@@ -15,7 +15,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from filterd.reading import look, markup, sheet
 from filterd.reading.cascade import Cascade, Scene
 from filterd.reading.color import UNKNOWN, Paint, names
-from filterd.reading.style import Style
+from filterd.reading.style import PLAIN, Style
 
 __all__ = ["Link", "Visible", "visible"]
 
@@ -36,6 +36,7 @@ _UNSEEN = names(
 )
 _APART = look.BLOCK | names("table tr caption thead tbody tfoot")
 _BESIDE = look.CELL | names("rt legend")
+_PARTING: Final = {**dict.fromkeys(_BESIDE, " "), **dict.fromkeys(_APART, "\n")}
 _LINKING = names("a form")
 _LEAVES = names("area br hr img input select textarea embed")
 _TYPED = names("text submit button reset search email tel url number")
@@ -200,6 +201,7 @@ class _Walk:
     def _walk(self, node: LexborNode | None, scene: Scene, box: sheet.Box | None) -> None:
         """Read a node, all that is in it and its siblings."""
         stack: list[_Open] = []
+        found = self._found
         while not self.tangled:
             while node is None:
                 if not stack:
@@ -208,13 +210,17 @@ class _Walk:
                 if anchor is not None:
                     self._close(anchor)
                 if after:
-                    self._found.append(after)
+                    found.append(after)
             self.nodes += 1
-            tag = node.tag or ""
-            if tag == "-text":
-                self._text(node.text_content or "", scene)
+            if node.is_text_node:
+                text = node.text_content or ""
+                if not scene.unseen and not scene.faint:
+                    found.append(text.replace("\n", " ").replace("\r", " "))
+                else:
+                    self._text(text, scene)
                 node = node.next
                 continue
+            tag = node.tag or ""
             inner, inner_box = self._element(node, tag, scene, box)
             child = node.child if inner is not None else None
             if inner is None or child is None:
@@ -251,14 +257,13 @@ class _Walk:
         if scene.unseen:
             piece: str | _Faint = self._unseen(text, "" if how.size < look.MAX_TINY_PX else " ")
         else:
-            if "\n" in text or "\r" in text:
-                text = text.replace("\n", " ").replace("\r", " ")
+            text = text.replace("\n", " ").replace("\r", " ")
             piece = _Faint(text, how.ink) if scene.faint else text
         self._found.append(piece)
 
     def _apart(self, node: LexborNode, tag: str, style: Style) -> tuple[str, str]:
         """What parts an element from the text before it and behind it, and what rules write there."""
-        apart = _separator(tag, style)
+        apart = _separator(tag, style) if style is not PLAIN else _PARTING.get(tag, "")
         before = after = apart
         if style.before or style.after:
             attributes = node.attributes
@@ -327,7 +332,7 @@ def _separator(tag: str, style: Style) -> str:
     if style.floats:
         return " "
     if display is None or display == UNKNOWN:
-        return "\n" if tag in _APART else " " if tag in _BESIDE else ""
+        return _PARTING.get(tag, "")
     if display in ("inline", "contents", "ruby"):
         return ""
     if display.startswith("inline") or display == "table-cell":

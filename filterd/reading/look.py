@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from filterd.reading.color import CLEAR, MAX_FAINT_OPACITY, RGB, UNKNOWN, Paint, legacy_color, names
-from filterd.reading.style import Style
+from filterd.reading.style import PLAIN, Style
 
 __all__ = ["BLOCK", "CELL", "FIRST", "TELLING", "Look", "alike", "inside"]
 
@@ -119,7 +119,7 @@ def inside(outer: Look, tag: str, attributes: _Attributes, style: Style) -> Look
     display = style.display or ("block" if tag in BLOCK else "table" if tag in _TABLE else "inline")
     if (style.floats or style.position in ("absolute", "fixed") or outer.flexible) and display == "inline":
         display = "block"
-    changes: Changes = {"opacity": opacity}
+    changes: Changes = {} if opacity == outer.opacity else {"opacity": opacity}
     if tag == "table" and outer.quirks:  # Chromium's quirks.css
         changes |= {"color": outer.page_color, "size": max(16.0, outer.size)}
     elif tag in _OWN_SIZE:
@@ -130,11 +130,12 @@ def inside(outer: Look, tag: str, attributes: _Attributes, style: Style) -> Look
         changes["tricks"] = True
     if attributes:
         _heed_attributes(changes, outer, tag, attributes)
-    _paint(changes, outer, tag, style, display)
+    if style is not PLAIN or outer.on_inline:
+        _paint(changes, outer, tag, style, display)
     _place(changes, outer, tag, attributes, style, display)
     if outer.moves:
         _move(changes, outer, tag, attributes, style, display)
-    return outer._replace(**changes)
+    return outer._replace(**changes) if changes else outer
 
 
 def _heed_attributes(changes: Changes, outer: Look, tag: str, attributes: _Attributes) -> None:
@@ -199,7 +200,9 @@ def _place(
         changes["cut"] = False
     if (style.cut or style.scaled or tag == "svg") and _has_no_room(style, tag, attributes, display, outer):
         changes["cut"] = True
-    changes["flexible"] = display in _FLEXIBLE
+    flexible = display in _FLEXIBLE
+    if flexible != outer.flexible:
+        changes["flexible"] = flexible
 
 
 _FREE: Final = frozenset(["absolute", "fixed", UNKNOWN])
@@ -217,9 +220,12 @@ def _move(
         changes["moved"] = False
     elif _is_moved(outer, style, odd, boxed=display != "inline" and not table):
         changes["moved"] = True
-    changes["odd"] = outer.odd or odd or table
-    changes["anchored"] = outer.anchored or style.position is not None or style.overlaps
-    changes["pushed"] = 0.0 if changes["odd"] else outer.pushed + style.push
+    odd = outer.odd or odd or table
+    changes |= {
+        "odd": odd,
+        "anchored": outer.anchored or style.position is not None or style.overlaps,
+        "pushed": 0.0 if odd else outer.pushed + style.push,
+    }
 
 
 _ODD_TAGS: Final = names("center table img input")

@@ -12,6 +12,7 @@ it was stored for retraining reads the same when it is normalised again.
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -27,12 +28,16 @@ MAX_EMOJI: Final = 3  # of a text; as many show its mood, more are strewn over i
 MAX_MARKS: Final = 4  # combining marks on one letter; no script needs more, and NFKC is quadratic in them
 MAX_HOST: Final = 48  # the end of a host is what was registered; 48 characters hold all but forged ones
 MAX_PATH: Final = 24  # says "login" or "unsubscribe"; beyond are ids
-CACHED_WORDS: Final = 16_384  # read lately; most words of a text are ones that every text has
+CACHED_WORDS: Final = 16_384  # read lately and as written; most words of a text are ones that every text has
+MAX_CACHED: Final = 64  # characters of one of them, so that nobody fills the memory with long ones
+CACHED_RUNS: Final = 4_096  # of characters beyond ASCII, folded lately
 MIN_OPAQUE: Final = 41  # longer than a SHA-1 in hexadecimal and than any ordinary word
 OPAQUE_KEPT: Final = 24  # enough to see that it is an id
 MIN_OPAQUE_DIGITS: Final = 16  # one character in so many is a digit, or it is taken for words run together
 
 _CONTROLS = bytes([*range(0x09), *range(0x0E, 0x1C), 0x7F])
+# ASCII's white space as blanks and newlines (str.splitlines).
+_ONE_WHITE = bytes.maketrans(b"\t\x1f\r\x0b\x0c\x1c\x1d\x1e", b"  \n\n\n\n\n\n")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
@@ -42,6 +47,7 @@ _INVISIBLE = re.compile(
 # What NFKC leaves on Latin letters after composing: strike-through, enclosing and stacked marks.
 _LOOSE_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 _MARK_RUN = re.compile(rf"[^\w\s\x00-\x7f]{{{2 * MAX_MARKS},}}")
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 
 _EMOJI = re.compile("[\u2600-\u27bf\u2b1b\u2b1c\u2b50\u2b55\U0001f000-\U0001f0ff\U0001f1e6-\U0001faff]+")
 
@@ -104,14 +110,16 @@ _WORD = re.compile(r"[^\W_]+")
 
 # Four or more single characters with one and the same separator between them, as "F R E E" or "w/i/n/s".
 _SPACED = re.compile(r"(?<!\S)[^\W_]([^\w\s]|[ _])[\w$@!](?:\1[\w$@!]){2,}(?![^\s!?.,:;)])")
-# Whether that may be in a text; a dot takes a third of the time of a class.
-_MAY_BE_SPACED = re.compile(r"(?:([ -/:-@\[-`{-~])(?=.\1.\1[\w$@!])|([^\w\s\x00-\x7f])(?=.\2.\2.))")
-_SEPARATORS = tuple(
-    bytes(i if 0x20 <= i < 0x7F and not chr(i).isalnum() else other for i in range(256)) for other in (1, 2)
-)
-_THRICE = re.compile(rb"(?<!\0)\0(?=.\0)", re.DOTALL)  # before the first of them stands a letter or digit
+_MAY_BE_SPACED = re.compile(r"([\W_])(?=[\w$@!]\1[\w$@!]\1[\w$@!])")  # at its first separator
+# ASCII letters and separators, to find the same in a tenth of the time; "_" is both.
+_SHAPE = bytes(
+    0x61 if chr(i).isalnum() or chr(i) in "$@!" else i if chr(i) in "_\t\n\r\v\f" else 0x20
+    for i in range(128)
+) + bytes(128)
+_SPACED_SHAPE: Final = b" a a a"
 # One of these between two letters is nothing that people write: "vi*agra".
-_INFIX = re.compile(r"[*^~\u00b7\u2022](?<=[A-Za-z].)(?=[A-Za-z])")
+_INFIXES: Final = "*^~\u00b7\u2022"
+_INFIX = re.compile(rf"[{_INFIXES}](?<=[A-Za-z].)(?=[A-Za-z])")
 # A digit or sign that stands for a letter: "v1agra", "c@sh", "b00k". Words with other digits are codes and
 # "gr8", those next to a dot, slash or colon are addresses, and long numbers are numbers.
 _LEET: Final = str.maketrans("01345$@7", "oieassat")
@@ -143,9 +151,15 @@ _EDGE_BUT_SHRIEK: Final = ".,;:?()\"'"
 _EDGE: Final = _EDGE_BUT_SHRIEK + "!"
 MIN_ODD: Final = 3  # such words in a text before it is taken for one written so
 ODD_SHARE: Final = 8  # one word in so many
-# Nothing in such a word can stand for something else: the most of any text.
-_ORDINARY = re.compile(
-    rf"[(\"'<>\[]?[A-Za-z]?(?:[a-z]{{0,{MAX_PATH - 4}}}|[A-Z]{{0,{MAX_PATH - 4}}})[.,;:?!)\"'>]{{0,2}}"
+# Such a text has no disguise: words of two letters and more that one blank parts; most names and subjects.
+_UNDISGUISED = re.compile(
+    r"(?:(?:[(\"\[]?(?:[A-Z]?[a-z]{2,20}|[A-Z]{2,20}|[0-9]{2,12})(?:[.,;:?)\]\"]{0,2}|!)"
+    r"|[AaI0-9](?= [A-Za-z0-9]{2}|\Z))(?: (?!\Z)|\Z))+"
+)
+# A word in which nothing can stand for something else, as in most of any text, has one run of letters in one
+# case and no sign for a letter, or no letter. These are the others.
+_STRANGE = re.compile(
+    r"(?<!\S)(?!(?:[^A-Za-z0-9@$!|+\s]*+(?:[A-Z]?[a-z]*+|[A-Z]*+)[^A-Za-z0-9@$!|+/\s]*+|[^A-Za-z\s]*+)(?!\S))\S+"
 )
 _ZEROS = re.compile(rb"\x00++")
 _ADDRESS = re.compile(
@@ -170,7 +184,7 @@ def normalise(text: str, limit: int) -> str:
     for _ in range(MAX_PASSES):
         before = text
         if not text.isascii():
-            text = _blanks(cut(_few_emoji(_fold(text)), limit))  # one character may fold to eighteen
+            text = _blanks(cut(_fold(text), limit))  # one character may fold to eighteen
         text = _pass(text)
         if text == before:
             break
@@ -179,6 +193,8 @@ def normalise(text: str, limit: int) -> str:
 
 def _is_plain(text: str) -> bool:
     """Whether nothing below can change an ASCII text of one line; so it is for most SMS."""
+    if _UNDISGUISED.fullmatch(text):
+        return bytes(MAX_REPEATS) not in _neighbours(text, 1)
     return (
         text.isascii()
         and text.isprintable()
@@ -188,7 +204,7 @@ def _is_plain(text: str) -> bool:
         and "`" not in text
         and text == text.strip()
         and not _has_long_word(text)
-        and not _MAY_BE_SPACED.search(text)
+        and _closed_up(text) is text
         and not _INFIX.search(text)
         and not _MAY_BE_LEET.search(text)
         and not words.MAYBE_LEET.search(text)
@@ -241,28 +257,42 @@ def cut(text: str, limit: int) -> str:
 def _pass(text: str) -> str:
     text = text.replace("`", "'").replace("[.]", ".")
     text = _closed_up(text)
-    text = _INFIX.sub("", text)
+    if any(sign in text for sign in _INFIXES):
+        text = _INFIX.sub("", text)
     if not text.isascii() and _LOOKALIKE.search(text):
         text = "\n".join(_unmask(line) for line in text.split("\n"))
     text = _plain_style(text)
-    read_word = _read_word_with_signs if words.MAYBE_LEET.search(text) else _read_word
-    read = [" ".join(map(read_word, line.split(" "))) for line in text.split("\n")]
-    text = "\n".join(read)
-    for word in dict.fromkeys(word for word in text.split() if len(word) > MAX_PATH):
-        text = text.replace(word, _shorten_word(word))
+    text, tokens = _words_read(text)
+    for token in [token for token in dict.fromkeys(tokens) if len(token) > MAX_PATH]:
+        text = text.replace(token, _shorten_word(token))
     return _shrink_repeats(text)
 
 
-@lru_cache(maxsize=CACHED_WORDS)
-def _read_word(word: str) -> str:
-    """What stands between two blanks as the words and addresses that it stands for."""
-    return word if _ORDINARY.fullmatch(word) else _as_meant(words.read_mixed(word))
+_as_written: Final[tuple[set[str], set[str]]] = set(), set()  # words read lately that are what they seem
 
 
-@lru_cache(maxsize=CACHED_WORDS)
-def _read_word_with_signs(word: str) -> str:
-    """The same in a text that has signs in place of letters."""
-    return word if _ORDINARY.fullmatch(word) else _as_meant(words.read_signs(words.read_mixed(word)))
+def _words_read(text: str) -> tuple[str, list[str]]:
+    """A text with its words as those that they stand for, and all of them in their order.
+
+    A word that needs no change is remembered, so of most texts only new words are looked at.
+    """
+    signs = words.MAYBE_LEET.search(text) is not None
+    same = _as_written[signs]
+    tokens = text.split()
+    new = set(tokens).difference(same)
+    changed = {}
+    for token in _STRANGE.findall(" ".join(new)) if new else ():
+        meant = _as_meant(words.read_signs(words.read_mixed(token)) if signs else words.read_mixed(token))
+        if meant != token:
+            changed[token] = meant
+    if len(same) >= CACHED_WORDS:
+        same.clear()
+    same.update([token for token in new if len(token) <= MAX_CACHED and token not in changed][:CACHED_WORDS])
+    if not changed:
+        return text, tokens
+    lines = [" ".join([changed.get(word, word) for word in line.split(" ")]) for line in text.split("\n")]
+    text = "\n".join(lines)
+    return text, text.split()
 
 
 def _as_meant(word: str) -> str:
@@ -276,23 +306,41 @@ def _as_meant(word: str) -> str:
 
 
 def _fold(text: str) -> str:
-    """Compatibility forms, typographic quotes and dashes, styled alphabets; nothing invisible left."""
+    """Compatibility forms, typographic quotes and dashes, styled letters; the first emoji; nothing invisible.
+
+    What is beyond ASCII is folded run by run, each with the character before it, which marks may join.
+    """
+    pieces, done, emoji = [], 0, MAX_EMOJI
+    for run in _FOREIGN.finditer(text):
+        start, end = max(done, run.start() - 1), run.end()
+        foreign = text[start:end]
+        folded, count = _fold_run(foreign) if end - start <= MAX_CACHED else _fold_run.__wrapped__(foreign)
+        if count:
+            folded, emoji = _few_emoji(folded, emoji)
+        pieces += [text[done:start], folded]
+        done = end
+    return "".join(pieces) + text[done:]
+
+
+@lru_cache(maxsize=CACHED_RUNS)
+def _fold_run(text: str) -> tuple[str, bool]:
+    """A run folded, and whether there are emoji in it."""
     text = _FOLDED.sub(lambda m: _FOLD[m[0]], _INVISIBLE.sub("", text))
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", _MARK_RUN.sub(_thin_marks, text))
-    return _LOOSE_MARKS.sub("", _ACCENTED.sub(lambda m: m[0].translate(_UNACCENTED), text))
+    text = _LOOSE_MARKS.sub("", _ACCENTED.sub(lambda m: m[0].translate(_UNACCENTED), text))
+    return text, _EMOJI.search(text) is not None
 
 
-def _few_emoji(text: str) -> str:
-    """The first MAX_EMOJI emoji of a text, blanks for the others."""
-    left = MAX_EMOJI
+def _few_emoji(text: str, left: int) -> tuple[str, int]:
+    """At most so many emoji of a text, blanks for the others, and how many may still come."""
 
     def some(run: re.Match[str]) -> str:
         nonlocal left
         kept, left = run[0][:left], max(0, left - len(run[0]))
         return kept if len(kept) == len(run[0]) else f"{kept} "
 
-    return _EMOJI.sub(some, text)
+    return _EMOJI.sub(some, text), left
 
 
 def _thin_marks(run: re.Match[str]) -> str:
@@ -313,29 +361,38 @@ def _without_invisible(text: str) -> str:
 
 def _blanks(text: str) -> str:
     """Each run of white space as one newline, if it holds one, or one blank."""
-    return "\n".join(filter(None, [" ".join(line.split()) for line in text.splitlines()]))
+    if not text.isascii():
+        return "\n".join(filter(None, [" ".join(line.split()) for line in text.splitlines()]))
+    text = text.encode().translate(_ONE_WHITE).decode()
+    while "  " in text:
+        text = text.replace("  ", " ")
+    text = text.replace(" \n", "\n").replace("\n ", "\n")
+    while "\n\n" in text:
+        text = text.replace("\n\n", "\n")
+    return text.strip()
 
 
 def _closed_up(text: str) -> str:
-    """ "F R E E" as "FREE", wherever letters are spaced out so."""
-    signs = _THRICE.finditer(_separators(text)) if text.isascii() else _MAY_BE_SPACED.finditer(text)
+    """ "F R E E" as "FREE", wherever letters are spaced out so; the same object where nothing is."""
     pieces, done = [], 0
-    for at in (sign.start() for sign in signs):
+    for at in _separators(text):
         if at > done and text[at - 1].isalnum() and (spaced := _SPACED.match(text, at - 1)):
             pieces += [text[done : spaced.start()], _close_up(spaced)]
             done = spaced.end()
     return "".join(pieces) + text[done:] if pieces else text
 
 
-def _separators(text: str) -> bytes:
-    """Zeros where a separator in an ASCII text equals the next character but one.
-
-    A tenth of the time of a look with a back reference. Letters are one byte in one copy and another in the
-    other, so they equal nothing.
-    """
-    raw = text.encode()
-    here, further = (int.from_bytes(raw.translate(table), "little") for table in _SEPARATORS)
-    return (here ^ (further >> 16)).to_bytes(len(raw), "little")
+def _separators(text: str) -> Iterator[int]:
+    """Where the first separator of a spaced-out word may stand."""
+    shape = text.encode().translate(_SHAPE) if text.isascii() else b"a___"
+    if b"a___" in shape or b"a_a_a_a" in shape:
+        yield from (sign.start() for sign in _MAY_BE_SPACED.finditer(text))
+        return
+    shape = shape.replace(b"_", b"a")
+    at = shape.find(_SPACED_SHAPE)
+    while at >= 0:
+        yield at
+        at = shape.find(_SPACED_SHAPE, at + 1)
 
 
 def _close_up(spaced: re.Match[str]) -> str:
