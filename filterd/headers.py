@@ -12,7 +12,7 @@ from functools import lru_cache
 from filterd import __version__
 from filterd.api import Action, Label, Verdict
 from filterd.kit.fold import fold
-from filterd.reading.kind import GZIP
+from filterd.reading.kind import GZIP, opened
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
 MAX_VALUE_BYTES = 900  # of a whole value: even where nobody folds, a line stays under 998
@@ -22,7 +22,10 @@ KEEPING = "; keep-forged"
 MAX_NAME_BYTES = 1_024  # of a first line that is looked at for a name and a colon; names have tens
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
+PIECE_BYTES = 262_144  # of a head that are searched at once: a thread that searches 10 MB holds up all others
+
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
+_FOLDED = re.compile(rb"(?:[ \t][^\n]*+(?:\n|\Z))*+")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
@@ -98,7 +101,8 @@ def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason
 
 
 def strip(raw: bytes, style: HeaderStyle = HeaderStyle()) -> bytes:
-    """The mail without headers of ours; what learning and hashing look at."""
+    """The mail without headers of ours; what learning and hashing look at, also of a compressed file."""
+    raw = opened(raw)
     start = _start(raw)
     kept, end = _strip(raw, start, style)
     return b"".join((raw[:start], kept, memoryview(raw)[end:]))
@@ -119,8 +123,24 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
     head = raw[start:end]
     if style.prefix.lower().encode() not in head.lower():
         return head, end
-    forged, kept = _forged(style.prefix), style.old_prefix.encode() if style.keep_forged else None
-    return forged.sub(b"" if kept is None else lambda run: _renamed(run[0], style, kept), head), end
+    forged = _forged(style.prefix)
+    kept: list[bytes] = []
+    at, dropping = 0, False  # whether the piece before ended within a forged field
+    while at < len(head):
+        line_end = head.find(b"\n", at + PIECE_BYTES)
+        last = line_end + 1 if line_end >= 0 else len(head)
+        if dropping and (folded := _FOLDED.match(head, at, last)):
+            at = folded.end()
+            dropping = at == last
+        for run in forged.finditer(head, at, last):
+            kept.append(head[at : run.start()])
+            if style.keep_forged:
+                kept.append(_renamed(run[0], style))
+            at = run.end()
+            dropping = at == last and not style.keep_forged
+        kept.append(head[at:last])
+        at = last
+    return b"".join(kept), end
 
 
 def _end_of_head(raw: bytes, start: int) -> int:
@@ -137,5 +157,5 @@ def _forged(prefix: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?<![^\n])(?:%b[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+)++" % name, re.IGNORECASE)
 
 
-def _renamed(run: bytes, style: HeaderStyle, kept: bytes) -> bytes:
-    return re.sub(rb"(?im)^%b" % re.escape(style.prefix.encode()), kept, run)
+def _renamed(run: bytes, style: HeaderStyle) -> bytes:
+    return re.sub(rb"(?im)^%b" % re.escape(style.prefix.encode()), style.old_prefix.encode(), run)

@@ -105,6 +105,27 @@ def test_a_quoted_mbox_line_stays_on_top_and_the_head_is_one() -> None:
     assert b"YES" not in tagged
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"X-Spam-A: 1", b"x-spam-b:", b"A: 1", b" folded", b"\tX-Spam-", b"", b"no field", b"\r"]
+        )
+    ),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.integers(0, 40),
+    st.booleans(),
+)
+def test_a_head_that_is_searched_in_pieces_loses_the_same(
+    lines: list[bytes], line_end: bytes, piece: int, keep: bool
+) -> None:
+    raw = b"A: 0" + line_end + line_end.join(lines)
+    style = HeaderStyle(keep_forged=keep)
+    whole = headers.strip(raw, style)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(headers, "PIECE_BYTES", piece)
+        assert headers.strip(raw, style) == whole
+
+
 @pytest.mark.skipif(not CASES.exists(), reason=f"needs {CASES}")
 @pytest.mark.parametrize("name", ["a01b-ws-fold-ham", "a30b-gtfrom-nofrom"])
 def test_shared_cases_lose_the_forged_header_and_nothing_else(name: str) -> None:
@@ -131,6 +152,10 @@ def test_every_shared_mail_comes_out_as_it_was() -> None:
 def test_nothing_is_written_into_a_compressed_mail() -> None:
     packed = gzip.compress(b"A: 1\n\nx")
     assert headers.tag(packed, SPAM) == packed
+
+
+def test_a_compressed_mail_is_the_same_mail_to_who_learns_or_hashes_it() -> None:
+    assert headers.strip(gzip.compress(b"X-Spam-Flag: YES\nA: 1\n\nx")) == b"A: 1\n\nx"
 
 
 def test_line_ends_follow_the_mail() -> None:
