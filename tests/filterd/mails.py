@@ -19,7 +19,7 @@ def raw_mails(count: int, *, of_each: int = 0) -> Iterator[bytes]:
     share = of_each or max(1, count // (len(FILES) + 1))
     for source in FILES:
         yield from islice(_of_json(source), share)
-    yield from islice(_of_archive(), share)
+    yield from islice((raw for _, raw in of_archive()), share)
 
 
 def _of_json(source: str) -> Iterator[bytes]:
@@ -29,8 +29,9 @@ def _of_json(source: str) -> Iterator[bytes]:
                 yield base64.b64decode(raw)
 
 
-def _of_archive() -> Iterator[bytes]:
+def of_archive() -> Iterator[tuple[str, bytes]]:
+    """Names ("spam-1/…", "easy-ham-1/…") and bytes of SpamAssassin's mails."""
     with tarfile.open(SHARED / ARCHIVE) as archive:
         for member in archive:
             if member.isfile() and (file := archive.extractfile(member)):
-                yield file.read()
+                yield member.name.partition("/data/")[2], file.read()
