@@ -109,6 +109,20 @@ def data_stats(
         typer.echo(f"{out / 'classes.png'}\n{out / 'lengths.png'}")
 
 
+@data.command("items")
+def data_items(
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    messages: Annotated[int, typer.Option(min=50, help="Of each source and label, at most.")] = 200,
+) -> None:
+    """Say what each item of a mail's head tells by itself, and what sources left out lose without it."""
+    from rich.console import Console
+
+    from filterd_trainer.data.corpus import Dataset
+    from filterd_trainer.evaluation import items
+
+    items.show(Console(highlight=False), items.run(Dataset.load(dataset), messages))
+
+
 @data.command("prepare")
 def data_prepare(
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
