@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from filterd.api import Kind, Label
 from filterd.console import charts, render
+from filterd.console.reports import reports
 from filterd.console.settings import shown
 from filterd.errors import BundleError, LearningClosed
 from filterd.history import record
@@ -167,6 +168,7 @@ def _models(asked: "Asked", status: "State") -> Response:
         bundles=installed(service.config.bundles, in_use.id),
         shadow=status["shadow"],
         trial=status["trial"],
+        reports=reports(Path(service.config.state)),
     )
 
 
@@ -203,4 +205,6 @@ async def status(asked: "Asked") -> Response:
     text = (
         yaml.safe_dump(shown(config), sort_keys=False, allow_unicode=True) if asked.viewer.administers else ""
     )
-    return await asked.page("status.html", status=said, configuration=text)
+    roster = desk.service.roster
+    others = await desk.run(roster.others) if roster else []
+    return await asked.page("status.html", status=said, configuration=text, others=others)

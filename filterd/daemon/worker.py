@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from filterd import __version__
 from filterd.config import Config, load
 from filterd.corrections.learner import Learner
 from filterd.daemon import desk, engines, lag
@@ -28,7 +29,8 @@ from filterd.history.recorder import Recorder
 from filterd.log import log
 from filterd.policy.correspondents import Known
 from filterd.policy.policy import Policy
-from filterd.promotion import champion, trial
+from filterd.promotion import champion, roster, trial
+from filterd.promotion.roster import Roster
 from filterd.quarantine.store import Quarantine
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
@@ -92,6 +94,7 @@ class Worker:
         self.service.policy = self._policy = Policy.open(self._config)
         self._recorder = Recorder.open(self._config)
         self.service.observers.append(self._recorder.judged)
+        self.service.roster = self._roster = Roster.open(self._config)
         self.service.correspondents = self._known = Known.open(self._config, self._recorder.keys)
         self.service.quarantine = self._quarantine = Quarantine.open(self._config, self._recorder.numbers)
         self._desk = desk.open_desk(self._config, self.service, self._recorder)
@@ -122,6 +125,7 @@ class Worker:
                 self.spawn(self._prune())
                 self.spawn(self._try())
                 self.spawn(self._tidy())
+                self.spawn(self._announce())
             gc.freeze()  # 80,000 objects that stay: looking through them holds everybody up for 0.05 s
             await self._chief.begin(self)
             await self._stop.wait()
@@ -204,6 +208,22 @@ class Worker:
                 log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
 
+    async def _announce(self) -> None:
+        """Let the other daemons on this store know that this one is there."""
+        while True:
+            try:
+                status = await self.service.status_of_all()
+                await asyncio.to_thread(
+                    self._roster.announce,
+                    version=__version__,
+                    model=self.model,
+                    started=self.service.started,
+                    judged=sum(status["judged"].values()),
+                )
+            except StoreError as error:
+                log.error("not announced to other daemons", extra={"fields": {"reason": str(error)}})
+            await asyncio.sleep(roster.EVERY_S)
+
     def _forget(self) -> None:
         """Correspondents past their time."""
         kept = self._config.correspondents
@@ -276,6 +296,7 @@ class Worker:
         await asyncio.to_thread(self._policy.close)
         await asyncio.to_thread(self._quarantine.close)
         await asyncio.to_thread(self._known.close)
+        await asyncio.to_thread(self._roster.close)
         await asyncio.to_thread(self._learner.close)
         log.info("stopped", extra={"fields": {"drained": clean}})
 

@@ -41,6 +41,7 @@ from filterd.log import log
 from filterd.policy import actions, correspondents
 from filterd.policy.correspondents import Known
 from filterd.policy.policy import Decided, Policy, released
+from filterd.promotion.roster import Roster
 from filterd.promotion.trial import Trial
 from filterd.quarantine.store import Quarantine
 from filterd.reasons import reason
@@ -148,6 +149,7 @@ class Service:
         self._holders = ThreadPoolExecutor(HOLD_THREADS, "hold")
         self._holding = 0
         self.correspondents: Known | None = None
+        self.roster: Roster | None = None  # of the daemons on this store
         self._noting = 0
         self._reading = 0
         self._batched = asyncio.Semaphore(BATCHED_AT_ONCE)

@@ -27,6 +27,7 @@ from filterd.history.store import History, Kept
 from filterd.quarantine.store import Quarantine
 from tests.conftest import ROOT, need_program
 from tests.filterd.console.made import PASSWORD
+from tests.filterd.console.test_reports import record
 from tests.filterd.history.made import row
 from tests.plugins.smtp_proxy.peers import Sink
 
@@ -118,6 +119,7 @@ def console(next_hop: Sink) -> Iterator[str]:
     )
     key_of(state)
     fill(state)
+    record(state, 7)
     HELD[:] = hold(load(folder / "filterd.yaml"))
     log = folder / "log"
     with log.open("wb") as stream:

@@ -1,0 +1,85 @@
+"""The daemons on one store: each says from time to time that it is there, so that every one knows the others.
+
+A name is the host and the state folder, so a daemon that was restarted takes its own row again.
+"""
+
+import socket
+import time
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+import sqlalchemy as sql
+from sqlalchemy import Column
+from sqlalchemy.dialects import postgresql, sqlite
+
+from filterd.config import Config
+from filterd.corrections.database import Database
+
+EVERY_S: Final = 30.0  # between two signs of life
+GONE_S: Final = 120.0  # without one it is shown as silent
+FORGOTTEN_S: Final = 7 * 86_400.0
+
+_TABLES = sql.MetaData()
+_ROSTER = sql.Table(
+    "filterd_daemons",
+    _TABLES,
+    Column("name", sql.String(400), primary_key=True),
+    Column("version", sql.Text, nullable=False),
+    Column("model", sql.Text, nullable=False),
+    Column("started", sql.Double, nullable=False),
+    Column("judged", sql.BigInteger, nullable=False),
+    Column("seen", sql.Double, nullable=False),
+)
+
+
+class Peer(NamedTuple):
+    """A daemon as it was last seen. Times: seconds since 1970; judged: messages since its start."""
+
+    name: str
+    version: str
+    model: str
+    started: float
+    judged: int
+    seen: float = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has not been heard of for too long."""
+        return time.time() - self.seen > GONE_S
+
+
+class Roster:
+    """Who is there. Its methods may be called from many threads; all raise StoreError."""
+
+    def __init__(self, database: Database, state: Path) -> None:
+        self._database = database
+        self.name = f"{socket.gethostname()}:{state}"[:400]
+        with database.writing() as connection:
+            if connection.dialect.name == "postgresql":  # two daemons may start at once
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C78)))
+            _TABLES.create_all(connection)
+
+    @classmethod
+    def open(cls, config: Config) -> Self:
+        """In the database of the corrections. Raises ConfigError too."""
+        return cls(Database(config.feedback_url), Path(config.state))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def announce(self, *, version: str, model: str, started: float, judged: int) -> None:
+        """Say that this daemon is there; who was silent for long is forgotten."""
+        now = time.time()
+        row = Peer(self.name, version, model, started, judged, now)._asdict()
+        with self._database.writing() as connection:
+            insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+            made = insert(_ROSTER).values(row)
+            connection.execute(made.on_conflict_do_update(index_elements=["name"], set_=row))
+            connection.execute(_ROSTER.delete().where(_ROSTER.c.seen < now - FORGOTTEN_S))
+
+    def others(self) -> list[Peer]:
+        """All but this one, by name."""
+        query = sql.select(_ROSTER).where(_ROSTER.c.name != self.name).order_by(_ROSTER.c.name)
+        with self._database.reading() as connection:
+            return [Peer(*row) for row in connection.execute(query)]
