@@ -142,6 +142,7 @@ class Verdict:
     available: False where the filter could not judge (overload, no model) and let the message through.
     subject: the mail's decoded subject or the SMS's beginning, for people to recognise the message by.
     seconds: time spent judging it; in a batch, its share.
+    hosts: where its links lead, for lists of link hosts.
     action: what is to be done, by the way in's own settings and `actions`; None before that is decided.
     """
 
@@ -156,6 +157,7 @@ class Verdict:
     subject: str = ""
     seconds: float = 0.0
     action: Action | None = None
+    hosts: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def unavailable(cls, kind: Kind) -> "Verdict":

@@ -18,7 +18,9 @@ thresholds = typer.Typer(help="From which P(spam) mail is called unsure and spam
 
 DAY_S = 86_400.0
 
-ValueArgument = Annotated[str, typer.Argument(help="ann@example.org, example.org or list-id:NAME.")]
+ValueArgument = Annotated[
+    str, typer.Argument(help="ann@example.org, example.org, list-id:NAME, or to deny link-host:NAME.")
+]
 ForOption = Annotated[str, typer.Option("--for", help="Only for this recipient or domain.")]
 DaysOption = Annotated[float | None, typer.Option("--days", min=0.01, help="For so long; without it always.")]
 NoteOption = Annotated[str, typer.Option("--note", help="Why, for whoever reads the list.")]
@@ -57,7 +59,7 @@ def show(config: ConfigOption = None) -> None:
     with _rules(config) as rules:
         for one in rules.entries():
             until = f"{datetime.fromtimestamp(one.expires, UTC):%Y-%m-%d}" if one.expires else "-"
-            print(f"{one.number:6} {one.do:5} {one.what:8} {one.value:40} {one.scope or 'all':24} {until:10}"
+            print(f"{one.number:6} {one.do:5} {one.what:9} {one.value:40} {one.scope or 'all':24} {until:10}"
                   f" {one.note}")  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class What(StrEnum):
 
     ADDRESS = "address"
     LIST = "list-id"
+    HOST = "link-host"
     DOMAIN = "domain"
 
 
@@ -68,13 +69,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Claims(NamedTuple):
     """Who a message says it is from. froms: From's address. senders: that and the envelope's.
 
-    list_id: List-Id's value (RFC 2919). proven: whether From is who it says.
+    list_id: List-Id's value (RFC 2919). proven: whether From is who it says. hosts: where links lead.
     """
 
     froms: frozenset[str] = frozenset()
     senders: frozenset[str] = frozenset()
     list_id: str = ""
     proven: bool = False
+    hosts: frozenset[str] = frozenset()
 
 
 class Found(NamedTuple):
@@ -87,12 +89,15 @@ class Found(NamedTuple):
 def made(do: str, value: str, scope: str = "", **more: object) -> Entry:
     """An entry from what somebody typed; what it names is seen by its form. Raises BadInput.
 
-    `ann@example.org` is an address, `example.org` a domain, `list-id:news.example.org` a list.
+    `ann@example.org` is an address, `example.org` a domain, `list-id:news.example.org` a list,
+    `link-host:shop.example` where links lead, which can only be denied: anybody may link to anything.
     """
     plain, where = value.strip().lower(), scope.strip().lower().lstrip("@")
     kind, _, rest = plain.partition(":")
-    what = What.LIST if kind == What.LIST else What.ADDRESS if "@" in plain.lstrip("@") else What.DOMAIN
-    named = rest.strip("<> ") if what is What.LIST else plain.lstrip("@").removeprefix("*.")
+    named_so = next((one for one in (What.LIST, What.HOST) if kind == one), None)
+    what = named_so or (What.ADDRESS if "@" in plain.lstrip("@") else What.DOMAIN)
+    named = rest.strip("<> ") if named_so else plain.lstrip("@")
+    named = named if what is What.LIST else named.removeprefix("*.")
     for text, name in ((named, "value"), (where, "scope")):
         if len(text) > MAX_VALUE or not text.isprintable() or set(text) & set(" <>,;\"'"):
             raise BadInput(f"{text[:40]!r} is no {name}; write ann@example.org, example.org, list-id:NAME")
@@ -100,6 +105,8 @@ def made(do: str, value: str, scope: str = "", **more: object) -> Entry:
         raise BadInput(
             f"{named!r} has no dot; write ann@example.org, example.org or list-id:news.example.org"
         )
+    if what is What.HOST and do == Do.ALLOW:
+        raise BadInput("a link host can only be denied: anybody may link to it")
     if do not in list(Do):
         raise BadInput(f"{do!r} is neither allow nor deny")
     return msgspec.convert({"do": do, "what": what, "value": named, "scope": where} | more, Entry)
@@ -146,6 +153,8 @@ def _alive(entry: Entry, now: float) -> bool:
 def _fits(entry: Entry, who: Claims) -> bool:
     if entry.what is What.LIST:
         return entry.value == who.list_id
+    if entry.what is What.HOST:
+        return any(entry.value in names(host) for host in who.hosts)
     claimed = who.froms if entry.do is Do.ALLOW else who.senders
     return any(entry.value in names(address) for address in claimed)
 

@@ -92,6 +92,7 @@ class Policy:
             who = claims(message, self._trusted)
         else:
             who = Claims(frozenset(), frozenset({message.sender.strip().lower()} - {""}))
+        who = who._replace(hosts=frozenset(found.hosts))
         chosen = decide(self._entries, who, message.recipients, time.time())
         if chosen.entry:
             denied = chosen.entry.do is Do.DENY

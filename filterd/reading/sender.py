@@ -6,9 +6,10 @@ programs. What is not known has no line: absence means nothing, good or bad.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
+from itertools import islice
 from typing import Final
 
 from filterd.reading import authentication
@@ -17,7 +18,7 @@ from filterd.reading.domains import is_number, organisation
 from filterd.reading.fields import Fields
 from filterd.reading.unicode import normalise
 
-__all__ = ["KEYS", "Link", "again", "head"]
+__all__ = ["KEYS", "Link", "again", "head", "hosts", "hosts_in"]
 
 Link = tuple[str, str]  # where a link leads, and the text that is shown for it
 
@@ -180,12 +181,27 @@ def _to(fields: Fields, sender: Mailbox) -> str:
     return "to one" if count == 1 else "to some" if count < MANY else "to many"
 
 
+def hosts(links: Iterable[Link]) -> tuple[str, ...]:
+    """The hosts that a mail's first links lead to, each once, in small letters."""
+    return tuple(dict.fromkeys(host for host, _ in _leading(links)))
+
+
+def hosts_in(text: str) -> tuple[str, ...]:
+    """The first hosts that a text names, as an SMS does; each once, in small letters."""
+    found = islice(_HOST_IN_TEXT.finditer(text), MAX_LINKS)
+    return tuple(dict.fromkeys(match[0].lower() for match in found))
+
+
+def _leading(links: Iterable[Link]) -> Iterator[tuple[str, str]]:
+    """Host and shown text of the first links that have a host."""
+    for _, (href, text) in zip(range(MAX_LINKS), links, strict=False):
+        if match := _HOST.match(href):
+            yield match[1].strip(".").lower(), text
+
+
 def _links(links: Iterable[Link], own: str) -> str:
     found: dict[str, None] = {}
-    for _, (href, text) in zip(range(MAX_LINKS), links, strict=False):
-        if not (match := _HOST.match(href)):
-            continue
-        host = match[1].strip(".").lower()
+    for host, text in _leading(links):
         if is_number(host):
             found["number"] = None
             continue

@@ -6,7 +6,7 @@ give the same one. What is in a canonical text, and why, is in docs/text.md.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Final
 
@@ -65,6 +65,7 @@ class Text:
     subject, body: normalised, `subject` empty for an SMS.
     facts: what a person would notice besides ("hidden-text", "html-only", "attachment:exe", …).
     head: who sent a mail and how that fits the rest of it, a line each; see sender.py.
+    hosts: where its links lead, for lists; no part of what the model sees.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Text:
     body: str
     facts: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def canonical(self) -> str:
@@ -94,7 +96,7 @@ def of_sms(text: str) -> Text:
     """The reading of an SMS that is text already."""
     body = normalise(text, MAX_SMS)
     facts = [fact for fact, holds in (("truncated", len(text) > MAX_SMS), ("gtube", GTUBE in text)) if holds]
-    return Text(Kind.SMS, "", body, tuple(facts))
+    return Text(Kind.SMS, "", body, tuple(facts), hosts=sender.hosts_in(body))
 
 
 def parted(canonical: str) -> tuple[tuple[str, ...], str, str]:
@@ -181,4 +183,5 @@ def _of_mail(mail: mime.Mail, trusted: Collection[str]) -> Text:
     body = _WRAP.sub(" ", _BLOB.sub(r"\n\1", body))
     subject = normalise(mail.subject, MAX_SUBJECT).replace("\n", " ")
     head = sender.head(mail.fields, subject, mail.links, mail.facts, mail.shown, trusted)
-    return Text(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts), head)
+    hosts = sender.hosts(mail.links)
+    return Text(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts), head, hosts)

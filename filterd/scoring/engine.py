@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
     windows: token ids, at least one list, each up to max_tokens long; none where the message is settled.
     wide: nats that the model's wide half adds to each window; empty where the model has none.
     settled: log-odds that the fast path is certain of; None where the model has to be asked.
-    memory: what corrections have to say about it; tokens, script: for `drift.py`.
+    memory: what corrections have to say about it; tokens, script: for `drift.py`. hosts: of its links.
     """
 
     kind: Kind
@@ -56,6 +56,7 @@ class Prepared(NamedTuple):
     script: str = "LATIN"
     settled: float | None = None
     wide: Sequence[float] = ()
+    hosts: tuple[str, ...] = ()
 
 
 class Look(NamedTuple):
@@ -196,8 +197,9 @@ class Engine:
         if settled is not None:
             windows, wide = [], ()
         subject = _recognisable(first.subject or first.body)
+        hosts = tuple(dict.fromkeys(host for reading in readings for host in reading.hosts))
         return Prepared(
-            first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide
+            first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide, hosts
         )
 
     def wide_of(self, windows: Sequence[list[int]], kind: Kind) -> Sequence[float]:
@@ -286,6 +288,7 @@ class Engine:
             classes=self._classes(row, probability),
             subject=prepared.subject,
             seconds=seconds,
+            hosts=prepared.hosts,
         )
 
     def alone(self, prepared: Prepared, rows: NDArray[np.float32]) -> float:

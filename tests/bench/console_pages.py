@@ -16,7 +16,7 @@ from filterd.api import Kind, Label
 from filterd.history.record import at
 from filterd.history.store import History
 from filterd.policy.policy import Policy
-from filterd.quarantine.files import Held
+from filterd.quarantine import index
 from filterd.quarantine.store import Quarantine
 from tests.filterd.console.made import console_of
 from tests.filterd.history.made import row
@@ -70,23 +70,18 @@ def fill(history: History, keys: list[str], messages: int) -> None:
 
 def hold(quarantine: Quarantine, messages: int) -> None:
     """As many held messages, in the index alone: no page of a list reads their files."""
+    rows, people = [], []
     for i in range(messages):
         number = at(time.time() - 86_400.0) + i
-        quarantine.index.put(
-            Held(
-                number=number,
-                time=time.time(),
-                listener="milter",
-                name=f"q{i}",
-                sender=f"s{i}@bad.example",
-                recipients=(f"r{i % 50}@example.org",),
-                kind=Kind.MAIL,
-                label=Label.SPAM,
-                points=7.0,
-                subject=f"Subject number {i} of a usual length",
-                size=5_000,
-            )
-        )
+        row = {"number": number, "time": time.time(), "host": "here", "listener": "milter", "name": f"q{i}"}
+        row |= {"sender": f"s{i}@bad.example", "subject": f"Subject number {i} of a usual length"}
+        rows.append(row | {"kind": "mail", "label": "spam", "points": 7.0, "size": 5_000, "kept": True})
+        (key,) = quarantine.keys(f"r{i % 50}@example.org") or ()
+        waiting = {"key": key, "number": number, "address": f"r{i % 50}@example.org"}
+        people.append(waiting | {"state": "held", "by": ""})
+    with quarantine.index._database.writing() as connection:
+        connection.execute(index._ROWS.insert(), rows)
+        connection.execute(index._PEOPLE.insert(), people)
 
 
 async def measure(messages: int) -> str:
@@ -100,8 +95,6 @@ async def measure(messages: int) -> str:
                 made.desk.history, [made.desk.keys.address(f"r{i}@example.org") for i in range(50)], messages
             )
             made.service.quarantine = quarantine = Quarantine.open(made.service.config)
-            with quarantine.index._database.engine.connect() as connection:  # unsynced, for the filling alone
-                connection.exec_driver_sql("PRAGMA synchronous=OFF")
             hold(quarantine, messages)
             lines.append(f"{made.desk.history.size():,} messages, as many held")
             async with made.sign_in() as client:

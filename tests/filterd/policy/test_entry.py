@@ -159,3 +159,16 @@ def test_any_bytes_claim_something(raw: bytes) -> None:
 def test_the_kinds_of_an_entry_have_an_order() -> None:
     ranks = [Entry(do=do, what=what, value="x").rank for what in What for do in (Do.DENY, Do.ALLOW)]
     assert ranks == sorted(ranks)
+
+
+def test_link_hosts_are_denied_with_those_below_them_and_never_allowed() -> None:
+    entry = made("deny", "link-host:*.Shop.example")
+    assert (entry.what, entry.value) == (What.HOST, "shop.example")
+    for host, fits in (("a.shop.example", True), ("shop.example", True), ("myshop.example", False)):
+        who = Claims(frozenset({"ann@example.org"}), hosts=frozenset({host, "other.example"}))
+        assert bool(decide([entry], who, (), 0.0).entry) is fits
+    assert not decide([entry], Claims(frozenset({"ann@shop.example"})), (), 0.0).entry
+    with pytest.raises(BadInput, match="only be denied"):
+        made("allow", "link-host:shop.example")
+    with pytest.raises(BadInput, match="no dot"):
+        made("deny", "link-host:shop")

@@ -1,6 +1,7 @@
 """Thresholds and lists as they change a verdict, and the store that they are kept in."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from filterd.policy.entry import made
 from filterd.policy.policy import Policy
 from filterd.policy.store import Rule, Rules
 from filterd.scoring.verdict import Thresholds, points
+from tests.filterd.fakes import engine
 
 BUNDLE = Thresholds(0.3, 0.9)
 AUTH = b"Authentication-Results: mx.example.org; dkim=pass header.d=example.net\n"
@@ -134,3 +136,22 @@ def test_what_another_daemon_sets_is_in_force_after_a_look(rules: Rules, databas
     assert here.decide(mail(), verdict(0.1), BUNDLE).verdict.label is Label.HAM
     here.refresh()
     assert here.decide(mail(), verdict(0.1), BUNDLE).verdict.label is Label.SPAM
+
+
+def test_where_links_lead_decides(rules: Rules) -> None:
+    rules.put(made("deny", "link-host:shop.example"))
+    found = replace(verdict(0.1), hosts=("a.shop.example",))
+    assert policy(rules).decide(mail(), found, BUNDLE).verdict.tests[-1] == "DENIED"
+    assert policy(rules).decide(mail(), verdict(0.1), BUNDLE).verdict == verdict(0.1)
+    sms = replace(found, kind=Kind.SMS)
+    assert policy(rules).decide(Message(b"x", Kind.SMS), sms, BUNDLE).verdict.label is Label.SPAM
+
+
+def test_hosts_come_from_html_text_and_sms() -> None:
+    html = b"Content-Type: text/html\n\n<a href='https://u:p@A.Shop.example:8443/x'>here</a>"
+    plain = b"Subject: x\n\nsee https://b.example/y?z and //no\n"
+    sms = "pay at c.example/1 now"
+    made_ = [Message(html, Kind.MAIL), Message(plain, Kind.MAIL), Message(sms.encode(), Kind.SMS)]
+    judge = engine()[0]
+    found = [judge.conclude(one, judge.logits(one.windows)).hosts for one in map(judge.prepare, made_)]
+    assert found == [("a.shop.example",), ("b.example",), ("c.example",)]
