@@ -276,8 +276,8 @@ def _conditions(wanted: Search) -> list[sql.ColumnElement[bool]]:
     if wanted.mine is not None:
         found.append(_concerns(wanted.mine))
     if wanted.text:
-        columns = (c.name, c.sender, c.recipients, c.subject, c.tests)
-        found.append(sql.or_(*(column.icontains(wanted.text, autoescape=True) for column in columns)))
+        together = c.name + "\n" + c.sender + "\n" + c.recipients + "\n" + c.subject + "\n" + c.tests
+        found.append(together.icontains(wanted.text, autoescape=True))  # one look at a row, not five
     return found
 
 

@@ -259,8 +259,8 @@ class Index:
         if wanted.sender:
             found.append(sql.func.lower(c.sender) == wanted.sender.strip("<> ").lower())
         if wanted.text:
-            columns = (c.subject, c.sender, c.name)
-            found.append(sql.or_(*(column.icontains(wanted.text, autoescape=True) for column in columns)))
+            together = c.subject + "\n" + c.sender + "\n" + c.name  # one look at a row, not three
+            found.append(together.icontains(wanted.text, autoescape=True))
         if wanted.mine is not None:
             people = people.where(_PEOPLE.c.key.in_(wanted.mine))
         if wanted.to:
