@@ -143,6 +143,8 @@ class Verdict:
     subject: the mail's decoded subject or the SMS's beginning, for people to recognise the message by.
     seconds: time spent judging it; in a batch, its share.
     hosts: where its links lead, for lists of link hosts.
+    name: the most probable class, of a model that knows no spam; `probability` is then its own, `label` is
+    ham and `points` are 0. "" where ham is judged against spam.
     action: what is to be done, by the way in's own settings and `actions`; None before that is decided.
     """
 
@@ -158,6 +160,7 @@ class Verdict:
     seconds: float = 0.0
     action: Action | None = None
     hosts: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    name: str = ""
 
     @classmethod
     def unavailable(cls, kind: Kind) -> "Verdict":

@@ -23,6 +23,7 @@ MAX_NAME_BYTES = 1_024  # of a first line that is looked at for a name and a col
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
 PIECE_BYTES = 262_144  # of a head that are searched at once: a thread that searches 10 MB holds up all others
+CLASS = "X-Filterd-Class"  # of a model that knows no spam
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
 _FOLDED = re.compile(rb"(?:[ \t][^\n]*+(?:\n|\Z))*+")
@@ -38,7 +39,7 @@ class HeaderStyle:
 
     def is_ours(self, name: str) -> bool:
         """Whether a header of this name claims to be ours; names compare without case."""
-        return name.strip().lower().startswith(self.prefix.lower())
+        return name.strip().lower().startswith((self.prefix.lower(), CLASS.lower()))
 
     def as_text(self) -> str:
         """For STYLE_HEADER: `X-Spam-`, or `X-Spam-; keep-forged`."""
@@ -57,6 +58,10 @@ class HeaderStyle:
 
 def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "") -> list[tuple[str, str]]:
     """Names and unfolded values in the order in which they go on top of the mail. reason: in words."""
+    if verdict.name:
+        return [
+            (CLASS, _ascii(f"{verdict.name}; probability={verdict.probability:.4f}; model={verdict.model}"))
+        ]
     spam = verdict.label is Label.SPAM
     status = [
         f"{'Yes' if spam else 'No'}, score={shown_points(verdict.points)} required={POINTS_AT_SPAM:.1f}",
@@ -121,9 +126,16 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
     """
     end = _end_of_head(raw, start) if _FIELD.match(raw, start, start + MAX_NAME_BYTES) else start
     head = raw[start:end]
-    if style.prefix.lower().encode() not in head.lower():
-        return head, end
-    forged = _forged(style.prefix)
+    names = head.lower()
+    if CLASS.lower().encode() in names:
+        head = _without(head, _forged(f"{CLASS}:"), None)
+    if style.prefix.lower().encode() in names:
+        head = _without(head, _forged(style.prefix), style if style.keep_forged else None)
+    return head, end
+
+
+def _without(head: bytes, forged: re.Pattern[bytes], renaming: HeaderStyle | None) -> bytes:
+    """A head less its forged fields, or with them renamed; a piece of it at a time."""
     kept: list[bytes] = []
     at, dropping = 0, False  # whether the piece before ended within a forged field
     while at < len(head):
@@ -134,13 +146,13 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
             dropping = at == last
         for run in forged.finditer(head, at, last):
             kept.append(head[at : run.start()])
-            if style.keep_forged:
-                kept.append(_renamed(run[0], style))
+            if renaming:
+                kept.append(_renamed(run[0], renaming))
             at = run.end()
-            dropping = at == last and not style.keep_forged
+            dropping = at == last and not renaming
         kept.append(head[at:last])
         at = last
-    return b"".join(kept), end
+    return b"".join(kept)
 
 
 def _end_of_head(raw: bytes, start: int) -> int:

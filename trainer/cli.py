@@ -9,7 +9,7 @@ import typer
 
 from filterd import __version__
 from filterd.api import Kind
-from filterd.errors import FilterdError
+from filterd.errors import ConfigError, FilterdError
 
 SOURCE = "Only messages of this input; repeatable."
 WITHOUT = "Another dataset, whose training and validation texts are left out; repeatable."
@@ -130,6 +130,7 @@ def data_prepare(
         list[str] | None, typer.Option("--input", help="PATH or NAME=PATH; repeatable. By default data.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="grouped (ours), lecture or lecture-slide.")] = "grouped",
+    task: Annotated[str, typer.Option(help="spam, or classes of which none is ham.")] = "spam",
     form: Annotated[
         str, typer.Option("--format", help="auto, csv, tsv, jsonl, parquet, mails, mbox or maildir.")
     ] = "auto",
@@ -169,6 +170,7 @@ def data_prepare(
         inputs=inputs or ["data"],
         out=out,
         recipe=recipe,
+        task=task,
         format=form,
         label_column=label_column,
         text_column=text_column,
@@ -436,6 +438,8 @@ def evaluate_command(
 
     only = judge.Only(source or (), kind, without or ())
     subject = judge.Subject.load(dataset, split, only)
+    if by and subject.dataset.task != "spam":
+        raise ConfigError("--by counts ham and spam; of other classes --json has the figures")
     record, scored, histories = judge.evaluate_models(models, subject)
     pages.show_evaluation(record, as_json)
     if misjudged and not as_json:

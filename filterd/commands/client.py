@@ -194,9 +194,10 @@ def _unchunked(body: bytes) -> bytes:
 
 def _verdict(said: dict[str, Any]) -> Verdict:
     return Verdict(
-        label=Label(said["label"]),
+        label=Label(said["label"]) if "points" in said else Label.HAM,
+        name="" if "points" in said else said["label"],
         probability=said["probability"],
-        points=said["points"],
+        points=said.get("points", 0.0),
         kind=Kind(said["kind"]),
         model=said["model"],
         tests=tuple(said["tests"]),

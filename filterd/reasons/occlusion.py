@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from filterd.api import Kind, Message, Verdict
+from filterd.errors import ConfigError
 from filterd.reading import text
 from filterd.scoring.engine import Engine
 from filterd.scoring.memory import Recollection
@@ -33,7 +34,11 @@ class Explanation:
 
 
 def explain(engine: Engine, message: Message) -> Explanation:
-    """Occlude every word, or run of words, of a message's first reading."""
+    """Occlude every word, or run of words, of a message's first reading. Raises ConfigError without spam."""
+    if engine.bundle.manifest.task == "classes":
+        raise ConfigError(
+            f"{engine.bundle.id}: tells classes apart; words can be weighed for or against spam"
+        )
     prepared = engine.prepare(message)
     rows = engine.logits(prepared.windows)
     found = engine.conclude(prepared, rows)

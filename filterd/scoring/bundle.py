@@ -153,6 +153,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     labels: the model's classes in the order of its logits; ham: those of them that count as ham.
     max_tokens, max_windows: a longer message is judged in up to max_windows windows of max_tokens tokens.
+    task: `spam`: ham against spam; `classes`: the most probable of labels, none of which is ham. Its
+    calibration divides logits by a temperature (slope is 1 / temperature), its thresholds are not used.
     padded: a shorter window is filled up to max_tokens with pad_token and read at its end, as it was trained.
     calibration, thresholds: by kind of message.
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
@@ -186,11 +188,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wide: WideEntry | None = None
     exit: Exit | None = None
     padded: bool = False
+    task: Literal["spam", "classes"] = "spam"
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels have to be two or more different names")
-        if not self.ham or not set(self.ham) < set(self.labels):
+        if self.task == "classes":
+            if self.ham or self.wide or self.fast_path or self.exit:
+                raise ValueError("task classes has neither ham nor wide, fast_path or exit")
+        elif not self.ham or not set(self.ham) < set(self.labels):
             raise ValueError("ham has to name some of the labels, not all")
         if set(self.calibration) != set(Kind) or set(self.thresholds) != set(Kind):
             raise ValueError("calibration and thresholds have to name both mail and sms")

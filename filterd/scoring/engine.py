@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from filterd.api import Kind, Message, Verdict
+from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BundleError
 from filterd.reading import text
 from filterd.scoring import bundle, verdict
@@ -63,7 +63,8 @@ class Look(NamedTuple):
     """How one message looks to the model, window by window, [w]; its most spam-like window decides.
 
     rows: the GPT-2's logits, [w, classes]. deep, wide: log-odds of spam in nats by the GPT-2 and by the wide
-    half, whose sum counts; wide: 0 where the model has none. windows: token ids, where the caller has them.
+    half, whose sum counts; wide: 0 where the model has none, deep: where it knows no ham. windows: token ids,
+    where the caller has them.
     """
 
     rows: Sequence[list[float]]
@@ -81,7 +82,7 @@ class Look(NamedTuple):
     ) -> "Look":
         """From logits [w, classes]. ham: places of the ham classes; wide: empty without such a half."""
         found = rows.astype(float).tolist()
-        deep = [verdict.margin(row, ham) for row in found]
+        deep = [verdict.margin(row, ham) if ham else 0.0 for row in found]
         return cls(found, deep, wide or [0.0] * len(found), windows)
 
     @property
@@ -268,6 +269,8 @@ class Engine:
         Of a settled message there are none, [0, classes].
         """
         manifest = self.bundle.manifest
+        if manifest.task == "classes":
+            return self._named(prepared, rows, seconds)
         thresholds = manifest.thresholds[prepared.kind]
         judged, row = self._judged(prepared, rows)
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
@@ -291,8 +294,30 @@ class Engine:
             hosts=prepared.hosts,
         )
 
+    def _named(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float) -> Verdict:
+        """The verdict of a model that knows no spam: its windows' mean decides, corrections do not."""
+        manifest = self.bundle.manifest
+        slope = manifest.calibration[prepared.kind].slope
+        shares = verdict.softmax([slope * x for x in rows.astype(float).mean(axis=0).tolist()])
+        classes = dict(zip(manifest.labels, shares, strict=True))
+        name = max(classes, key=classes.__getitem__)
+        return Verdict(
+            label=Label.HAM,
+            probability=classes[name],
+            points=0.0,
+            kind=prepared.kind,
+            model=self.bundle.id,
+            tests=("GPT2", *(_test_name(fact) for fact in prepared.facts)),
+            classes=classes,
+            subject=prepared.subject,
+            seconds=seconds,
+            name=name,
+        )
+
     def alone(self, prepared: Prepared, rows: NDArray[np.float32]) -> float:
-        """The model's own log-odds of spam, calibrated, whatever corrections say."""
+        """The model's own log-odds of spam, calibrated, whatever corrections say; 0 where it knows none."""
+        if self.bundle.manifest.task == "classes":
+            return 0.0
         return verdict.log_odds(self._judged(prepared, rows)[0])
 
     def _judged(self, prepared: Prepared, rows: NDArray[np.float32]) -> tuple[float, list[float]]:

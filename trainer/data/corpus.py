@@ -88,6 +88,11 @@ class Dataset:
         return column.dtype.kind == "i" and bool(column.between(0, len(self.labels) - 1).all())
 
     @property
+    def task(self) -> str:
+        """`spam`: ham against spam; `classes`: labels of which none is ham."""
+        return "spam" if self.ham else "classes"
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the names and hashes of the files, in the order of their names."""
         files = sorted(self.folder.glob("*.csv"))
@@ -218,9 +223,9 @@ def _row(message: Labelled, reading: Reading) -> tuple[Any, ...] | None:
 
 
 def without_case(found: "pd.Series[Any]", losses: Losses) -> "pd.Series[Any]":
-    """Labels that differ by case alone become one: ham and spam so, others as they came first."""
+    """Labels that differ by case alone become one: ham and spam so, others as most are spelled."""
     spelled = {name: name for name in ("ham", "spam")}
-    for name in dict.fromkeys(found):
+    for name in found.value_counts().index:  # the commonest first, of equals the one that came first
         spelled.setdefault(name.casefold(), name)
     for name in sorted(set(found)):
         if (ours := spelled[name.casefold()]) != name:
@@ -228,14 +233,22 @@ def without_case(found: "pd.Series[Any]", losses: Losses) -> "pd.Series[Any]":
     return found.map(lambda name: spelled[name.casefold()])
 
 
-def class_names(found: Iterable[str], ham: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def class_names(
+    found: Iterable[str], ham: Sequence[str], task: str = "spam"
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Labels in the order of their indices, ham first, and those that are ham. Raises BadInput, ConfigError.
 
-    ham: what `--ham` says; nothing stands for the label called "ham".
+    ham: what `--ham` says; nothing stands for the label called "ham". task `classes` has no ham.
     """
     there = sorted(set(found))
     if not there:
         raise BadInput("the inputs hold no message that can be used; check --input and --format")
+    if task == "classes":
+        if ham:
+            raise ConfigError("--ham is for --task spam; of classes none is ham")
+        if len(there) < 2:
+            raise ConfigError(f"every message is labelled {there[0]!r}; give messages of another class")
+        return tuple(there), ()
     spelled = {name.casefold(): name for name in there}
     named = tuple(dict.fromkeys(spelled.get(name.casefold(), name) for name in ham)) or ("ham",)
     if missing := [name for name in named if name not in there]:
@@ -431,7 +444,7 @@ def _described(
     folder: Path, name: str, frame: pd.DataFrame, labels: Sequence[str], ham: Sequence[str]
 ) -> dict[str, Any]:
     counts = {label: int((frame["Label"] == i).sum()) for i, label in enumerate(labels)}
-    spam = sum(count for label, count in counts.items() if label not in ham)
+    spam = sum(count for label, count in counts.items() if ham and label not in ham)
     described = {"rows": len(frame), "spam_share": round(spam / max(len(frame), 1), 4), "labels": counts}
     described["sha256"] = sha256(folder / f"{name}.csv")
     for column in ("Kind", "Source", "Lang", "Group"):

@@ -23,6 +23,7 @@ from filterd_trainer.data.rules import SourceRules
 from filterd_trainer.data.sources import Losses, Source
 
 LECTURES = ("lecture", "lecture-slide")  # its book's code, and its slide's
+TASKS = ("spam", "classes")
 RECIPES = ("grouped", *LECTURES)
 KINDS: Mapping[str, Kind | None] = {"auto": None, "mail": Kind.MAIL, "sms": Kind.SMS}
 
@@ -35,6 +36,7 @@ class PrepareRequest:
     out: Path
     _: KW_ONLY
     recipe: str = "grouped"
+    task: str = "spam"
     format: str = "auto"
     label_column: str = ""
     text_column: str = ""
@@ -59,6 +61,9 @@ def prepare(request: PrepareRequest, report: Report = quiet) -> tuple[Dataset, L
     """
     _one_of("--recipe", request.recipe, RECIPES)
     _one_of("--format", request.format, sources.FORMATS)
+    _one_of("--task", request.task, TASKS)
+    if request.task != "spam" and request.recipe in LECTURES:
+        raise ConfigError(f"--recipe {request.recipe} is for --task spam; use --recipe grouped")
     _one_of("--kind", request.kind, KINDS)
     return _lecture(request) if request.recipe in LECTURES else _grouped(request, report)
 
@@ -83,7 +88,7 @@ def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, Losses]:
     unlabelled = frame[frame["Label"] == UNLABELLED].drop_duplicates("Text")
     frame = frame[frame["Label"] != UNLABELLED]
     frame = frame.assign(Label=corpus.without_case(frame["Label"], losses))
-    labels, ham = corpus.class_names(frame["Label"], request.ham)
+    labels, ham = corpus.class_names(frame["Label"], request.ham, request.task)
     once = corpus.distinct(frame, losses)
     if request.hold_out:
         once = corpus.without(once, corpus.held_out(request.hold_out), losses)
@@ -217,12 +222,12 @@ def leaks(dataset: Dataset) -> list[str]:
 
 def _table(dataset: Dataset) -> Table:
     table = Table(title=str(dataset.folder), title_justify="left")
-    for name in ("file", "rows", *dataset.labels, "spam share", "sha256"):
+    share = ["spam share"] if dataset.task == "spam" else []
+    for name in ("file", "rows", *dataset.labels, *share, "sha256"):
         table.add_column(name, justify="left" if name in {"file", "sha256"} else "right", no_wrap=True)
     files: dict[str, dict[str, Any]] = dataset.about["files"]
     for name, file in files.items():
         counts = [f"{file['labels'][label]:,}" for label in dataset.labels]
-        table.add_row(
-            f"{name}.csv", f"{file['rows']:,}", *counts, f"{file['spam_share']:.1%}", file["sha256"][:16]
-        )
+        shares = [f"{file['spam_share']:.1%}"] if share else []
+        table.add_row(f"{name}.csv", f"{file['rows']:,}", *counts, *shares, file["sha256"][:16])
     return table

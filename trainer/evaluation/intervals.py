@@ -54,6 +54,7 @@ NAMES = {
     "macro_precision": "Precision, mean of classes",
     "macro_recall": "Recall, mean of classes",
     "macro_f1": "F1, mean of classes",
+    "micro_f1": "F1, all messages alike",
 }
 
 

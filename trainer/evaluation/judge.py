@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from filterd.api import Kind, Message, Verdict
-from filterd.errors import BadInput, NotFound
+from filterd.errors import BadInput, ConfigError, NotFound
 from filterd.reading import text
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine, Look, Prepared, by_message
@@ -121,11 +121,15 @@ class Subject:
             folder=str(self.dataset.folder),
             split=self.split,
             messages=len(self.frame),
-            spam=int((~self.frame["Label"].isin(self.dataset.ham_indices)).sum()),
+            spam=self._spam(),
             leaked=int(self.leaked.sum()),
             fingerprint=bundle.sha256(self.dataset.folder / f"{self.split}.csv"),
             only=str(self.only),
         )
+
+    def _spam(self) -> int | None:
+        ham = self.dataset.ham_indices
+        return int((~self.frame["Label"].isin(ham)).sum()) if ham else None
 
     def assess(self, scored: Scored) -> Result:
         """All figures of a model on it."""
@@ -145,6 +149,8 @@ def evaluate_models(
 def compare_models(models: Sequence[Path], subject: Subject) -> tuple[Comparison, list[Scored]]:
     """The baselines and then the models; each model beside each before it. Raises as `evaluate_models`."""
     data = subject.dataset
+    if data.task != "spam":
+        raise ConfigError("compare tells ham from spam; `trainer evaluate` has the figures of other classes")
     train, validation = (_texts(data.split(name)) for name in ("train", "validation"))
     test = _texts(subject.frame)
     scored: list[Scored] = []
@@ -230,8 +236,8 @@ def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scor
         truth=truth,
         labels=manifest.labels,
         ham=manifest.ham_indices,
-        verdicts=[v.label for v in verdicts],
-        thresholds=manifest.thresholds[kinds.pop()] if len(kinds) == 1 else None,
+        verdicts=[v.label for v in verdicts] if manifest.ham else None,
+        thresholds=manifest.thresholds[kinds.pop()] if len(kinds) == 1 and manifest.ham else None,
         messages_per_second=len(verdicts) / seconds,
     )
 
@@ -266,8 +272,12 @@ def _by_run(path: Path, name: str, subject: Subject) -> Scored:
     started = time.perf_counter()
     cut = [_windows(ids, config) for ids in _ids(subject.frame, config)]
     rows = _logits(classifier, [window for windows in cut for window in windows])
-    looks = [Look.of(own, ham) for own in by_message(rows, [len(windows) for windows in cut])]
-    logits = np.array([look.rows[look.deciding] for look in looks])
+    each = by_message(rows, [len(windows) for windows in cut])
+    if ham:
+        looks = [Look.of(own, ham) for own in each]
+        logits = np.array([look.rows[look.deciding] for look in looks])
+    else:
+        logits = np.array([own.mean(axis=0) for own in each])
     pace = len(logits) / (time.perf_counter() - started)
     return from_logits(name, logits, truth, labels, ham, messages_per_second=pace)
 

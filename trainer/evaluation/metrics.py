@@ -62,6 +62,7 @@ def classes(p: Floats, truth: Indices, called: Indices, w: Floats) -> Figures:
         "macro_precision": _mean_of_defined(ratio(correct, named)),
         "macro_recall": _mean_of_defined(ratio(correct, true)),
         "macro_f1": _mean_of_defined(ratio(2 * correct, true + named)),
+        "micro_f1": ratio(2 * correct.sum(axis=1), (true + named).sum(axis=1)),
         "mcc": _matthews(confusion),
         "log_loss": ratio(w @ -np.log(of_truth), total),
     }

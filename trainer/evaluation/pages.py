@@ -7,7 +7,7 @@ import msgspec
 
 from filterd.api import Label
 from filterd_trainer.evaluation import plots, report
-from filterd_trainer.evaluation.intervals import RESAMPLES
+from filterd_trainer.evaluation.intervals import RESAMPLES, Metrics
 from filterd_trainer.evaluation.metrics import BINS
 from filterd_trainer.evaluation.results import (
     Comparison,
@@ -42,8 +42,7 @@ CAPTIONS = {
 
 def drawings(scored: Scored, result: Result, history: History | None) -> dict[str, bytes]:
     """Every plot of one model, PNG by name."""
-    whole = next(iter(result.parts.values()))
-    found = {}
+    found: dict[str, bytes] = {}
     for measure in ("loss", "accuracy") if history else ():
         assert history is not None
         epochs, values = history.curve(measure)
@@ -51,8 +50,13 @@ def drawings(scored: Scored, result: Result, history: History | None) -> dict[st
             measure.title(), epochs, values, history.examples_an_epoch, history.best
         )
     several = next(iter(result.classes.values()), None)
-    names = several.names if several else ["ham", "spam"]
-    found["confusion"] = plots.confusion_matrix((several or whole).confusion, names, names)
+    if several:
+        found["confusion"] = plots.confusion_matrix(several.confusion, several.names, several.names)
+    if not result.parts:
+        return found
+    whole = next(iter(result.parts.values()))
+    if not several:
+        found["confusion"] = plots.confusion_matrix(whole.confusion, ["ham", "spam"], ["ham", "spam"])
     if whole.decisions is not None:
         called = [label.value for label in Label]
         found["decisions"] = plots.confusion_matrix(
@@ -71,7 +75,7 @@ def write_evaluation(
 ) -> list[Path]:
     """metrics.json, report.html and the PNGs of the first run. Returns their paths. Raises Unwritable."""
     images = drawings(scored[0], record.runs[0], histories[0])
-    if len(scored) > 1:
+    if len(scored) > 1 and "roc" in images:
         images["roc"] = plots.roc_curve(_curves(scored))
     files: dict[str, str | bytes] = {f"{name}.png": png for name, png in images.items()}
     files["metrics.json"] = encoded(record)
@@ -101,7 +105,7 @@ def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
         tables |= {f"Confusion, {n}": confusion_table(m) for n, m in first.parts.items()}
     tables |= {f"Decisions, {n}": decisions_table(m) for n, m in first.parts.items() if m.decisions}
     tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items()}
-    print_tables(tables, [*notes(next(iter(first.parts.values()))), _leak(record.data)])
+    print_tables(tables, [*notes(next(iter(first.figures.values()))), _leak(record.data)])
 
 
 def show_misjudged(scored: Scored, texts: Sequence[str], most: int) -> None:
@@ -116,7 +120,8 @@ def show_misjudged(scored: Scored, texts: Sequence[str], most: int) -> None:
         line = " ".join(texts[i].split())
         plain = "".join(c if c.isprintable() else " " for c in line[:SHOWN])
         names = f"{scored.labels[scored.truth[i]]} called {scored.labels[called[i]]}"
-        print(f"  {names}  P(spam) {scored.probability[i]:.3f}  {plain}{'…' if len(line) > SHOWN else ''}")
+        of = "P(spam)" if scored.ham else "P"
+        print(f"  {names}  {of} {scored.probability[i]:.3f}  {plain}{'…' if len(line) > SHOWN else ''}")
 
 
 def show_comparison(record: Comparison, as_json: bool = False) -> None:
@@ -136,12 +141,12 @@ def show_comparison(record: Comparison, as_json: bool = False) -> None:
 def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
     """The report of an evaluation."""
     first = record.runs[0]
-    whole = next(iter(first.parts.values()))
+    whole = next(iter(first.figures.values()))
     shown = [report.Paragraph(note) for note in notes(whole)]
     sections = [report.Section("In short", [_table(figures_table(record)), *shown])]
     if len(record.runs) > 1:
         sections.append(report.Section("Run by run", [_table(runs_table(record.runs))]))
-    if whole.decisions is not None:
+    if isinstance(whole, Metrics) and whole.decisions is not None:
         tables = [_table(decisions_table(m), name) for name, m in first.parts.items()]
         sections.append(report.Section("Decisions", tables))
     for name, metrics in first.classes.items():
@@ -150,7 +155,10 @@ def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
     if training:
         sections.append(report.Section("Training", [_gallery(images, training)]))
     others = [name for name in images if name not in training]
-    sections += [report.Section("Plots", [_gallery(images, others)]), _method(record.data)]
+    sections += [
+        report.Section("Plots", [_gallery(images, others)]),
+        _method(record.data, spam=bool(first.parts)),
+    ]
     return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
 
 
@@ -168,7 +176,7 @@ def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
     sections += [
         report.Section("ROC", [_gallery(images, ["roc"]), *shown]),
         report.Section("Settings", [report.Grid(lines, ["model", "how"])]),
-        _method(record.data),
+        _method(record.data, spam=True),
     ]
     return report.page("Comparison", sections, _lead(record.data))
 
@@ -201,10 +209,12 @@ def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
         console.print(line)
 
 
-def _method(data: MeasuredOn) -> report.Section:
+def _method(data: MeasuredOn, *, spam: bool) -> report.Section:
     lines = (
         "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
-        " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds.",
+        " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds."
+        if spam
+        else "Each message is called by its most probable class; MCC is the Matthews correlation of all.",
         f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. ECE, the expected"
         f" calibration error, uses {BINS} bins of equal mass. A dash is a figure that these"
         " messages do not define.",
@@ -215,7 +225,8 @@ def _method(data: MeasuredOn) -> report.Section:
 
 
 def _lead(data: MeasuredOn) -> str:
-    return f"{data.folder}, split “{data.split}”: {data.messages:,} messages, {data.spam:,} of them spam"
+    spam = "" if data.spam is None else f", {data.spam:,} of them spam"
+    return f"{data.folder}, split “{data.split}”: {data.messages:,} messages{spam}"
 
 
 def _table(table: Table, caption: str = "") -> report.Grid:

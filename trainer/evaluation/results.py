@@ -25,19 +25,21 @@ Table = tuple[Row, list[Row]]  # header and rows
 
 NUMBERS = ("mcc", "roc_auc", "ece", "brier", "log_loss")  # shown as they are; all others are shares, in %
 COMPARED = ("accuracy", "f1", "mcc", "roc_auc", "recall_at_fpr_0.1", "recall_at_fpr_1", "ece")
+CLASSES_COMPARED = ("accuracy", "macro_f1", "micro_f1", "mcc", "log_loss")
 UNSEEN = "not in training"
 
 
 class MeasuredOn(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured on. leaked: messages whose text occurs verbatim in the training part.
 
-    fingerprint: sha256 over the split's labels and texts, in order. only: in words, which of it; "" for all.
+    spam: None where no class is ham. fingerprint: sha256 over the split's labels and texts, in order.
+    only: in words, which of it; "" for all.
     """
 
     folder: str
     split: str
     messages: int
-    spam: int
+    spam: int | None
     leaked: int
     fingerprint: str
     only: str = ""
@@ -46,8 +48,8 @@ class MeasuredOn(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True):
     """One model on one split.
 
-    parts: by name, the whole split first, then (where some leaked) the messages that are not in training.
-    classes: the same for each class, where there are more than two.
+    parts: by name, the whole split first, then (where some leaked) the messages that are not in training;
+    none where no class is ham. classes: the same for each class, where there are more than two, or no ham.
     """
 
     model: str
@@ -55,6 +57,11 @@ class Result(msgspec.Struct, frozen=True):
     classes: dict[str, ClassMetrics]
     fit_seconds: float | None = None
     messages_per_second: float | None = None
+
+    @property
+    def figures(self) -> "Mapping[str, Metrics | ClassMetrics]":
+        """By part, what tells most: ham against spam, or the classes where none is ham."""
+        return self.parts or self.classes
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -97,36 +104,38 @@ def assess(
             continue
         some = part(scored, chosen)
         of = None if groups is None else np.asarray(groups)[chosen]
-        parts[name] = evaluate(some.probability, some.spam, verdicts=some.verdicts, groups=of)
-        if len(scored.labels) > 2:
+        if scored.ham:
+            parts[name] = evaluate(some.probability, some.spam, verdicts=some.verdicts, groups=of)
+        if len(scored.labels) > 2 or not scored.ham:
             classes[name] = evaluate_classes(some.classes, some.truth, scored.labels, groups=of)
     return Result(scored.name, parts, classes, scored.fit_seconds, scored.messages_per_second)
 
 
 def evaluation(data: MeasuredOn, runs: Sequence[Result]) -> Evaluation:
     """The record of one or several runs."""
-    parts = runs[0].parts if len(runs) > 1 else {}
-    return Evaluation(data, list(runs), {p: spread([r.parts[p].estimates for r in runs]) for p in parts})
+    parts = runs[0].figures if len(runs) > 1 else {}
+    return Evaluation(data, list(runs), {p: spread([r.figures[p].estimates for r in runs]) for p in parts})
 
 
 def figures_table(record: Evaluation) -> Table:
     """Every figure of each part: of one run with its 95% interval, of several with their spread."""
     first = record.runs[0]
-    header = ["", *(f"{name} ({m.messages:,})" for name, m in first.parts.items())]
+    header = ["", *(f"{name} ({m.messages:,})" for name, m in first.figures.items())]
     rows = []
-    for name in next(iter(first.parts.values())).estimates:
+    for name in next(iter(first.figures.values())).estimates:
         if record.spread:
             cells = [_spread(name, spreads.get(name)) for spreads in record.spread.values()]
         else:
-            cells = [_estimate(name, m.estimates[name]) for m in first.parts.values()]
+            cells = [_estimate(name, m.estimates[name]) for m in first.figures.values()]
         rows.append([NAMES[name], *cells])
     return header, rows
 
 
 def runs_table(runs: Sequence[Result]) -> Table:
     """The accuracy, F1, … of each of several runs on the whole split."""
-    rows = [[run.model, *_brief(next(iter(run.parts.values())), COMPARED)] for run in runs]
-    return ["run", *(NAMES[name] for name in COMPARED)], rows
+    compared = COMPARED if runs[0].parts else CLASSES_COMPARED
+    rows = [[run.model, *_brief(next(iter(run.figures.values())), compared)] for run in runs]
+    return ["run", *(NAMES[name] for name in compared)], rows
 
 
 def confusion_table(metrics: Metrics) -> Table:
@@ -178,8 +187,10 @@ def disagreements_table(pairs: Sequence[Disagreement]) -> Table:
     return ["two models", "only the first right", "only the second right", "McNemar p"], rows
 
 
-def notes(metrics: Metrics) -> list[str]:
+def notes(metrics: Metrics | ClassMetrics) -> list[str]:
     """What a reader has to know about the resolution of these figures."""
+    if isinstance(metrics, ClassMetrics):
+        return []
     ham, lines = metrics.messages - metrics.spam, []
     if 0 < ham < 1000:
         lines.append(
@@ -194,7 +205,7 @@ def notes(metrics: Metrics) -> list[str]:
     return lines
 
 
-def _brief(metrics: Metrics, names: Sequence[str]) -> Row:
+def _brief(metrics: Metrics | ClassMetrics, names: Sequence[str]) -> Row:
     return [_figure(name, metrics[name]) for name in names]
 
 

@@ -18,7 +18,8 @@ Indices = npt.NDArray[np.int64]
 class Scored:
     """n messages of a split and what a model of k classes says of each.
 
-    classes: P of each class, [n, k]; probability: P(spam), [n]; truth: index of the true class, [n].
+    classes: P of each class, [n, k]; probability: P(spam), or without ham of the most probable class, [n];
+    truth: index of the true class, [n].
     labels: the k classes by name; ham: indices of those that count as ham.
     verdicts: the labels that filterd gave, where it judged; thresholds: its own, where all share them.
     fit_seconds, messages_per_second: what it took; None where it was not measured here.
@@ -61,10 +62,11 @@ def from_logits(
 ) -> Scored:
     """A model's raw outputs, [n, k], as probabilities: softmax, uncalibrated."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    classes = powers / powers.sum(axis=1, keepdims=True)
     return Scored(
         name=name,
-        classes=powers / powers.sum(axis=1, keepdims=True),
-        probability=apply(margins(logits, ham), Calibration()),
+        classes=classes,
+        probability=apply(margins(logits, ham), Calibration()) if ham else classes.max(axis=1),
         truth=truth,
         labels=labels,
         ham=ham,

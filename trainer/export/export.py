@@ -126,6 +126,10 @@ def export(
     decide: sets calibration and thresholds; without it they are fitted on the validation part.
     """
     config, dataset, model = _read(request)
+    if not config.ham:
+        from filterd_trainer.export import classes  # built of this module's parts
+
+        return classes.export(request, config, dataset, model, report)
     if config.recipe.way == "lecture":  # as it was trained: one window, and nothing beside the GPT-2
         request = replace(request, max_tokens=0, max_windows=1, wide=False, fast_path=False)
     earlier = _earlier(request)
@@ -133,20 +137,11 @@ def export(
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
         shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
         tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
-        manifest = _manifest(request, config, model.gpt.architecture)
+        manifest = manifest_of(request, config, model.gpt.architecture)
         report("writing the graph")
-        floats = write_floats(model, config, Path(scratch))
-        if request.quantization == "fp32":
-            for name in (bundle.MODEL, bundle.WEIGHTS):
-                shutil.copy(Path(scratch) / name, folder / name)
-            where = locations(folder / bundle.WEIGHTS)
-            exits.write(folder, model, load_file(folder / bundle.WEIGHTS), None, where, "fp32")
-        else:
-            sample = messages(dataset, "train").some(OBSERVED)
-            ids = [tokenizer.encode(t) for t in sample.texts]
-            write_int8(model, config, floats, Path(scratch) / WATCHED, ids, manifest, folder)
+        write_graphs(request, config, dataset, model, manifest, Path(scratch), folder)
         shipped = open_backend(folder)
-        judging = _engine(manifest, tokenizer, shipped)
+        judging = engine_of(manifest, tokenizer, shipped)
         left_out = messages(dataset, request.calibrate_on) if request.calibrate_on else None
         report(f"judging {len(validation.texts):,} validation messages")
         looks = judging.looks(validation.texts, validation.kinds)
@@ -178,7 +173,7 @@ def export(
         metrics = {
             "parity": msgspec.to_builtins(checked),
             "validation": msgspec.to_builtins(_held(manifest, margins, validation)),
-            "data": _provenance(config, dataset, request.origins),
+            "data": provenance(config, dataset, request.origins),
         }
         if left_out:
             metrics["left_out"] = msgspec.to_builtins(_held(manifest, unknown, left_out))
@@ -188,9 +183,9 @@ def export(
         if model.exit:
             report("measuring the exit")
             manifest = _with_exit(manifest, judging, dataset, folder, model.exit.after)
-        manifest = _with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
+        manifest = with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
         report("measuring")
-        _finish(manifest, folder, validation)
+        finish(manifest, folder, validation)
     return bundle.read(request.out)
 
 
@@ -217,7 +212,7 @@ def messages(dataset: Dataset, split: str) -> Messages:
     return Messages(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
 
 
-def _manifest(request: ExportRequest, config: Config, architecture: Architecture) -> Manifest:
+def manifest_of(request: ExportRequest, config: Config, architecture: Architecture) -> Manifest:
     """All but what is fitted; calibration and thresholds are neutral until then."""
     return Manifest(
         format=1,
@@ -231,6 +226,7 @@ def _manifest(request: ExportRequest, config: Config, architecture: Architecture
         max_windows=request.max_windows,
         pad_token=END_OF_TEXT_ID,
         padded=config.recipe.way == "lecture",
+        task="spam" if config.ham else "classes",
         quantization=request.quantization,
         calibration=dict.fromkeys(Kind, Calibration()),
         thresholds=dict.fromkeys(Kind, Thresholds(unsure=0.5, spam=0.5)),
@@ -242,6 +238,28 @@ def _manifest(request: ExportRequest, config: Config, architecture: Architecture
 
 
 # ---- The graph -------------------------------------------------------------------------------------------
+
+
+def write_graphs(
+    request: ExportRequest,
+    config: Config,
+    dataset: Dataset,
+    model: SpamClassifier,
+    manifest: Manifest,
+    scratch: Path,
+    folder: Path,
+) -> None:
+    """The model in floats in one folder, and as it ships in another, which has the tokenizer already."""
+    floats = write_floats(model, config, scratch)
+    if request.quantization == "fp32":
+        for name in (bundle.MODEL, bundle.WEIGHTS):
+            shutil.copy(scratch / name, folder / name)
+        where = locations(folder / bundle.WEIGHTS)
+        exits.write(folder, model, load_file(folder / bundle.WEIGHTS), None, where, "fp32")
+        return
+    tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
+    ids = [tokenizer.encode(t) for t in messages(dataset, "train").some(OBSERVED).texts]
+    write_int8(model, config, floats, scratch / WATCHED, ids, manifest, folder)
 
 
 def write_floats(model: SpamClassifier, config: Config, folder: Path) -> dict[str, NDArray[Any]]:
@@ -302,7 +320,8 @@ def _save(model: onnx.ModelProto, quantization: str, file: Path) -> None:
 # ---- What is fitted --------------------------------------------------------------------------------------
 
 
-def _engine(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None) -> Engine:
+def engine_of(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None) -> Engine:
+    """An engine of what is being exported."""
     return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
 
 
@@ -440,7 +459,7 @@ def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card
     return found
 
 
-def _provenance(config: Config, dataset: Dataset, origins: tuple[str, ...]) -> dict[str, Any]:
+def provenance(config: Config, dataset: Dataset, origins: tuple[str, ...]) -> dict[str, Any]:
     """What the model was made from, for the card and the manifest."""
     counts = {name: f["rows"] for name, f in dataset.about.get("files", {}).items()}
     return {
@@ -480,7 +499,7 @@ def _check(
     half: Wide | None,
 ) -> parity.Parity:
     def judged(backend: Backend, of: Messages) -> Floats:
-        margins = _engine(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
+        margins = engine_of(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
         return _probabilities(manifest, margins, of.kinds)
 
     some = validation.some(COMPARED)
@@ -502,7 +521,7 @@ def _with_fast_path(
 ) -> Manifest:
     """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
     held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
-    engine = _engine(manifest, tokenizer, shipped, half)
+    engine = engine_of(manifest, tokenizer, shipped, half)
 
     def look(texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
         return [(one.margin, one.wide_margin) for one in engine.looks(texts, kinds)]
@@ -540,16 +559,17 @@ def _natural(dataset: Dataset) -> str:
     return "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
 
 
-def _with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:
+def with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:
+    """The manifest with what the shipped arithmetic says of our probe messages."""
     asked = [Message(raw=content.encode(), kind=kind) for kind, content in probes.MESSAGES]
-    found = _engine(manifest, tokenizer, shipped, half).judge(asked)
+    found = engine_of(manifest, tokenizer, shipped, half).judge(asked)
     scored = tuple(
         Probe(kind, content, v.probability) for (kind, content), v in zip(probes.MESSAGES, found, strict=True)
     )
     return msgspec.structs.replace(manifest, probes=scored)
 
 
-def _finish(manifest: Manifest, folder: Path, validation: Messages) -> None:
+def finish(manifest: Manifest, folder: Path, validation: Messages) -> None:
     """Open the bundle as filterd will, time it, and write card and manifest."""
     (folder / bundle.CARD).write_text("", "utf-8")
     bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))

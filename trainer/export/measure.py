@@ -41,7 +41,7 @@ def put(path: Path, subject: Subject, seeds: Sequence[Path] = (), report: Report
     for kind in Kind:
         some = subject.of(kind)
         facts = some.facts()
-        if not 0 < facts.spam < facts.messages:
+        if not facts.spam or facts.spam == facts.messages:
             report(f"{kind}: no ham or no spam among {facts.messages:,} messages, left out")
             continue
         report(f"judging {facts.messages:,} messages, {kind}")

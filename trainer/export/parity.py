@@ -94,12 +94,18 @@ def check_flipped(
 def check_neighbours(
     backend: Backend, windows: Sequence[list[int]], ham: tuple[int, ...], calibration: Calibration
 ) -> float:
-    """Largest |Δp| between messages alone and in company. Raises BundleError where company matters."""
+    """Largest |Δp| between messages alone and in company. Raises BundleError where company matters.
+
+    ham: none where classes are told apart; then the largest of any class's.
+    """
     ordered = sorted(windows, key=len)
     some = [ordered[i] for i in np.linspace(0, len(ordered) - 1, min(NEIGHBOURS, len(ordered))).astype(int)]
 
     def p(logits: npt.NDArray[np.float32]) -> Floats:
-        margins = [verdict.margin(row, ham) for row in logits.astype(float).tolist()]
+        rows = logits.astype(float).tolist()
+        if not ham:
+            return np.array([verdict.softmax([calibration.slope * x for x in row]) for row in rows])
+        margins = [verdict.margin(row, ham) for row in rows]
         return np.array([verdict.probability(m, calibration) for m in margins])
 
     alone = p(np.concatenate([backend.score([window]).logits for window in some]))

@@ -29,7 +29,7 @@ from rich.console import Console
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Promotion
 from filterd.corrections.store import Store
-from filterd.errors import BundleError, NotFound, Unwritable
+from filterd.errors import BundleError, ConfigError, NotFound, Unwritable
 from filterd.promotion import champion as promotion
 from filterd.promotion import presence, trial
 from filterd.scoring import bundle
@@ -129,6 +129,8 @@ def retrain(request: RetrainRequest, report: Report = lambda stage: None) -> Out
     with lock.only_one(request.runs), _disk(request.runs), corrections(request.feedback) as store:
         _no_trial(request)
         champion = Engine.open(_champion(request))
+        if champion.bundle.manifest.task != "spam":
+            raise ConfigError(f"{champion.bundle.id}: tells classes apart; corrections say ham or spam")
         night = run_folder.claim(request.runs, _plan(request, champion.bundle, store))
         outcome = _Retraining(request, champion, store, night, report).run()
         run_folder.prune(request.runs, request.keep_runs)

@@ -61,12 +61,15 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError(f"'messages' holds {len(self.messages):,}; send 1 to {MAX_BATCH:,}")
 
 
-class VerdictBody(msgspec.Struct):
-    """A verdict in JSON; the fields are those of `filterd check --json`, less the file."""
+class VerdictBody(msgspec.Struct, kw_only=True):
+    """A verdict in JSON; the fields are those of `filterd check --json`, less the file.
 
-    label: Label
+    label: ham, unsure or spam, or the class where the model knows no spam; there are no points then.
+    """
+
+    label: str
     probability: float
-    points: float
+    points: float | msgspec.UnsetType = msgspec.UNSET
     kind: Kind
     model: str
     ms: float
@@ -141,9 +144,9 @@ def verdicts(found: Sequence[Verdict], names: Sequence[str]) -> VerdictsBody:
 def verdict(found: Verdict, name: str) -> VerdictBody:
     """A verdict as its JSON object; name is the caller's own id."""
     return VerdictBody(
-        label=found.label,
+        label=found.name or found.label,
         probability=round(found.probability, 6),
-        points=round(found.points, 2),
+        points=msgspec.UNSET if found.name else round(found.points, 2),
         kind=found.kind,
         model=found.model,
         ms=round(found.seconds * 1000, 3),

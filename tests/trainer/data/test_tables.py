@@ -150,11 +150,11 @@ def test_labels_are_one_whatever_their_case(tmp_path: Path) -> None:
     assert "label 'HAM' is 'ham': labels compare without case" in losses.read
 
 
-def test_other_classes_are_spelled_as_they_came_first() -> None:
+def test_other_classes_are_spelled_as_most_are() -> None:
     import pandas as pd
 
-    found = without_case(pd.Series(["Sports", "SPORTS", "Ham", "politics"]), Losses())
-    assert found.tolist() == ["Sports", "Sports", "ham", "politics"]
+    found = without_case(pd.Series(["SPORTS", "Sports", "Sports", "Ham"]), Losses())
+    assert found.tolist() == ["Sports", "Sports", "Sports", "ham"]
 
 
 def test_parquet(tmp_path: Path) -> None:
