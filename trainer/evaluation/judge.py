@@ -31,11 +31,7 @@ if TYPE_CHECKING:
     from filterd_trainer.gpt2.model import SpamClassifier
     from filterd_trainer.training.runs import Config
 
-CONFIG, LOG, MODEL = (
-    "config.json",
-    "log.jsonl",
-    "model.safetensors",
-)  # of a run; see filterd_trainer.training.train
+CONFIG, LOG = "config.json", "log.jsonl"  # of a run; see filterd_trainer.training.train
 MESSAGES_A_PASS = 64  # of a run's forward pass; sorted by length, so hardly padded
 
 
@@ -266,7 +262,7 @@ def _by_run(path: Path, name: str, subject: Subject) -> Scored:
     from filterd_trainer.training import runs
 
     config = runs.read_config(path)
-    classifier, labels = model.from_safetensors(path / MODEL)
+    classifier, labels = model.from_safetensors(runs.weights_of(path))
     truth = subject.truth(labels)
     ham = tuple(i for i, label in enumerate(labels) if label in config.ham)
     started = time.perf_counter()

@@ -43,8 +43,7 @@ from filterd_trainer.export import card, exits, fastpath, graph, linear, parity,
 from filterd_trainer.export import left_out as left_outs
 from filterd_trainer.export.graph import External
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
-from filterd_trainer.training.runs import Config, read_config
-from filterd_trainer.training.train import MODEL as RUN_MODEL
+from filterd_trainer.training.runs import Config, read_config, weights_of
 
 QUANTIZATIONS = ("int8", "fp32")
 OBSERVED = 256  # training messages that outlier channels are looked for in
@@ -198,7 +197,7 @@ def _read(request: ExportRequest) -> tuple[Config, Dataset, SpamClassifier]:
             f"{request.data}: its labels are {', '.join(dataset.labels)}, those of the run"
             f" {', '.join(config.labels)}"
         )
-    return config, dataset, from_safetensors(request.run / RUN_MODEL)[0]
+    return config, dataset, from_safetensors(weights_of(request.run))[0]
 
 
 def messages(dataset: Dataset, split: str) -> Messages:

@@ -13,7 +13,7 @@ import torch
 
 from filterd.errors import BadInput
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
-from filterd_trainer.training.runs import Config, claim, read_config, write_config
+from filterd_trainer.training.runs import Config, claim, read_config, weights_of, write_config
 from filterd_trainer.training.train import MODEL
 
 # What the runs have to share; their seeds, machines and versions may differ.
@@ -36,7 +36,7 @@ def average(folders: Sequence[Path], out: Path) -> Config:
     seeds = tuple(config.seed for config in configs)
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"two runs have the same seed ({', '.join(map(str, seeds))}); name each run once")
-    mean = _mean([from_safetensors(folder / MODEL)[0] for folder in folders])
+    mean = _mean([from_safetensors(weights_of(folder))[0] for folder in folders])
     claim(out)
     to_safetensors(mean, out / MODEL, first.labels)
     config = msgspec.structs.replace(first, averaged=seeds)

@@ -102,6 +102,14 @@ def read_config(folder: Path) -> Config:
         raise BadInput(f"{file}: not a run's configuration of this version ({error})") from error
 
 
+def weights_of(folder: Path) -> Path:
+    """A finished run's weights. Raises NotFound for one that has not ended."""
+    file = folder / MODEL
+    if (folder / CONFIG).is_file() and not file.is_file():
+        raise NotFound(f"{folder}: this run has not ended; resume it: trainer train --out {folder} --resume")
+    return file
+
+
 def train(
     data: LabelledSplits,
     source: Path,

@@ -22,6 +22,7 @@ from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2, from_safetensors, read_tensors
 from filterd_trainer.training import recipe, runs
+from tests.trainer import tiny
 
 TINY = Architecture(vocabulary=50257, context=64, width=8, layers=2, heads=2)
 LABELS = ("ham", "spam")
@@ -215,3 +216,11 @@ def test_a_signal_does_not_show_in_the_result(
     runs.train(data, data.folder, cut, wanted, resume=True)
     runs.train(data, data.folder, whole, wanted)
     assert same(tensors(whole), tensors(cut))
+
+
+def test_a_run_that_has_not_ended_says_how_to_go_on(tmp_path: Path) -> None:
+    run = tiny.run(tmp_path / "run")
+    assert runs.weights_of(run).is_file()
+    (run / "model.safetensors").unlink()
+    with pytest.raises(NotFound, match=r"has not ended; resume it: trainer train --out .*run --resume"):
+        runs.weights_of(run)
