@@ -39,7 +39,7 @@ def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
 def test_a_kind_of_one_class_is_weighed_with_all(tmp_path: Path) -> None:
     held = labelled(80, 2)
     ham = np.array([kind is Kind.MAIL for kind in held.kinds]) & held.is_spam
-    some = np.flatnonzero(~ham)
+    some = np.flatnonzero(~ham).tolist()
     part = linear.WindowTexts(
         [held.windows[i] for i in some],
         [held.kinds[i] for i in some],
