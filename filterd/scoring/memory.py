@@ -6,9 +6,10 @@ An *owner* is who said so. Asked for an owner, the memory answers with
 - his learner (`owner.py`): how much the model still counts, and the nats that are added to it;
 - his word on the campaign (`campaigns.py`), bounded by CAMPAIGN_NATS: one word is most of it, contradiction
   takes it away, and campaigns that were wrong for him lose their say;
-- what *others* agree on: their learners added up, each no longer than one vote, and their words on the
-  campaign. One owner alone has no say in what others get; from two on it grows with how many agree, to all
-  of OTHERS_NATS where `agreement` of all owners do. Who is contradicted by the others counts less.
+- what *others* agree on: the votes of their learners (`panel.py`) and their words on the campaign. One owner
+  alone has no say in what others get, nor have several up to TOLERATED of the agreement that is asked for;
+  from there it grows to all of OTHERS_NATS where `agreement` of all owners agree. Who is contradicted by the
+  others more often than not is not heard.
 
 A site with one owner is that owner. The owner SITE ("") stands for whoever runs the site, and corrections
 that were stored before there were owners; his word is everybody's own.
@@ -21,11 +22,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Self
 
-import numpy as np
-
 from filterd.api import Label
 from filterd.scoring.campaigns import NONE, Campaigns
-from filterd.scoring.owner import MOST_BITS, Owner, move, score
+from filterd.scoring.owner import Owner
+from filterd.scoring.panel import Panel
 from filterd.scoring.traits import Traits, hash_bytes
 from filterd.scoring.verdict import MAX_LOG_ODDS
 
@@ -33,7 +33,7 @@ CERTAIN: Final = MAX_LOG_ODDS  # a person's word on this very message outdoes th
 CAMPAIGN_NATS: Final = 20.0  # of an owner's word on a campaign, at most; one word is 0.8 of it
 OTHERS_NATS: Final = 8.0  # of others' learners, at most; half as much again of their campaigns
 OTHERS_CAMPAIGN_NATS: Final = 12.0
-VOTE: Final = 4.0  # nats of one owner's learner that are one vote
+TOLERATED: Final = 0.8  # of the agreement: so many who collude have no say, a fifth of all as it ships
 MORE_THAN_ONE: Final = 1.1  # votes that no single owner can have
 FEWEST_AGREE: Final = 3  # owners for all of it, however few there are
 MAX_TABLES: Final = 64 << 20  # bytes of owners' learners in memory; the others are read from the store again
@@ -82,7 +82,7 @@ class Memory:
     def __init__(self, agreement: float = 0.3) -> None:
         self.agreement = agreement
         self.owners: OrderedDict[str, Owner] = OrderedDict()  # the one used last is the last
-        self.site = np.zeros(1 << MOST_BITS, dtype=np.float32)  # the owners' learners, by their shares
+        self.panel = Panel()  # the owners' learners as others hear them
         self.campaigns = Campaigns()
         self.words: dict[int, float] = {}  # by message and owner: ± (1 + step of the learner)
         self.revision = 0  # of the corrections store that this is the state of; the caller's to set
@@ -111,8 +111,7 @@ class Memory:
         before = who.weights.nbytes if who.weights is not None else 0
         step = who.learn(traits, spam, model)
         self._bytes += (who.weights.nbytes if who.weights is not None else 0) - before
-        move(self.site, traits, who.share * (step if spam else -step))
-        self._weigh(who)
+        self.panel.move(who.seat, traits, step if spam else -step)
         self.campaigns.add(traits.sketch, who.key, spam, alone=len(self.owners) == 1)
         self.words[_word_key(traits, owner)] = (1.0 + step) * (1 if spam else -1)
         self._bound()
@@ -124,15 +123,14 @@ class Memory:
             return False
         spam, step, who = said > 0, abs(said) - 1.0, self._owner(owner)
         doubted = who.doubtful
-        move(self.site, traits, who.share * (-step if spam else step))
+        self.panel.move(who.seat, traits, -step if spam else step)
         who.unlearn(traits, spam, step)
         self.campaigns.add(traits.sketch, who.key, spam, -1)
         if not who.corrections:
             self._bytes -= who.weights.nbytes if who.weights is not None else 0
             del self.owners[owner]
             self._doubted -= doubted
-        if not self.owners:
-            self.site[:] = 0.0
+            self.panel.leave(who.seat, doubtful=doubted)
         return True
 
     def recollect(self, traits: Traits, owner: str | None = None) -> Recollection:
@@ -189,8 +187,8 @@ class Memory:
         others = len(self.owners) - len(mine) - self._doubted
         if others < 2:  # one alone has no say
             return 0.0
-        own = sum(who.share * who.score(traits) for who in mine.values())
-        found = OTHERS_NATS * self._agreed((score(self.site, traits) - own) / VOTE, others)
+        seats = {who.seat for who in mine.values()}
+        found = OTHERS_NATS * self._agreed(self.panel.votes(traits, seats), min(others, len(self.panel)))
         keys = [who.key for who in mine.values()]
         said = [share * self._agreed(self._votes(one, keys), others) for one, share in near]
         return found + OTHERS_CAMPAIGN_NATS * max(said, key=abs, default=0.0)
@@ -202,14 +200,15 @@ class Memory:
 
     def _agreed(self, votes: float, others: int) -> float:
         """How much of a say so many votes have, -1 … 1; one has none."""
-        needed = max(FEWEST_AGREE, self.agreement * others)
-        share = min(1.0, max(0.0, abs(votes) - 1.0) / (needed - 1.0))
+        asked = self.agreement * others
+        none = max(1.0, TOLERATED * asked)
+        share = min(1.0, max(0.0, abs(votes) - none) / (max(FEWEST_AGREE, asked) - none))
         return share if votes > 0 else -share
 
     def _compare(self, who: Owner, traits: Traits, spam: bool) -> None:
         """Note whether the others had said so, or the contrary, before this owner said it."""
         campaign, likeness = self.campaigns.find(traits.sketch)
-        votes = (score(self.site, traits) - who.share * who.score(traits)) / VOTE
+        votes = self.panel.votes(traits, {who.seat}) if len(self.owners) > 1 else 0.0
         if campaign != NONE:
             votes += likeness * self.campaigns.others(campaign, who.key)
         if abs(votes) >= MORE_THAN_ONE:
@@ -219,19 +218,13 @@ class Memory:
             else:
                 who.contradicted += 1
             self._doubted += who.doubtful - before
-
-    def _weigh(self, who: Owner) -> None:
-        """Keep an owner's part of the site's table below one vote, and less where he is contradicted."""
-        wanted = who.standing * min(1.0, 0.9 * VOTE / max(VOTE, who.norm**0.5))
-        if who.weights is not None and abs(wanted - who.share) > 0.1 * who.share:
-            times = len(self.site) // len(who.weights)
-            self.site += np.repeat(who.weights.astype(np.float32) * (wanted - who.share), times)
-            who.share = wanted
+            self.panel.heard[who.seat] -= who.doubtful - before
 
     def _owner(self, name: str) -> Owner:
         found = self.owners.get(name)
         if found is None:
             found = self.owners[name] = Owner(hash_bytes(name.encode()) & 0xFFFFFFFF)
+            found.seat = self.panel.sit()
             self._bytes += found.weights.nbytes if found.weights is not None else 0
         self.owners.move_to_end(name)
         return found
@@ -245,7 +238,9 @@ class Memory:
             who.weights = None
             self.owners.move_to_end(name, last=False)
         if len(self.owners) > MAX_DORMANT:
-            self.owners.popitem(last=False)
+            _, who = self.owners.popitem(last=False)
+            self._doubted -= who.doubtful
+            self.panel.leave(who.seat, doubtful=who.doubtful)
 
 
 def _word_key(traits: Traits, owner: str) -> int:

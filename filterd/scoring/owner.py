@@ -45,19 +45,13 @@ class Owner:
         self.counts = [[0, 0], [0, 0]]  # by kind and label (ham, spam)
         self.model = [1.0, 1.0]  # `a`, by kind
         self.campaigns = 1.0  # the say of campaigns
-        self.norm = 0.0  # of w, squared
         self.agreed = self.contradicted = 0  # with what the others had said
-        self.share = 1.0  # with which w is in the site's table
+        self.seat = -1  # of the panel
 
     @property
     def corrections(self) -> int:
         """How many there are."""
         return sum(map(sum, self.counts))
-
-    @property
-    def standing(self) -> float:
-        """How much of this owner's word counts for others, 0 … 1: less, the more the others contradict."""
-        return 0.0 if self.doubtful else (self.agreed + 2.0) / (self.agreed + 2.0 + self.contradicted)
 
     @property
     def doubtful(self) -> bool:
@@ -89,17 +83,18 @@ class Owner:
         moved = MODEL_RATE * min(1.0, missing / 4) * side * math.tanh(model / MODEL_SCALE)
         self.model[kind] = min(MODEL_MOST, max(0.0, self.model[kind] + moved))
         step = min(STEP, max(0.0, side * (goal - self.model[kind] * model - w)))
-        self._move(traits, side * step, w)
+        self._move(traits, side * step)
         return step
 
     def unlearn(self, traits: Traits, spam: bool, step: float) -> None:
         """Take a correction back."""
         counts = self.counts[KINDS[traits.kind]]
         counts[int(spam)] = max(0, counts[int(spam)] - 1)
-        self._move(traits, -step if spam else step, self.score(traits))
+        self._move(traits, -step if spam else step)
         if not self.corrections:  # nothing lingers, not even a rounding
-            weights = self.weights
+            weights, seat = self.weights, self.seat
             self.__init__(self.key)  # type: ignore[misc]
+            self.seat = seat
             self.weights = np.zeros_like(weights) if weights is not None else None
 
     def judge_campaign(self, said: float, spam: bool) -> None:
@@ -109,8 +104,7 @@ class Owner:
             goal = 1.0 if right else CAMPAIGN_LEAST
             self.campaigns += CAMPAIGN_RATE * (goal - self.campaigns)
 
-    def _move(self, traits: Traits, nats: float, before: float) -> None:
-        self.norm = max(0.0, self.norm + nats * nats + 2 * nats * before)
+    def _move(self, traits: Traits, nats: float) -> None:
         if self.weights is not None:
             move(self.weights, traits, nats)
 
@@ -126,18 +120,18 @@ class Owner:
 def score(weights: NDArray[np.floating], traits: Traits) -> float:
     """w · x in nats, of a table of any power of two of places."""
     total = 0.0
-    for ids, share in _blocks(traits, len(weights)):
+    for ids, share in blocks(traits, len(weights)):
         total += share * float(weights[ids].sum(dtype=np.float32))
     return total
 
 
 def move(weights: NDArray[np.floating], traits: Traits, nats: float) -> None:
     """Move w along x so that this message's score goes by `nats`."""
-    for ids, share in _blocks(traits, len(weights)):
+    for ids, share in blocks(traits, len(weights)):
         weights[ids] += weights.dtype.type(nats * share)
 
 
-def _blocks(traits: Traits, places: int) -> list[tuple[Ids, float]]:
+def blocks(traits: Traits, places: int) -> list[tuple[Ids, float]]:
     """Places of the head's and the words' ids, and the value of each; their squares sum to 1."""
     blocks = [_folded(ids, places) for ids in (traits.head, traits.words) if len(ids)]
     return [(ids, 1.0 / math.sqrt(len(blocks) * len(ids))) for ids in blocks]

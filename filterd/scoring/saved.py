@@ -15,7 +15,7 @@ from filterd.errors import StoreError
 from filterd.scoring.memory import Memory
 from filterd.scoring.owner import Owner
 
-FORMAT: Final = 2  # of the file; part of its header
+FORMAT: Final = 3  # of the file; part of its header
 MAX_HEADER: Final = 64 << 20  # bytes; 0.2 KB an owner
 MAX_ARRAYS: Final = 1 << 30  # bytes; more is no memory of ours
 
@@ -29,10 +29,9 @@ class _Owner(msgspec.Struct, frozen=True, array_like=True):
     counts: list[list[int]]
     model: list[float]
     campaigns: float
-    norm: float
     agreed: int
     contradicted: int
-    share: float
+    seat: int
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -74,10 +73,10 @@ class State(NamedTuple):
 def save(memory: Memory) -> State:
     """A copy of the memory's state; takes milliseconds, so the lock may be held meanwhile."""
     owners: list[_Owner] = []
-    arrays: Arrays = {"site": memory.site.copy()}
+    arrays: Arrays = memory.panel.arrays()
     for name, who in memory.owners.items():
         places = 0 if who.weights is None else len(who.weights)
-        numbers = (who.counts, who.model, who.campaigns, who.norm, who.agreed, who.contradicted, who.share)
+        numbers = (who.counts, who.model, who.campaigns, who.agreed, who.contradicted, who.seat)
         owners.append(_Owner(name, who.key, places, *numbers))
     tables = [who.weights for who in memory.owners.values() if who.weights is not None]
     arrays["tables"] = np.concatenate([np.empty(0, dtype=np.float16), *tables])
@@ -125,7 +124,7 @@ def _arrays(header: _Header, rest: bytes) -> Arrays:
 
 def _memory(header: _Header, arrays: Arrays, agreement: float) -> Memory:
     memory = Memory(agreement)
-    memory.site[:] = arrays["site"]
+    memory.panel.take(arrays)
     memory.campaigns.take(arrays)
     memory.words = dict(zip(arrays["word_keys"].tolist(), arrays["words"].tolist(), strict=True))
     at = 0
@@ -140,7 +139,7 @@ def _memory(header: _Header, arrays: Arrays, agreement: float) -> Memory:
 def _owner(one: _Owner, table: NDArray[np.float16] | None) -> Owner:
     who = Owner(one.key)
     who.weights, who.counts, who.model = table, one.counts, one.model
-    who.campaigns, who.norm, who.share = one.campaigns, one.norm, one.share
+    who.campaigns, who.seat = one.campaigns, one.seat
     who.agreed, who.contradicted = one.agreed, one.contradicted
     return who
 

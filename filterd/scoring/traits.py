@@ -9,6 +9,7 @@ nothing of the transport is looked at. All of it is bounded: MAX_HEAD bytes of h
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ FORMAT: Final = 2  # of packed traits; 1 were the 4-grams of schema 1 of the sto
 BITS: Final = 24  # of an id
 MAX_HEAD: Final = 65_536  # bytes of headers that are looked at; a head of megabytes is an attack
 MAX_FIELD: Final = 300  # bytes of one field: a chain of Received-like hops is no more telling than its start
+MAX_FIELD_NAME: Final = 80  # bytes; a longer one is no field's
 MAX_FIELDS: Final = 2_000  # bytes of all; more gained nothing (docs/experiments.md)
 MAX_TEXT: Final = 5_000  # characters of the canonical text
 MAX_IDS: Final = 2 * MAX_TEXT + MAX_FIELDS + 64
@@ -46,22 +48,22 @@ _TRANSPORT_PREFIXES: Final = (
     *(b"x-getmail-", b"x-gm-", b"x-gmail-", b"x-imap", b"x-mailscanner", b"x-microsoft", b"x-mozilla-"),
     *(b"x-ms-", b"x-old-spam-", b"x-pyzor", b"x-rspam", b"x-spam", b"x-virus-", b"x-forefront"),
 )
-_NAMING: Final = (b"from", b"to", b"cc", b"date", b"message-id", b"subject")  # what makes a message this one
+_NAMING: Final = frozenset(b"from to cc date message-id subject".split())  # what makes a message this one
 _FIELD_START = re.compile(rb"\n(?![ \t])")
-_BLANKS = re.compile(rb"[ \t\r\n]+")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_BLANKS = re.compile(rb"[ \t\r\n]{2,}|[\t\r\n]")
 _FOOTER = re.compile(r"\n(?:-- ?|[_=*-]{3,}[^\n]*)\n")  # a signature (RFC 3676), a list's or provider's lines
 
-_LOWER = np.arange(256, dtype=np.uint8)
-_LOWER[ord("A") : ord("Z") + 1] += 32
-_IS_DIGIT = np.zeros(256, dtype=bool)
-_IS_DIGIT[ord("0") : ord("9") + 1] = True
-_IS_WORD = np.array([i >= 128 or chr(i).isalnum() for i in range(256)])
-_IS_LEAD = np.array([0xE0 <= i < 0xF0 for i in range(256)])  # of three bytes: scripts that put no blanks
+_WORD = bytes(i >= 128 or chr(i).isalnum() for i in range(256))
+_LEAD = bytes(0xE0 <= i < 0xF0 for i in range(256))  # of three bytes: scripts that put no blanks
+_DIGIT = bytes(chr(i).isascii() and chr(i).isdigit() for i in range(256))
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST_WORD: Final = 32  # bytes; what is behind them is hashed alike
 _rng = np.random.default_rng(1970)  # the same numbers on every machine: they make the ids
 _BYTE = _rng.integers(1, 1 << 63, 256, dtype=np.uint64)
+_BYTE[ord("A") : ord("Z") + 1] = _BYTE[ord("a") : ord("z") + 1]  # case says nothing
 _PLACE = _rng.integers(1, 1 << 62, _LONGEST_WORD, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_COUNT: Final = np.arange(4 * (MAX_FIELD + MAX_FIELDS + MAX_TEXT) + 2)  # of bytes: no text is longer
 
 
 class Traits(NamedTuple):
@@ -85,14 +87,13 @@ class Traits(NamedTuple):
 def of_message(raw: bytes, text: Text, prefix: str = "X-Spam-") -> Traits:
     """The traits of a mail or SMS. text: its first reading; prefix: of our own headers, as configured."""
     fields = _fields(raw, prefix.lower().encode()) if text.kind is Kind.MAIL else []
-    hashed, kind = _content_hash(text, fields), text.kind
-    said = _words(text.body[:MAX_TEXT])
+    subject, names, said = _spoken(text.subject[:MAX_FIELD], _named(fields), text.body[:MAX_TEXT])
     return Traits(
-        hashed,
-        kind,
+        _content_hash(text, fields),
+        text.kind,
         _head_ids(fields, text),
-        _word_ids(text.subject, said, kind),
-        _sketch(text.body, said, fields),
+        _word_ids(subject, said, text.kind),
+        _sketch(text.body, said, names),
     )
 
 
@@ -102,8 +103,9 @@ def of_text(content_hash: str, canonical: str, kind: Kind) -> Traits:
     subject, parted, body = canonical.partition("\n\n") if kind is Kind.MAIL else ("", "", canonical)
     if not parted:
         subject, body = "", canonical
-    said, none = _words(body[:MAX_TEXT]), np.empty(0, dtype=np.uint32)
-    return Traits(content_hash, kind, none, _word_ids(subject, said, kind), _sketch(body, said, []))
+    none = np.empty(0, dtype=np.uint32)
+    titled, names, said = _spoken(subject[:MAX_FIELD], "", body[:MAX_TEXT])
+    return Traits(content_hash, kind, none, _word_ids(titled, said, kind), _sketch(body, said, names))
 
 
 # ---- Headers ---------------------------------------------------------------------------------------------
@@ -111,21 +113,27 @@ def of_text(content_hash: str, canonical: str, kind: Kind) -> Traits:
 
 def _fields(raw: bytes, ours: bytes) -> list[bytes]:
     """The header fields that say something of the message, unfolded, in their order."""
-    head = raw[:MAX_HEAD].replace(b"\r\n", b"\n")
+    end = _BLANK_LINE.search(raw, 0, MAX_HEAD)
+    head = raw[: end.start() if end else MAX_HEAD].replace(b"\r\n", b"\n")
     if head.startswith(b"From "):  # of an mbox
         head = head[head.find(b"\n") + 1 or len(head) :]
     found: list[bytes] = []
-    for field in _FIELD_START.split(head.partition(b"\n\n")[0]):
-        name = field[:80].partition(b":")[0].strip().lower()
-        if not name or name in _TRANSPORT or name.startswith((ours, *_TRANSPORT_PREFIXES)):
-            continue
-        found.append(_BLANKS.sub(b" ", field[: 4 * MAX_FIELD])[:MAX_FIELD].strip())
+    for field in _FIELD_START.split(head):
+        if _tells(field[: field.find(b":", 0, MAX_FIELD_NAME)], ours):
+            found.append(_BLANKS.sub(b" ", field[: 4 * MAX_FIELD])[:MAX_FIELD].strip())
     return found
+
+
+@lru_cache(maxsize=4096)  # names that mail has in common; a mail has some thirty fields
+def _tells(name: bytes, ours: bytes) -> bool:
+    """Whether a field of this name says something of the message."""
+    name = name.strip().lower()
+    return bool(name) and name not in _TRANSPORT and not name.startswith((ours, *_TRANSPORT_PREFIXES))
 
 
 def _content_hash(text: Text, fields: list[bytes]) -> str:
     """SHA-256 over kind, the naming fields and the text without its blanks."""
-    naming = sorted(one for one in fields if one.partition(b":")[0].strip().lower() in _NAMING)
+    naming = sorted(one for one in fields if one[: one.find(b":")].rstrip().lower() in _NAMING)
     said = "".join(text.body.split()).encode("utf-8", "replace")
     return hashlib.sha256(b"\0".join([text.kind.encode(), *naming, said])).hexdigest()
 
@@ -162,27 +170,42 @@ def _words(text: str) -> _Words:
 
     A word is a run of letters and digits; where scripts put no blanks (three bytes in UTF-8), a character.
     """
-    read = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
-    if not len(read):
+    raw = text.encode("utf-8", "replace")
+    if not raw:
         nothing = np.empty(0, dtype=np.int64)
         return _Words(nothing.astype(np.uint64), nothing.astype(bool), nothing)
-    read = _LOWER[read]
-    inside = _IS_WORD[read]
-    new = np.ones(len(read), dtype=bool)
-    np.not_equal(inside[1:], inside[:-1], out=new[1:])
-    new |= _IS_LEAD[read]
+    inside = _flags(raw, _WORD)  # a table lookup by bytes.translate is a third of one by numpy
+    new = _flags(raw, _LEAD)
+    new[0] = True
+    new[1:] |= inside[1:] != inside[:-1]
     starts = np.flatnonzero(new)
-    lengths = np.diff(np.append(starts, len(read)))
-    place = np.minimum(np.arange(len(read)) - np.repeat(starts, lengths), _LONGEST_WORD - 1)
-    hashes = np.add.reduceat(_BYTE[read] * _PLACE[place], starts)
+    ends = np.empty_like(starts)
+    ends[:-1], ends[-1] = starts[1:], len(raw)
+    place = _COUNT[: len(raw)] - np.repeat(starts, ends - starts)
+    np.minimum(place, _LONGEST_WORD - 1, out=place)
+    hashes = np.add.reduceat(_BYTE[np.frombuffer(raw, np.uint8)] * _PLACE[place], starts)
     kept = inside[starts]
-    digits = np.logical_or.reduceat(_IS_DIGIT[read], starts)
-    return _Words((hashes * _MIX)[kept], digits[kept], starts[kept])
+    counted = np.maximum.reduceat(_flags(raw, _DIGIT).view(np.uint8), starts)
+    return _Words((hashes * _MIX)[kept], counted[kept].view(bool), starts[kept])
 
 
-def _word_ids(subject: str, said: _Words, kind: Kind) -> Ids:
+def _flags(raw: bytes, table: bytes) -> NDArray[np.bool_]:
+    return np.frombuffer(bytearray(raw.translate(table)), np.bool_)
+
+
+def _spoken(subject: str, names: str, body: str) -> tuple[Hashes, Hashes, _Words]:
+    """Words of all three at one go, as each call costs as much as a thousand characters."""
+    first = len(subject.encode("utf-8", "replace")) + 1
+    second = first + len(names.encode("utf-8", "replace")) + 1
+    said = _words(f"{subject}\n{names}\n{body}")
+    one, two = np.searchsorted(said.starts, (first, second)).tolist()
+    rest = _Words(said.hashes[two:], said.digits[two:], said.starts[two:] - second)
+    return said.hashes[:one], said.hashes[one:two][:MAX_NAMES], rest
+
+
+def _word_ids(subject: Hashes, said: _Words, kind: Kind) -> Ids:
     """Ids of words and of pairs of neighbours."""
-    single = np.concatenate([_words(subject[:MAX_FIELD]).hashes, said.hashes])
+    single = np.concatenate([subject, said.hashes])
     pairs = (single[:-1] * np.uint64(3) ^ (single[1:] >> np.uint64(7))) * _MIX
     high = np.concatenate([single, pairs]) >> np.uint64(32)
     return _ids(high.astype(np.uint32), kind)
@@ -206,15 +229,18 @@ def _mixed32(value: int) -> int:
 # ---- Sketch ----------------------------------------------------------------------------------------------
 
 
-def _names(fields: list[bytes]) -> Hashes:
-    """Hashes of the words of To and Cc: a campaign's copies differ by them."""
+def _named(fields: list[bytes]) -> str:
+    """What To and Cc say: a campaign's copies differ by it."""
     named = b" ".join(one[3:] for one in fields if one[:3].lower() in (b"to:", b"cc:"))
-    return _words(named.decode("utf-8", "replace")).hashes[:MAX_NAMES]
+    return named[:MAX_FIELDS].decode("utf-8", "replace")
 
 
-def _sketch(body: str, said: _Words, fields: list[bytes]) -> Ids:
+def _sketch(body: str, said: _Words, names: Hashes) -> Ids:
     """The smallest hashes of runs of three words: none with digits, of recipients, or below a footer."""
-    told = ~(said.digits | np.isin(said.hashes, _names(fields)))
+    told = ~said.digits
+    if len(names):  # by a search, as np.isin sorts both
+        ordered = np.sort(names)
+        told &= ordered[np.searchsorted(ordered[:-1], said.hashes)] != said.hashes
     if footer := _FOOTER.search(body[:MAX_TEXT]):
         above = told & (said.starts < len(body[: footer.start()].encode("utf-8", "replace")))
         told = above if above.sum() >= MIN_SHINGLES + 2 else told

@@ -69,7 +69,7 @@ def test_known_changed_forgotten(learner: Learner) -> None:
     assert not learner.forget(mail())
     assert word(learner) == 0
     assert len(learner.memory) == 0
-    assert not learner.memory.site.any()
+    assert not learner.memory.panel.tables.any()
 
 
 def test_the_delivered_copy_is_the_same_message(learner: Learner) -> None:
@@ -147,7 +147,7 @@ def test_the_next_start_has_the_same_memory(tmp_path: Path, left: str) -> None:
         learner.learn(mail(), Label.SPAM)
     again = Learner.open(config_of(tmp_path))
     assert again.memory.revision == learner.memory.revision
-    assert (again.memory.site == learner.memory.site).all()
+    assert (again.memory.panel.tables == learner.memory.panel.tables).all()
     assert again.memory.words == learner.memory.words
 
 

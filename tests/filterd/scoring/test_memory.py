@@ -104,7 +104,7 @@ class TestOwner:
         assert memory.forget(letter(words(1)), "ann")
         assert not memory.forget(letter(words(1)), "ann")
         assert len(memory) == len(memory.owners) == 0
-        assert not memory.site.any()
+        assert not memory.panel.tables.any()
         assert memory.recollect(letter(words(1), n=2), "ann").silent
 
     def test_taking_one_back_of_many_undoes_its_own_step(self) -> None:
@@ -155,6 +155,29 @@ class TestScopes:
         assert shifts[0] < shifts[1] < shifts[2]
         assert shifts[4] > 10.0
 
+    def test_one_who_says_much_turns_nobody_elses_mail(self) -> None:
+        memory, honest = Memory(), 10
+        for n in range(60):
+            memory.learn(letter(words(n), n=n), HAM, f"user{n % honest}", -4.0)
+        pitch = words(500, 12)  # what the mail that he calls spam has in common with others' ham
+        for n in range(300):
+            memory.learn(letter(f"{words(1000 + n, 20)} {pitch}", n=n), SPAM, "mallory", -4.0)
+        for n in range(60):
+            found = memory.recollect(letter(f"{words(2000 + n, 20)} {pitch}", n=n), "ann")
+            assert abs(found.shift) < 0.02
+
+    @pytest.mark.parametrize(("agreeing", "turns"), [(10, False), (16, True)])
+    def test_a_fifth_who_collude_have_no_say_a_third_that_agree_has(self, agreeing: int, turns: bool) -> None:
+        memory, pitch = Memory(), words(500, 30)
+        for who in range(50):
+            memory.learn(letter(words(who), n=who), HAM, f"user{who}", -4.0)
+        for n in range(3 * agreeing):
+            body = f"{words(1000 + n, 8)} {pitch}"
+            memory.learn(letter(body, n=n), SPAM, f"user{n % agreeing}", -4.0)
+        found = memory.recollect(letter(f"{words(5000, 8)} {pitch}", n=5000), "ann")
+        assert (found.shift > 5.0) == turns
+        assert turns or abs(found.shift) < 0.02
+
     def test_the_sites_own_word_is_everybodys(self) -> None:
         memory = Memory()
         memory.learn(letter(words(1)), HAM, "ann", 3.0)
@@ -175,7 +198,7 @@ class TestScopes:
                 memory.learn(letter(words(n), n=10 * n + who), HAM, f"user{who}", 4.0)
             memory.learn(letter(words(n), n=10 * n + 9), SPAM, "mallory", 4.0)
         assert memory.doubtful() == ["mallory"]
-        assert memory.owners["mallory"].standing == 0.0
+        assert len(memory.panel) == 4, "he is not heard"
 
 
 class TestBounds:
@@ -203,7 +226,7 @@ class TestBounds:
             memory.learn(letter(words(1), n=n), SPAM if n % 2 else HAM, "ann", 13.8 if n % 3 else -13.8)
         found = memory.recollect(letter(words(1), n=999), "ann")
         assert math.isfinite(found.shift)
-        assert np.isfinite(memory.site).all()
+        assert np.isfinite(memory.panel.tables).all()
 
 
 class TestSaved:
