@@ -6,20 +6,23 @@ by a time-out, upgrading a read lock later fails at once. The file is created 06
 PostgreSQL: the server's own durability, with synchronous_commit not left off.
 """
 
+import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, inspect, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from filterd.errors import ConfigError, StoreError
 
 LOCK_TIMEOUT_S = 10  # a commit takes milliseconds; who holds a lock for longer is stuck
+CHANNEL = "filterd_corrections"  # of LISTEN and NOTIFY
 CONNECT_TIMEOUT_S = 5  # to a PostgreSQL in the same data centre; a mail server waits behind this
 
 _SQLITE_ADVICE = {
@@ -78,6 +81,15 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def notify(self, connection: Connection) -> None:
+        """Tell whoever listens, once this transaction is over; PostgreSQL alone can."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+    def news(self) -> "News":
+        """What waits until somebody else has written."""
+        return News(self.engine)
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self.engine.dispose()
@@ -90,14 +102,54 @@ class Database:
             raise StoreError(f"{self.name}: {_advice(error)}") from error
 
 
+class News:
+    """A connection of its own on which PostgreSQL says that something was written. Used by one thread.
+
+    SQLite has nothing like it, and a message may be lost while the server is away: whoever waits looks for
+    himself after a while.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Any = None
+
+    def wait(self, seconds: float, ending: threading.Event) -> None:
+        """Until something was written, the end has come or so many seconds have passed. Never raises."""
+        if self._engine.dialect.name != "postgresql":
+            ending.wait(seconds)
+            return
+        try:
+            self._connection = self._connection or self._listening()
+            for _ in self._connection.notifies(timeout=seconds, stop_after=1):
+                pass
+        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
+            self.close()
+            ending.wait(seconds)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._connection is not None:
+            with contextlib.suppress(self._engine.dialect.loaded_dbapi.Error):
+                self._connection.close()
+        self._connection = None
+
+    def _listening(self) -> Any:
+        pooled = self._engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        pooled.detach()  # it is not given back, and no transaction may be open while it listens
+        connection.autocommit = True
+        connection.execute(f"LISTEN {CHANNEL}")
+        return connection
+
+
 def _url(where: str | Path) -> URL:
-    text = str(where)
-    if "://" not in text:
-        return URL.create("sqlite", database=text)
+    given = str(where)
+    if "://" not in given:
+        return URL.create("sqlite", database=given)
     try:
-        url = make_url(text)
+        url = make_url(given)
     except ArgumentError as error:
-        raise ConfigError(f"{text.split('://', 1)[0]}://…: no URL of sqlite or postgresql") from error
+        raise ConfigError(f"{given.split('://', 1)[0]}://…: no URL of sqlite or postgresql") from error
     backend = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
     if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and not url.database):
         raise ConfigError(f"{url.render_as_string()}: no URL of sqlite (with a path) or postgresql")

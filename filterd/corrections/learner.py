@@ -1,8 +1,9 @@
 """A correction from end to end: into the store, durably, and into the memory, at once.
 
 Used by the daemon and by commands that work without one. The store is the truth. The memory is brought up to
-its revision after every write, and every POLL_S by `follow`, so that what other daemons, imports and commands
-wrote comes in as well. Judging takes the memory's lock alone, which nobody holds while the database is read.
+its revision after every write, and by `follow` when PostgreSQL says that somebody wrote, at the latest every
+POLL_S, so that what other daemons, imports and commands wrote comes in as well. Judging takes the memory's
+lock alone, which nobody holds while the database is read.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from filterd.scoring.memory import SITE, Memory, Recollection
 from filterd.scoring.saved import save
 
 MAX_KEPT_TEXT = MAX_TEXT
-POLL_S = 1.0  # between two looks for what others wrote; a query of one row
+POLL_S = 1.0  # between two looks for what others wrote, at the most; a query of one row
 SAVE_S = 300.0  # between two savings of a memory that changed: what a crash has to read again
 
 
@@ -153,7 +154,9 @@ class Learner:
 
     def _follow(self) -> None:
         saved_at, failed = time.monotonic(), False
-        while not self._ending.wait(POLL_S):
+        news = self.store.news()
+        while not self._ending.is_set():
+            news.wait(POLL_S, self._ending)
             try:
                 self._catch_up()
                 if time.monotonic() - saved_at > SAVE_S:
@@ -164,6 +167,7 @@ class Learner:
                 if not failed:
                     log.error("corrections of others not seen", extra={"fields": {"reason": str(error)}})
                 failed = True
+        news.close()
 
     def _save(self) -> None:
         with self.lock:

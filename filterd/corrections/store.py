@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 
 from filterd.api import Label
 from filterd.corrections.correction import Correction, correct, decode, encode
-from filterd.corrections.database import Database
+from filterd.corrections.database import Database, News
 from filterd.corrections.tables import (
     FORGOTTEN,
     MAX_TEXT,
@@ -131,6 +131,10 @@ class Store:
             raise
         store.close()
         return None
+
+    def news(self) -> News:
+        """What waits until somebody else has written."""
+        return self._database.news()
 
     def close(self) -> None:
         """Close the connections."""
@@ -341,6 +345,7 @@ class Store:
     def _writing(self) -> Iterator[Connection]:
         with self._committing, self._database.writing() as connection:
             yield connection
+            self._database.notify(connection)
 
     def _put(
         self, connection: Connection, corrections: Sequence[Correction], *, only_newer: bool = False

@@ -141,9 +141,8 @@ class Memory:
         weight, shift, word = 1.0, 0.0, 0
         near = self.campaigns.near(traits.sketch)
         for name, who in mine.items():
-            trust = who.trust(traits.kind)
             weight *= who.model_say(traits.kind)
-            shift += trust * who.score(traits)
+            shift += who.trust(traits.kind) * who.score(traits)
             said = next(filter(None, (share * self.campaigns.own(one, who.key) for one, share in near)), 0.0)
             shift += CAMPAIGN_NATS * who.campaigns * said
             word = word or _sign(self.words.get(_word_key(traits, name), 0.0))

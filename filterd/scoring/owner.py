@@ -7,7 +7,8 @@ With m the model's calibrated log-odds and x a message's ids (two blocks, head a
 A correction moves z to its side of the thresholds, to SPAM_GOAL or HAM_GOAL, by at most STEP nats at once
 (passive-aggressive, Crammer 2006): first `a`, the say of the model, by a little, as far as the model was
 wrong; then w, along x. So the model's mistakes are learned, not what it knows; where it keeps being wrong it
-loses its say. One correction says nothing of other mail: w and a count by n² / (n² + RAMP²) after n.
+loses its say. One correction says nothing of other mail: w and a count by n² / (n² + RAMP²) after n, of which
+those count little that have none of the other label beside them.
 
 A correction's whole effect on w is its step times x: taking it back is the same with the sign turned.
 """
@@ -25,6 +26,7 @@ SPAM_GOAL: Final = 9.0  # log-odds; thresholds of bundles lie between 1 and 6
 HAM_GOAL: Final = -6.0
 STEP: Final = 5.0  # nats that one correction moves its own message, at most
 RAMP: Final = 20.0  # corrections after which they count half
+ONE_SIDED: Final = 0.25  # of a correction, where there is none of the other label to set against it
 MODEL_RATE: Final = 0.05  # of `a`, for a message that is wrong by 4 nats or more
 MODEL_MOST: Final = 1.5
 MODEL_SCALE: Final = 4.0  # nats at which the model is sure of itself
@@ -59,8 +61,12 @@ class Owner:
         return self.contradicted >= max(DISTRUST_AT, self.agreed)
 
     def trust(self, kind: Kind) -> float:
-        """How much what was learned counts, 0 … 1."""
-        n = sum(self.counts[KINDS[kind]])
+        """How much what was learned counts, 0 … 1.
+
+        Who has only heard of spam cannot tell it from the ham that comes the same way: pairs count.
+        """
+        fewer, more = sorted(self.counts[KINDS[kind]])
+        n = 2 * fewer + ONE_SIDED * (more - fewer)
         return n * n / (n * n + RAMP * RAMP)
 
     def model_say(self, kind: Kind) -> float:

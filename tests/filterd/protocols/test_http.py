@@ -312,6 +312,21 @@ async def test_learning_closed(service: Service, path: str) -> None:
         assert await label_of(client) == "ham"
 
 
+async def test_a_correction_is_his_who_is_named(client: httpx.AsyncClient) -> None:
+    async def called(path: str, **headers: str) -> object:
+        found = (await client.post(path, content=HAM, headers=headers)).json()
+        return found.get("label", found.get("action"))
+
+    other = b"Subject: minutes\n\nThe minutes of tuesday are in the shared folder, please read them.\n"
+    assert (await client.post("/v1/learn?label=ham&user=bob", content=other)).status_code == 200
+    told = await client.post("/learnspam", content=HAM, headers={"Deliver-To": "Ann+lists@example.org"})
+    assert told.status_code == 200
+    assert await called("/v1/check?user=ann@example.org") == "spam"
+    assert await called("/v1/check?user=bob") == "ham"
+    assert await called("/v1/check") == "ham", "one of several has no say for all"
+    assert await called("/checkv2", **{"Rcpt": "ann@example.org"}) != await called("/checkv2", Rcpt="bob")
+
+
 # Who may come in.
 
 GUARDED = [("POST", path) for path in POSTS] + [

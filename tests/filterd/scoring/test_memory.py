@@ -92,6 +92,16 @@ class TestOwner:
         other = memory.recollect(letter(words(901, 20), n=901), "ann")
         assert fresh.shift > 2.0 > other.shift
 
+    def test_corrections_of_one_label_alone_say_little_of_other_mail(self) -> None:
+        one, both, common = Memory(), Memory(), words(500, 30)
+        for n in range(30):
+            body = f"{words(n, 8)} {common}"
+            one.learn(letter(body, n=n), SPAM, "ann", -4.0)
+            both.learn(letter(body, n=n), SPAM, "ann", -4.0)
+            both.learn(letter(words(300 + n), n=n), HAM, "ann", -4.0)
+        fresh = letter(f"{words(900, 40)} {common}", n=900)
+        assert one.recollect(fresh, "ann").shift < 0.25 * both.recollect(fresh, "ann").shift
+
     def test_a_model_that_keeps_being_wrong_loses_its_say(self) -> None:
         memory = Memory()
         for n in range(100):
