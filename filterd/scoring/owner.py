@@ -25,7 +25,7 @@ from filterd.scoring.traits import BITS, Ids, Traits
 SPAM_GOAL: Final = 9.0  # log-odds; thresholds of bundles lie between 1 and 6
 HAM_GOAL: Final = -6.0
 STEP: Final = 5.0  # nats that one correction moves its own message, at most
-RAMP: Final = 20.0  # corrections after which they count half
+RAMP: Final = 50.0  # corrections after which they count half; fewer lose more ham (docs/experiments.md)
 ONE_SIDED: Final = 0.25  # of a correction, where there is none of the other label to set against it
 MODEL_RATE: Final = 0.05  # of `a`, for a message that is wrong by 4 nats or more
 MODEL_MOST: Final = 1.5
