@@ -13,7 +13,7 @@ import yaml
 
 from filterd import config, listen
 from filterd.errors import ConfigError
-from filterd.service.metrics import Metrics
+from filterd.service.metrics import ServiceMetrics
 from tests.conftest import ROOT, need_program
 from tests.test_docs import commands, metrics
 
@@ -126,7 +126,7 @@ def test_everything_that_compose_mounts_is_there() -> None:
 
 
 def test_rules_and_dashboard_ask_for_metrics_that_there_are() -> None:
-    series = {sample.name for family in Metrics().registry.collect() for sample in family.samples} | {
+    series = {sample.name for family in ServiceMetrics().registry.collect() for sample in family.samples} | {
         name
         for metric in metrics()
         for name in (metric, f"{metric}_bucket", f"{metric}_sum", f"{metric}_count")

@@ -26,10 +26,10 @@ walk(typer.main.get_command(importlib.import_module(sys.argv[2]).app), sys.argv[
 
 def metrics() -> list[str]:
     """The names of all metrics, as they are on the page that Prometheus reads."""
-    from filterd.service.metrics import Metrics
+    from filterd.service.metrics import ServiceMetrics
 
     suffix = {"counter": "_total", "info": "_info"}
-    return [f"{m.name}{suffix.get(m.type, '')}" for m in Metrics().registry.collect()]
+    return [f"{m.name}{suffix.get(m.type, '')}" for m in ServiceMetrics().registry.collect()]
 
 
 def commands(program: str) -> list[str]:

@@ -100,3 +100,12 @@ def test_nobody_uses_the_folders_names(file: Path) -> None:
 def test_the_command_line_starts_light(module: str) -> None:
     roots = {name.split(".")[0] for name in imports(ROOT / "filterd" / f"{module}.py", top_level_only=True)}
     assert not roots & HEAVY
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    where: dict[str, list[str]] = {}
+    for file in (*modules("filterd"), *modules("plugins"), *modules("trainer")):
+        for node in ast.parse(file.read_text(), str(file)).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert {name: places for name, places in where.items() if len(places) > 1} == {}

@@ -688,14 +688,14 @@ def simulate_command(
     if as_online:
         from filterd_trainer.simulation import online, online_pages
 
-        how = online.Settings(messages, day, corrects, wrong, seed)
-        asked = online.Request(inputs, model or bundle.DEFAULT, out, how, modes or (), only or ())
+        how = online.OnlineSettings(messages, day, corrects, wrong, seed)
+        asked = online.OnlineRequest(inputs, model or bundle.DEFAULT, out, how, modes or (), only or ())
         online_pages.run(asked, as_json)
     else:
         from filterd_trainer.simulation import simulate
-        from filterd_trainer.simulation.stream import Settings
+        from filterd_trainer.simulation.stream import StreamSettings
 
-        settings = Settings(messages, clean, day, every, corrects, wrong, hostile, seed)
+        settings = StreamSettings(messages, clean, day, every, corrects, wrong, hostile, seed)
         request = simulate.Request(inputs, model or bundle.DEFAULT, out, settings, dataset, only or ())
         simulate.run(request, as_json)
 

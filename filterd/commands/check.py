@@ -30,7 +30,7 @@ from filterd.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class CheckOptions:
     """What `filterd check` was asked for, besides the messages; each field is the option of its name."""
 
     mail: bool = False
@@ -49,7 +49,7 @@ Style = Callable[[], headers.HeaderStyle]  # asked for after judging: a daemon s
 
 def command(
     paths: Sequence[str],
-    options: Options,
+    options: CheckOptions,
     open_judge: Callable[[], Judge],
     style: Style = headers.HeaderStyle,
 ) -> int:

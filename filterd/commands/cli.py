@@ -98,7 +98,9 @@ def check(
     """
     from filterd.commands import check as checking
 
-    options = checking.Options(*(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter))
+    options = checking.CheckOptions(
+        *(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter)
+    )
     daemon = _daemon(bundle, threads)
     if daemon:
         raise Ended(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
@@ -171,7 +173,7 @@ def learn(
     """
     from filterd.commands import learn as correcting
 
-    options = correcting.Options(spam, ham, mail, sms, lines, user)
+    options = correcting.LearnOptions(spam, ham, mail, sms, lines, user)
     raise Ended(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 
@@ -229,7 +231,7 @@ def forget(
     """Take corrections of these messages back, as if they had never been given."""
     from filterd.commands import learn as correcting
 
-    options = correcting.Options(mail=mail, sms=sms, user=user)
+    options = correcting.LearnOptions(mail=mail, sms=sms, user=user)
     raise Ended(correcting.forget(files or [], options, lambda: config_of(config)))
 
 
@@ -281,7 +283,7 @@ def history(
     """List what the daemon has judged, newest first, from its history."""
     from filterd.commands import history as looking
 
-    asked = looking.Asked(since, until, label, kind, to, sender, text)
+    asked = looking.HistoryQuery(since, until, label, kind, to, sender, text)
     looking.history(config_of(config), asked, limit=limit, as_json=as_json)
 
 

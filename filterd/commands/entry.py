@@ -111,11 +111,11 @@ def _at_once(arguments: Sequence[str]) -> int | None:
         from filterd.commands import check
 
         daemon = client.Daemon(path)
-        return check.command(paths, check.Options(**given), lambda: daemon.check, lambda: daemon.style)
+        return check.command(paths, check.CheckOptions(**given), lambda: daemon.check, lambda: daemon.style)
     from filterd.commands import learn as correcting
 
     correct = correcting.learn if command == "learn" else correcting.forget
-    options = correcting.Options(**given)  # type: ignore[arg-type] # switches alone are understood here
+    options = correcting.LearnOptions(**given)  # type: ignore[arg-type] # switches alone are understood here
     return correct(paths, options, _config)
 
 

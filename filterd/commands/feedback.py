@@ -23,10 +23,10 @@ def stats(config: ConfigOption = None) -> None:
     import msgspec
 
     from filterd.corrections.recall import recall
-    from filterd.corrections.store import Stats
+    from filterd.corrections.store import StoreStats
 
     with _existing(config) as store:
-        counted = msgspec.to_builtins(store.stats() if store else Stats())
+        counted = msgspec.to_builtins(store.stats() if store else StoreStats())
     for name, value in counted.items():
         print(f"{name:16} {value if value not in (None, '', {}) else '-'}")
     for owner in recall(config_of(config)).doubtful():

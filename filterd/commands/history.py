@@ -17,7 +17,7 @@ from filterd.errors import BadInput, NotFound
 from filterd.history import record
 from filterd.history.record import Keys, Record
 from filterd.history.recorder import KEY_FILE
-from filterd.history.store import History, Search
+from filterd.history.store import HistoryStore, Search
 from filterd.language import catalogue
 from filterd.reading.text import detect
 from filterd.reasons import reason
@@ -27,7 +27,7 @@ _AGO: Final = re.compile(r"(\d{1,6})\s*(min|h|d|w)")
 _UNITS: Final = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Asked(NamedTuple):
+class HistoryQuery(NamedTuple):
     """The options of `filterd history` as they were typed."""
 
     since: str = ""
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     text: str = ""
 
 
-def history(config: Config, asked: Asked, *, limit: int, as_json: bool) -> None:
+def history(config: Config, asked: HistoryQuery, *, limit: int, as_json: bool) -> None:
     """Print the newest messages that fit, a line each. Raises NotFound, BadInput, StoreError."""
     with open_history(config) as kept:
         rows = kept.search(_search(asked, keys_of(config)), limit)
@@ -68,12 +68,12 @@ def why(config: Config, name: str, words: Callable[[Record, str], None], *, as_j
         print(f"- {catalogue.say('en', 'reasons.words-not-kept')}")
 
 
-def open_history(config: Config) -> History:
+def open_history(config: Config) -> HistoryStore:
     """The configured history; a command that reads never creates one. Raises NotFound, StoreError."""
     path = Path(config.history_url.removeprefix("sqlite:///"))
     if config.history_url.startswith("sqlite:///") and not path.exists():
         raise NotFound(f"{path}: there is no history yet; `filterd serve` keeps one (history.keep)")
-    return History.open(config.history_url)
+    return HistoryStore.open(config.history_url)
 
 
 def keys_of(config: Config) -> Keys:
@@ -85,17 +85,17 @@ def keys_of(config: Config) -> Keys:
         raise NotFound(f"{path}: {error.strerror}; run this as the daemon's user") from error
 
 
-def correction_of(config: Config, content_hash: str) -> reason.Correction | None:
+def correction_of(config: Config, content_hash: str) -> reason.CorrectionReason | None:
     """What was said of this very message, as the store has it; None where nobody said anything."""
     path = Path(config.feedback_url.removeprefix("sqlite:///"))
     if not content_hash or (config.feedback_url.startswith("sqlite:///") and not path.exists()):
         return None
     with Store.open(config.feedback_url) as store:
         found = store.get(content_hash)
-    return reason.Correction(found.label, found.time, found.source) if found else None
+    return reason.CorrectionReason(found.label, found.time, found.source) if found else None
 
 
-def _search(asked: Asked, keys: Keys) -> Search:
+def _search(asked: HistoryQuery, keys: Keys) -> Search:
     return Search(
         since=moment(asked.since) if asked.since else None,
         until=moment(asked.until) if asked.until else None,
@@ -119,7 +119,7 @@ def moment(said: str) -> float:
         raise BadInput(f"{said!r} is no time; write 6h, 2d, 2026-11-30 or 2026-11-30T08:00") from error
 
 
-def _find(kept: History, config: Config, name: str) -> Record:
+def _find(kept: HistoryStore, config: Config, name: str) -> Record:
     """The message of an id of the history, a queue id, a Message-ID, or a file. Raises NotFound."""
     number = record.decode(name)
     found = kept.get(number) if number is not None else None

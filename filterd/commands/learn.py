@@ -29,7 +29,7 @@ Asked = Iterator[tuple[Item, Label | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class LearnOptions:
     """What `filterd learn` and `forget` were asked for; each field is the option of its name."""
 
     spam: bool = False
@@ -42,7 +42,7 @@ class Options:
 
 def learn(
     paths: Sequence[str],
-    options: Options,
+    options: LearnOptions,
     config: "Callable[[], Config]",
     mailboxes: Sequence[Path] = (),
 ) -> int:
@@ -57,7 +57,7 @@ def learn(
     return correct(((item, label) for item in inputs), config, [label], options.user)
 
 
-def forget(paths: Sequence[str], options: Options, config: "Callable[[], Config]") -> int:
+def forget(paths: Sequence[str], options: LearnOptions, config: "Callable[[], Config]") -> int:
     """Do what `filterd forget` does; returns the exit status. Raises ConfigError for wrong options."""
     kind = asked_kind(mail=options.mail, sms=options.sms)
     inputs = items(paths, kind, lines=options.lines)

@@ -11,7 +11,7 @@ from filterd.commands.options import ConfigOption, config_of
 from filterd.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
-    from filterd.policy.store import Rules
+    from filterd.policy.store import PolicyStore
 
 app = typer.Typer(help="Whom to let through, and whom to stop.", no_args_is_help=True)
 thresholds = typer.Typer(help="From which P(spam) mail is called unsure and spam.", no_args_is_help=True)
@@ -96,7 +96,7 @@ def set_thresholds(
     config: ConfigOption = None,
 ) -> None:
     """Set thresholds; the daemon has them within two seconds."""
-    from filterd.policy.store import Rule
+    from filterd.policy.store import ThresholdRule
     from filterd.scoring.verdict import Thresholds
 
     try:
@@ -104,7 +104,7 @@ def set_thresholds(
     except ValueError as error:
         raise BadInput(str(error)) from error
     with _rules(config) as rules:
-        rules.set_thresholds(Rule(scope.lower().lstrip("@"), kind, both))
+        rules.set_thresholds(ThresholdRule(scope.lower().lstrip("@"), kind, both))
 
 
 @thresholds.command("reset")
@@ -127,7 +127,7 @@ def _put(config: ConfigOption, do: str, value: str, scope: str, days: float | No
         rules.put(made(do, value, scope, note=note[:MAX_NOTE], expires=expires, by="command"))
 
 
-def _rules(config: ConfigOption) -> "Rules":
-    from filterd.policy.store import Rules
+def _rules(config: ConfigOption) -> "PolicyStore":
+    from filterd.policy.store import PolicyStore
 
-    return Rules.open(config_of(config).feedback_url)
+    return PolicyStore.open(config_of(config).feedback_url)

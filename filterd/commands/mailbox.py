@@ -7,7 +7,7 @@ from filterd.api import Kind
 from filterd.commands.input import MAX_MESSAGE_BYTES, Item, check_readable
 from filterd.errors import FilterdError, NotFound
 from filterd.mailboxes import maildir, mbox
-from filterd.mailboxes.maildir import INBOX, Folder, Mail
+from filterd.mailboxes.maildir import INBOX, Folder, MailFile
 from filterd.mailboxes.mbox import Span
 from filterd.progress import bar
 
@@ -20,7 +20,7 @@ def items(mailboxes: Sequence[Path]) -> Iterator[Item]:
     return _each([mail for mailbox in mailboxes for mail in _mails(mailbox)])
 
 
-def _mails(mailbox: Path) -> list[Mail | Span]:
+def _mails(mailbox: Path) -> list[MailFile | Span]:
     if mbox.is_mbox(mailbox):
         return list(mbox.mails(mailbox))
     if not maildir.is_maildir(mailbox):
@@ -28,7 +28,7 @@ def _mails(mailbox: Path) -> list[Mail | Span]:
     return [mail for mail in maildir.mails(Folder(INBOX, mailbox)) if not mail.deleted]
 
 
-def _each(mails: Sequence[Mail | Span]) -> Iterator[Item]:
+def _each(mails: Sequence[MailFile | Span]) -> Iterator[Item]:
     with bar("Learning", len(mails)) as advance:
         for mail in mails:
             name = str(mail.path)

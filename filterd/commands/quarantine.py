@@ -15,7 +15,7 @@ from filterd.errors import FilterdError, NotFound
 
 if TYPE_CHECKING:
     from filterd.quarantine.index import Entry
-    from filterd.quarantine.store import Quarantine
+    from filterd.quarantine.store import QuarantineStore
 
 app = typer.Typer(help="Mail that is held instead of being delivered.", no_args_is_help=True)
 
@@ -37,9 +37,9 @@ def show_all(
     config: ConfigOption = None,
 ) -> None:
     """List what is held, newest first."""
-    from filterd.quarantine.index import State, Wanted
+    from filterd.quarantine.index import Query, State
 
-    wanted = Wanted(None if gone else State.HELD, to=to, sender=sender, text=text)
+    wanted = Query(None if gone else State.HELD, to=to, sender=sender, text=text)
     with _open(config) as quarantine:
         for entry in quarantine.search(wanted, limit):
             print(json.dumps(_json(entry), ensure_ascii=False) if as_json else _line(entry))
@@ -130,15 +130,15 @@ def digest(
         raise failed
 
 
-def _open(config: ConfigOption) -> "Quarantine":
+def _open(config: ConfigOption) -> "QuarantineStore":
     from filterd.quarantine.signing import KEY_FILE
-    from filterd.quarantine.store import Quarantine
+    from filterd.quarantine.store import QuarantineStore
 
     settings = config_of(config)
     key = Path(settings.state) / KEY_FILE
     if not key.exists():
         raise NotFound(f"{key}: nothing was ever held here; `filterd serve` keeps what `do: quarantine` says")
-    return Quarantine.open(settings)
+    return QuarantineStore.open(settings)
 
 
 def _line(entry: "Entry") -> str:

@@ -25,8 +25,8 @@ from filterd.commands.input import MAX_MESSAGE_BYTES, Judge
 from filterd.errors import ConfigError, NotFound, Overloaded
 from filterd.headers import HeaderStyle
 from filterd.mailboxes import maildir, mbox
-from filterd.mailboxes.journal import Journal, Known, default_path
-from filterd.mailboxes.maildir import Folder, Mail
+from filterd.mailboxes.journal import Journal, JournalLine, default_path
+from filterd.mailboxes.maildir import Folder, MailFile
 from filterd.mailboxes.mbox import Span
 from filterd.progress import bar
 
@@ -62,11 +62,11 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SweepEntry:
     """One mail of the mailbox. key: its name in the journal."""
 
     folder: str
-    mail: Mail | Span
+    mail: MailFile | Span
 
     @property
     def key(self) -> str:
@@ -76,12 +76,12 @@ class Entry:
     @property
     def shown(self) -> str:
         """How a person finds it."""
-        where = self.mail.file if isinstance(self.mail, Mail) else f"byte {self.mail.start}"
+        where = self.mail.file if isinstance(self.mail, MailFile) else f"byte {self.mail.start}"
         return f"{self.folder}/{where}"
 
 
 @dataclass(slots=True)
-class Count:
+class SweepCount:
     """What a sweep has come to, for one folder."""
 
     mails: int = 0
@@ -90,8 +90,8 @@ class Count:
     failed: int = 0
     labels: Counter[Label] = field(default_factory=Counter)
 
-    def __add__(self, other: "Count") -> "Count":
-        return Count(
+    def __add__(self, other: "SweepCount") -> "SweepCount":
+        return SweepCount(
             self.mails + other.mails,
             self.before + other.before,
             self.acted + other.acted,
@@ -100,16 +100,16 @@ class Count:
         )
 
 
-def entries(mailbox: Path, plan: Plan) -> list[Entry]:
+def entries(mailbox: Path, plan: Plan) -> list[SweepEntry]:
     """What is to be swept. Raises NotFound, BadInput, and ConfigError where an mbox was to be changed."""
     if mbox.is_mbox(mailbox):
         if plan.acts or plan.only:
             raise ConfigError(f"{mailbox}: an mbox is judged only; leave out --move-to, --tag and --folder")
-        return [Entry(mailbox.name, mail) for mail in mbox.mails(mailbox)]
+        return [SweepEntry(mailbox.name, mail) for mail in mbox.mails(mailbox)]
     if not mailbox.is_dir():
         raise NotFound(f"{mailbox}: no Maildir and no mbox; name one")
     chosen = _chosen(mailbox, plan)
-    return [Entry(one.name, mail) for one in chosen for mail in maildir.mails(one) if not mail.deleted]
+    return [SweepEntry(one.name, mail) for one in chosen for mail in maildir.mails(one) if not mail.deleted]
 
 
 def _chosen(root: Path, plan: Plan) -> list[Folder]:
@@ -135,7 +135,7 @@ class Sweep:
         self._plan, self._judge, self._journal = plan, judge, journal
         self._entries = entries(mailbox, plan)
         self._target = maildir.subfolder(mailbox, plan.move_to) if plan.move_to else None
-        self.counts = {one.folder: Count() for one in self._entries}
+        self.counts = {one.folder: SweepCount() for one in self._entries}
 
     @property
     def failed(self) -> int:
@@ -154,7 +154,7 @@ class Sweep:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _batch(self, batch: Sequence[Entry]) -> None:
+    def _batch(self, batch: Sequence[SweepEntry]) -> None:
         asked = []
         for entry in batch:
             self.counts[entry.folder].mails += 1
@@ -170,7 +170,7 @@ class Sweep:
     def _wanted(self, label: Label) -> bool:
         return label is Label.SPAM or (label is Label.UNSURE and self._plan.unsure)
 
-    def _known(self, entry: Entry, known: Known) -> None:
+    def _known(self, entry: SweepEntry, known: JournalLine) -> None:
         """Nothing is left to do, or what an earlier run without --move-to has found is filed now."""
         count = self.counts[entry.folder]
         count.before += 1
@@ -178,7 +178,7 @@ class Sweep:
         if self._wanted(known.label) and not known.acted:
             self._act(entry, known, None)
 
-    def _message(self, entry: Entry) -> Message | None:
+    def _message(self, entry: SweepEntry) -> Message | None:
         try:
             raw = maildir.following(entry.mail, lambda mail: mail.read(MAX_MESSAGE_BYTES))
         except OSError as error:
@@ -204,20 +204,20 @@ class Sweep:
             time.sleep(pause)
         return self._judge(messages)
 
-    def _judged(self, entry: Entry, message: Message, found: Verdict) -> None:
+    def _judged(self, entry: SweepEntry, message: Message, found: Verdict) -> None:
         if not found.available:
             self._failure(entry, "the filter was too busy to judge it; sweep again")
             return
         self.counts[entry.folder].labels[found.label] += 1
         wanted = self._wanted(found.label)
         content = _content(message.raw) if wanted else ""
-        known = Known(entry.key, found.label, wanted and self._journal.acted_before(content), content)
+        known = JournalLine(entry.key, found.label, wanted and self._journal.acted_before(content), content)
         if wanted and not known.acted:
             self._act(entry, known, found)
         else:
             self._journal.add([known])
 
-    def _act(self, entry: Entry, known: Known, found: Verdict | None) -> None:
+    def _act(self, entry: SweepEntry, known: JournalLine, found: Verdict | None) -> None:
         """Do what the plan says, and say so; found is None for what an earlier run has judged."""
         done = [known._replace(acted=self._plan.acts and not self._plan.dry_run)]
         try:
@@ -238,12 +238,12 @@ class Sweep:
         )
         print(pipe.printable("  ".join(part for part in line if part)))
 
-    def _change(self, entry: Entry, found: Verdict | None, done: list[Known]) -> bool:
+    def _change(self, entry: SweepEntry, found: Verdict | None, done: list[JournalLine]) -> bool:
         """Tag, then file. False: it is gone. Raises OSError."""
 
-        assert isinstance(entry.mail, Mail)
+        assert isinstance(entry.mail, MailFile)
 
-        def change(mail: Mail) -> Mail:
+        def change(mail: MailFile) -> MailFile:
             if self._plan.tag and found and not (self._target and mail.compressed):
                 mail = maildir.rewrite(
                     mail, lambda raw: headers.tag(raw, found, self._plan.style), MAX_MESSAGE_BYTES
@@ -253,7 +253,7 @@ class Sweep:
 
         return maildir.following(entry.mail, change) is not None
 
-    def _failure(self, entry: Entry, reason: str) -> None:
+    def _failure(self, entry: SweepEntry, reason: str) -> None:
         self.counts[entry.folder].failed += 1
         pipe.complain(f"{entry.shown}: {reason}")
 
@@ -284,7 +284,7 @@ def sweep(
     return NotFound.exit_status if run.failed else 0
 
 
-def show(counts: dict[str, Count], plan: Plan) -> None:
+def show(counts: dict[str, SweepCount], plan: Plan) -> None:
     """The table of a run, a row for each folder."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("folder")
@@ -293,7 +293,7 @@ def show(counts: dict[str, Count], plan: Plan) -> None:
         table.add_column(name, justify="right")
     rows = dict(counts)
     if len(rows) != 1:
-        rows["all"] = sum(rows.values(), Count())
+        rows["all"] = sum(rows.values(), SweepCount())
     for folder, count in rows.items():
         labels = [count.labels[label] for label in Label]
         deeds = [count.acted] if plan.acts else []

@@ -28,10 +28,10 @@ STATUS: dict[type[FilterdError], int] = {
     Overloaded: 503,
 }
 
-Handler = Callable[["Asked"], Awaitable[Response]]
+Handler = Callable[["ConsoleRequest"], Awaitable[Response]]
 
 
-class Asked:
+class ConsoleRequest:
     """A request of somebody who may make it."""
 
     def __init__(
@@ -114,7 +114,7 @@ def _guarded(
         viewer = viewer_of(desk, request)
         if not viewer:
             return _to_login(request, posted=posted)
-        asked = Asked(desk, request, viewer, {}, b"")
+        asked = ConsoleRequest(desk, request, viewer, {}, b"")
         try:
             if posted:
                 asked.form, asked.raw = await _body(request)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Final, NamedTuple
 
-from filterd.history.store import Count
+from filterd.history.store import HourlyCount
 
 LABELS: Final = ("spam", "unsure", "ham")  # from the bottom
 WIDTH, HEIGHT = 960, 180  # of the drawing; the page scales it
@@ -13,7 +13,7 @@ GAP: Final = 0.18  # of a bar's place
 HOUR_S: Final = 3600
 
 
-class Part(NamedTuple):
+class BarPart(NamedTuple):
     """One colour of one bar."""
 
     label: str
@@ -28,7 +28,7 @@ class Bar(NamedTuple):
 
     title: str
     counts: dict[str, int]
-    parts: list[Part]
+    parts: list[BarPart]
 
     @property
     def total(self) -> int:
@@ -44,7 +44,7 @@ class Chart(NamedTuple):
     ticks: list[tuple[float, int]]
 
 
-def by_time(counts: Iterable[Count], until: float, hours: int, step: int, zone: tzinfo = UTC) -> Chart:
+def by_time(counts: Iterable[HourlyCount], until: float, hours: int, step: int, zone: tzinfo = UTC) -> Chart:
     """A bar for each `step` hours of the `hours` that end at `until` (seconds since 1970)."""
     last = int(until // HOUR_S)
     first = last - hours + 1
@@ -63,7 +63,7 @@ def by_time(counts: Iterable[Count], until: float, hours: int, step: int, zone: 
     return Chart(bars, top, [(HEIGHT * (1 - share), round(top * share)) for share in (0.5, 1.0)])
 
 
-def _parts(counts: dict[str, int], place: int, places: int, top: int) -> list[Part]:
+def _parts(counts: dict[str, int], place: int, places: int, top: int) -> list[BarPart]:
     width = WIDTH / places
     parts, y = [], float(HEIGHT)
     for label in LABELS:
@@ -71,7 +71,7 @@ def _parts(counts: dict[str, int], place: int, places: int, top: int) -> list[Pa
         y -= height
         if counts[label]:
             x = (place + GAP / 2) * width
-            parts.append(Part(label, *(round(value, 1) for value in (x, y, width * (1 - GAP), height))))
+            parts.append(BarPart(label, *(round(value, 1) for value in (x, y, width * (1 - GAP), height))))
     return parts
 
 
@@ -85,7 +85,7 @@ def nice(largest: int) -> int:
         step *= 10
 
 
-def shares(counts: Iterable[Count], by: str) -> Sequence[tuple[str, int, float]]:
+def shares(counts: Iterable[HourlyCount], by: str) -> Sequence[tuple[str, int, float]]:
     """Messages by a field of Count, most first, with each one's share of all."""
     sums: dict[str, int] = defaultdict(int)
     for one in counts:

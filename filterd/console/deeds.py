@@ -17,7 +17,7 @@ from filterd.reasons import reason
 from filterd.reasons.occlusion import occlude, strongest
 
 if TYPE_CHECKING:
-    from filterd.console.app import Asked
+    from filterd.console.app import ConsoleRequest
 
 SAID: dict[str, Label | None] = {"spam": Label.SPAM, "ham": Label.HAM, "forget": None}
 
@@ -57,14 +57,14 @@ def login_page(request: Request, language: str, problem: str = "", status: int =
     return Response(made, status, media_type="text/html; charset=utf-8")
 
 
-async def logout(asked: "Asked") -> Response:
+async def logout(asked: "ConsoleRequest") -> Response:
     """End the session in this browser."""
     answer = RedirectResponse(_root(asked.request) + "/login", 303)
     answer.delete_cookie(access.COOKIE, path=_root(asked.request) + "/")
     return answer
 
 
-async def correct(asked: "Asked") -> Response:
+async def correct(asked: "ConsoleRequest") -> Response:
     """Spam, not spam, or forget; back to where it was pressed, with a way to undo it."""
     said = asked.form.get("label", "")
     if said not in SAID:
@@ -78,7 +78,7 @@ async def correct(asked: "Asked") -> Response:
     return asked.redirect(f"{path.partition('?')[0]}?{kept + '&' if kept else ''}{done}")
 
 
-async def check(asked: "Asked") -> Response:
+async def check(asked: "ConsoleRequest") -> Response:
     """Judge what was pasted or dropped, without a trace of it but the verdict's."""
     raw = asked.raw or asked.form.get("text", "").encode("utf-8", "surrogatepass")
     kind = asked.request.query_params.get("kind") or asked.form.get("kind", "")
@@ -89,7 +89,7 @@ async def check(asked: "Asked") -> Response:
     return await asked.desk.run(_checked, asked, replace(message, kind=found.kind), found)
 
 
-def _checked(asked: "Asked", message: Message, found: Verdict) -> Response:
+def _checked(asked: "ConsoleRequest", message: Message, found: Verdict) -> Response:
     engine = asked.desk.service.engine
     linear = "FASTPATH" in found.tests
     pieces = occlude(engine, read(message)[0].canonical, found.kind, linear=linear, most=EXPLAINED)
@@ -108,7 +108,7 @@ def _checked(asked: "Asked", message: Message, found: Verdict) -> Response:
     )
 
 
-async def models(asked: "Asked") -> Response:
+async def models(asked: "ConsoleRequest") -> Response:
     """Promote an installed bundle, or go back to the one before."""
     if not asked.viewer.administers:
         raise LearningClosed("only an administrator changes the model")

@@ -23,7 +23,7 @@ from filterd.corrections.owners import spelled
 from filterd.errors import LearningClosed, NotFound, Overloaded
 from filterd.history import record
 from filterd.history.record import Keys, Record
-from filterd.history.store import History, Search
+from filterd.history.store import HistoryStore, Search
 from filterd.reasons import reason
 from filterd.scoring.memory import SITE
 from filterd.scoring.verdict import log_odds
@@ -50,7 +50,7 @@ class Desk:
     """One console: of a daemon, for all its listeners."""
 
     service: Service
-    history: History | None
+    history: HistoryStore | None
     keys: Keys
     accounts: Accounts
     sessions: Sessions
@@ -92,11 +92,11 @@ class Desk:
             raise NotFound(f"{name[:20]}: no such message, or not yours")
         return found
 
-    def correction(self, row: Record) -> reason.Correction | None:
+    def correction(self, row: Record) -> reason.CorrectionReason | None:
         """What was said of this very message."""
         learner = self.service.learner
         found = learner.store.get(row.content_hash) if learner and row.content_hash else None
-        return reason.Correction(found.label, found.time, found.source) if found else None
+        return reason.CorrectionReason(found.label, found.time, found.source) if found else None
 
     def correct(self, viewer: Viewer, name: str, label: Label | None) -> Record:
         """Say what a message is; None takes it back. Raises NotFound, LearningClosed, StoreError."""

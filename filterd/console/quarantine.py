@@ -16,13 +16,13 @@ from filterd.console.desk import Desk
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound
 from filterd.history import record
 from filterd.log import log
-from filterd.quarantine.index import Entry, State, Wanted
-from filterd.quarantine.signing import Link
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.index import Entry, Query, State
+from filterd.quarantine.signing import SignedLink
+from filterd.quarantine.store import QuarantineStore
 from filterd.reading.text import read
 
 if TYPE_CHECKING:
-    from filterd.console.app import Asked
+    from filterd.console.app import ConsoleRequest
 
 PAGE: Final = 50  # messages
 MAX_TEXT: Final = 20_000  # characters of a held message that are shown
@@ -30,14 +30,14 @@ DEEDS: Final = ("release", "ham", "delete")
 BY_LINK: Final = "link"
 
 
-async def page(asked: "Asked") -> Response:
+async def page(asked: "ConsoleRequest") -> Response:
     """What is held, newest first, by search and page by page."""
     return await asked.desk.run(_page, asked)
 
 
-def _page(asked: "Asked") -> Response:
+def _page(asked: "ConsoleRequest") -> Response:
     query, quarantine = asked.query, _quarantine(asked.desk)
-    wanted = Wanted(
+    wanted = Query(
         None if query.get("state") == "all" else State.HELD,
         asked.desk.mine(asked.viewer),
         query.get("to", ""),
@@ -63,12 +63,12 @@ def _page(asked: "Asked") -> Response:
     )
 
 
-async def message(asked: "Asked") -> Response:
+async def message(asked: "ConsoleRequest") -> Response:
     """One held message: who, to whom, what became of it, and its text."""
     return await asked.desk.run(_message, asked)
 
 
-def _message(asked: "Asked") -> Response:
+def _message(asked: "ConsoleRequest") -> Response:
     quarantine = _quarantine(asked.desk)
     entry = quarantine.find(asked.request.path_params["id"], asked.desk.mine(asked.viewer))
     return asked.render(
@@ -79,7 +79,7 @@ def _message(asked: "Asked") -> Response:
     )
 
 
-def _text(quarantine: Quarantine, entry: Entry) -> str:
+def _text(quarantine: QuarantineStore, entry: Entry) -> str:
     """What a reader of it would see; "" where it is not on this machine."""
     try:
         return read(quarantine.message(entry.number))[0].canonical[:MAX_TEXT]
@@ -87,7 +87,7 @@ def _text(quarantine: Quarantine, entry: Entry) -> str:
         return ""
 
 
-async def change(asked: "Asked") -> Response:
+async def change(asked: "ConsoleRequest") -> Response:
     """Release or delete, and where that is said learn that it is no spam; back to where it was pressed."""
     do, desk = asked.form.get("do", ""), asked.desk
     if do not in DEEDS:
@@ -138,7 +138,7 @@ async def link_press(desk: Desk, request: Request, language: str, form: dict[str
     return await desk.run(_link_page, desk, request, language, problem)
 
 
-def _link(desk: Desk, request: Request) -> Link | None:
+def _link(desk: Desk, request: Request) -> SignedLink | None:
     return _quarantine(desk).signer.read(request.path_params["token"])
 
 
@@ -157,7 +157,7 @@ def _may(viewer: Viewer) -> bool:
     return viewer.may_correct
 
 
-def _quarantine(desk: Desk) -> Quarantine:
+def _quarantine(desk: Desk) -> QuarantineStore:
     found = desk.service.quarantine
     if not found:
         raise NotFound("nothing is held here")

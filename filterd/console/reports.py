@@ -21,7 +21,7 @@ class _Facts(msgspec.Struct, frozen=True):
     strategy: str = ""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ReportFinding(msgspec.Struct, frozen=True):
     """One rule of the gate. asked, found: for people."""
 
     rule: str
@@ -34,7 +34,7 @@ class Report(msgspec.Struct, frozen=True):
     """What became of one run. number, time (seconds since 1970): of its folder."""
 
     facts: _Facts = _Facts()
-    gate: tuple[Finding, ...] = ()
+    gate: tuple[ReportFinding, ...] = ()
     promoted: bool = False
     reason: str = ""
     challenger: str | None = None

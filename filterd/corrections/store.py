@@ -43,7 +43,7 @@ from filterd.corrections.tables import (
 from filterd.errors import StoreError
 from filterd.log import log
 
-__all__ = ["MAX_TEXT", "Correction", "Position", "Stats", "Store", "Word", "correct"]
+__all__ = ["MAX_TEXT", "Correction", "Position", "Store", "StoreStats", "Word", "correct"]
 
 MAX_GROUP = 500  # corrections of one commit; more make the first of them wait
 KEEP_FORGOTTEN_DAYS = 30  # for followers to see; who was away for longer starts over
@@ -59,7 +59,7 @@ class Position(NamedTuple):
     rewritten: int
 
 
-class Stats(msgspec.Struct, frozen=True):
+class StoreStats(msgspec.Struct, frozen=True):
     """Counts for people and metrics. since_retrain: corrections taken after the last promoted bundle."""
 
     total: int = 0
@@ -262,7 +262,7 @@ class Store:
             row = connection.execute(sql.select(STATE.c.retrained_bundle, STATE.c.retrained)).one()
         return row.retrained_bundle, row.retrained
 
-    def stats(self) -> Stats:
+    def stats(self) -> StoreStats:
         """Count everything; reads an index or the whole table, for status pages and not for each message."""
         c, count = ROWS.c, sql.func.count
         with self._database.reading() as connection:
@@ -282,7 +282,7 @@ class Store:
             ).one()
             by_source = sql.select(c.source, count()).where(c.label != FORGOTTEN).group_by(c.source)
             sources = connection.execute(by_source).all()
-        return Stats(
+        return StoreStats(
             total=row.total,
             spam=row.spam,
             ham=row.total - row.spam,

@@ -49,7 +49,7 @@ def receive(sock: socket.socket) -> Said | None:
     return dict(json.loads(data)) if data else None
 
 
-class Link:
+class ChiefLink:
     """The chief of a worker that has a supervisor (`worker.Chief`)."""
 
     def __init__(self, sock: socket.socket) -> None:

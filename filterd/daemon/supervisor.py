@@ -179,7 +179,7 @@ class Supervisor:
             os._exit(status)
 
     async def _work(self, child: _Child, sock: socket.socket) -> None:
-        await Worker(self._config, self._path, self._sockets, link.Link(sock), child.place).run()
+        await Worker(self._config, self._path, self._sockets, link.ChiefLink(sock), child.place).run()
 
     def _hear(self, child: _Child) -> None:
         said = link.receive(child.sock) if child.sock else None

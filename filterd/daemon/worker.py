@@ -31,7 +31,7 @@ from filterd.policy.correspondents import Known
 from filterd.policy.policy import Policy
 from filterd.promotion import champion, roster, trial
 from filterd.promotion.roster import Roster
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.store import QuarantineStore
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd.service.service import Service
@@ -96,7 +96,9 @@ class Worker:
         self.service.observers.append(self._recorder.judged)
         self.service.roster = self._roster = Roster.open(self._config)
         self.service.correspondents = self._known = Known.open(self._config, self._recorder.keys)
-        self.service.quarantine = self._quarantine = Quarantine.open(self._config, self._recorder.numbers)
+        self.service.quarantine = self._quarantine = QuarantineStore.open(
+            self._config, self._recorder.numbers
+        )
         self._desk = desk.open_desk(self._config, self.service, self._recorder)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()

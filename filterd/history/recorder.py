@@ -27,7 +27,7 @@ from filterd.history.record import (
     message_id,
     settled,
 )
-from filterd.history.store import History, Kept
+from filterd.history.store import HistoryStore, Kept
 from filterd.log import log
 from filterd.reading.text import read
 
@@ -44,7 +44,7 @@ KEPT_TEXT: Final = 20_000  # characters; what the model reads of a mail is short
 class Recorder:
     """An observer of a service's verdicts. `start` before the first, `close` after the last."""
 
-    def __init__(self, config: Config, history: History | None) -> None:
+    def __init__(self, config: Config, history: HistoryStore | None) -> None:
         self.dropped = 0  # messages that left no row
         self.keys = Keys(key_of(Path(config.state)))
         self._config, self.history = config, history
@@ -59,7 +59,7 @@ class Recorder:
     @classmethod
     def open(cls, config: Config) -> "Recorder":
         """With the configured store. Raises ConfigError, StoreError."""
-        return cls(config, History.open(config.history_url) if config.history.keep else None)
+        return cls(config, HistoryStore.open(config.history_url) if config.history.keep else None)
 
     def start(self) -> None:
         """Begin to write."""

@@ -98,7 +98,7 @@ class Search(NamedTuple):
     above: int | None = None
 
 
-class Count(NamedTuple):
+class HourlyCount(NamedTuple):
     """Messages of one hour and kind with the same label and stage. hour: since 1970."""
 
     hour: int
@@ -118,7 +118,7 @@ class Change(NamedTuple):
     messages: int
 
 
-class History:
+class HistoryStore:
     """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
 
     def __init__(self, database: Database) -> None:
@@ -210,7 +210,7 @@ class History:
             here = _ROWS.update().where(_ROWS.c.number == number)
             connection.execute(here.values(corrected=label.value if label else None))
 
-    def counts(self, since: float, mine: tuple[str, ...] | None = None) -> list[Count]:
+    def counts(self, since: float, mine: tuple[str, ...] | None = None) -> list[HourlyCount]:
         """Messages by hour, kind, label and stage, from `since` (seconds since 1970) on."""
         hour = sql.cast(_ROWS.c.time / 3600.0 - 0.5, sql.BigInteger).label("hour")
         if self._database.engine.dialect.name == "sqlite":  # there a cast cuts off, in PostgreSQL it rounds
@@ -219,7 +219,7 @@ class History:
         query = sql.select(*by, sql.func.count(), sql.func.sum(_ROWS.c.ms)).group_by(*by)
         wanted = Search(since=since, mine=mine)
         with self._database.reading() as connection:
-            return [Count(*row) for row in connection.execute(query.where(*_conditions(wanted)))]
+            return [HourlyCount(*row) for row in connection.execute(query.where(*_conditions(wanted)))]
 
     def preview(self, kind: Kind, unsure: float, spam: float, since: float) -> list[Change]:
         """How many messages each label would have had by other thresholds, by label and correction."""

@@ -19,7 +19,7 @@ from filterd.errors import ConfigError, Overloaded, Unwritable
 FORMAT = 1
 
 
-class Known(NamedTuple):
+class JournalLine(NamedTuple):
     """What became of one mail.
 
     acted: it was filed or tagged, and wherever it is now, people put it. content: a hash of what is to be
@@ -44,7 +44,7 @@ class Journal:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, JournalLine] = {}
         self._put_back: set[str] = set()  # contents that an earlier run has acted upon
 
     @classmethod
@@ -62,7 +62,7 @@ class Journal:
             raise
         return journal
 
-    def get(self, key: str) -> Known | None:
+    def get(self, key: str) -> JournalLine | None:
         """What is known of a mail."""
         return self._known.get(key)
 
@@ -70,7 +70,7 @@ class Journal:
         """Whether an earlier run has filed or tagged a mail of this content, under whatever name."""
         return content in self._put_back
 
-    def add(self, entries: Iterable[Known]) -> None:
+    def add(self, entries: Iterable[JournalLine]) -> None:
         """Remember. Raises Unwritable."""
         new = [one for one in entries if self._known.get(one.key) != one]
         self._known.update((one.key, one) for one in new)
@@ -112,7 +112,7 @@ class Journal:
                 raise ValueError("of another mailbox or format")
             for line in lines[1:]:
                 key, label, acted, content = json.loads(line)
-                self._known[key] = Known(key, Label(label), bool(acted), content)
+                self._known[key] = JournalLine(key, Label(label), bool(acted), content)
                 if acted:
                     self._put_back.add(content)
         except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -47,7 +47,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class MailFile:
     """One file of a folder. sub: "cur" or "new"; file: its whole name, flags included."""
 
     folder: Path
@@ -123,12 +123,12 @@ def _shown(path: Path) -> str:
     return str(path).removeprefix(".")
 
 
-def mails(folder: Folder) -> list[Mail]:
+def mails(folder: Folder) -> list[MailFile]:
     """The mails of a folder, in the order of their names, which begin with the time of their arrival."""
     try:
         return sorted(
             (
-                Mail(folder.path, sub, entry.name)
+                MailFile(folder.path, sub, entry.name)
                 for sub in ("cur", "new")
                 for entry in os.scandir(folder.path / sub)
                 if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
@@ -148,17 +148,17 @@ def following(mail: M, work: Callable[[M], T]) -> T | None:
         try:
             return work(now)
         except FileNotFoundError:
-            now = cast(M, _find(now)) if isinstance(now, Mail) else None
+            now = cast(M, _find(now)) if isinstance(now, MailFile) else None
     raise OSError(errno.EBUSY, "its name changes all the time; is another program at work on it?")
 
 
-def _find(mail: Mail) -> Mail | None:
+def _find(mail: MailFile) -> MailFile | None:
     """Where a mail is now that somebody changed its flags or moved it from new to cur; None: it is gone."""
     for sub in ("cur", "new"):
         with os.scandir(mail.folder / sub) as entries:
             for entry in entries:
                 if entry.name.partition(":")[0] == mail.unique:
-                    return Mail(mail.folder, sub, entry.name)
+                    return MailFile(mail.folder, sub, entry.name)
     return None
 
 
@@ -203,7 +203,7 @@ def _give(path: Path | int, like: os.stat_result) -> None:
         os.chown(path, like.st_uid, like.st_gid)
 
 
-def move(mail: Mail, target: Path) -> Mail:
+def move(mail: MailFile, target: Path) -> MailFile:
     """File a mail in another folder, as it is. Raises OSError, FileNotFoundError where it has a new name."""
     moved = replace(mail, folder=target)
     if os.path.lexists(moved.path):  # rename would replace it
@@ -212,7 +212,7 @@ def move(mail: Mail, target: Path) -> Mail:
     return moved
 
 
-def rewrite(mail: Mail, change: Callable[[bytes], bytes], head_bytes: int) -> Mail:
+def rewrite(mail: MailFile, change: Callable[[bytes], bytes], head_bytes: int) -> MailFile:
     """Put changed content in a mail's place: flags, times, mode and owner stay, and its size hints are right.
 
     change: is given the first head_bytes bytes, what follows is copied. Raises OSError, FileNotFoundError
@@ -231,7 +231,7 @@ def rewrite(mail: Mail, change: Callable[[bytes], bytes], head_bytes: int) -> Ma
     return changed
 
 
-def _write(mail: Mail, draft: Path, change: Callable[[bytes], bytes], head_bytes: int) -> tuple[int, int]:
+def _write(mail: MailFile, draft: Path, change: Callable[[bytes], bytes], head_bytes: int) -> tuple[int, int]:
     """The changed mail, synced; its size, and its size with CRLF line ends."""
     with mail.open() as source, draft.open("xb") as sink:
         if compressed.kind(source):
@@ -258,7 +258,7 @@ def _sizes(path: Path) -> tuple[int, int]:
     return size, size + bare
 
 
-def _renamed(mail: Mail, sizes: tuple[int, int] | None) -> str:
+def _renamed(mail: MailFile, sizes: tuple[int, int] | None) -> str:
     """Another unique name with the same time, flags and hints, so that order and state are kept."""
     unique, colon, info = mail.file.partition(":")
     hints = "".join(re.findall(r",[A-Z]=\d+", unique))
@@ -268,7 +268,7 @@ def _renamed(mail: Mail, sizes: tuple[int, int] | None) -> str:
     return f"{_stamp(mail)}.R{secrets.token_hex(10)}.{host}{hints}{colon}{info}"
 
 
-def _stamp(mail: Mail) -> str:
+def _stamp(mail: MailFile) -> str:
     """The seconds of its arrival, which its name begins with."""
     stamp = mail.file.split(".")[0]
     return stamp if stamp.isascii() and stamp.isdigit() else str(int(mail.path.stat().st_mtime))

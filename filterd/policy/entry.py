@@ -42,7 +42,7 @@ class What(StrEnum):
     DOMAIN = "domain"
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a list.
 
     value: in small letters. scope: "" for the site, "example.org" for a domain's recipients, or an address.
@@ -82,11 +82,11 @@ class Claims(NamedTuple):
 class Found(NamedTuple):
     """The entry that decides, None for none; and an allow entry that would have, were its sender proven."""
 
-    entry: Entry | None = None
-    unproven: Entry | None = None
+    entry: ListEntry | None = None
+    unproven: ListEntry | None = None
 
 
-def made(do: str, value: str, scope: str = "", **more: object) -> Entry:
+def made(do: str, value: str, scope: str = "", **more: object) -> ListEntry:
     """An entry from what somebody typed; what it names is seen by its form. Raises BadInput.
 
     `ann@example.org` is an address, `example.org` a domain, `list-id:news.example.org` a list,
@@ -109,7 +109,7 @@ def made(do: str, value: str, scope: str = "", **more: object) -> Entry:
         raise BadInput("a link host can only be denied: anybody may link to it")
     if do not in list(Do):
         raise BadInput(f"{do!r} is neither allow nor deny")
-    return msgspec.convert({"do": do, "what": what, "value": named, "scope": where} | more, Entry)
+    return msgspec.convert({"do": do, "what": what, "value": named, "scope": where} | more, ListEntry)
 
 
 def claims(message: Message, trusted: Collection[str]) -> Claims:
@@ -126,7 +126,7 @@ def claims(message: Message, trusted: Collection[str]) -> Claims:
     return Claims(froms, froms | ({envelope} - {""}), listed.strip("<> \t").lower(), proven)
 
 
-def decide(entries: Iterable[Entry], who: Claims, recipients: Collection[str], now: float) -> Found:
+def decide(entries: Iterable[ListEntry], who: Claims, recipients: Collection[str], now: float) -> Found:
     """The entry that decides about a message."""
     fitting = sorted(
         (e for e in entries if _alive(e, now) and _fits(e, who) and _concerns(e, recipients)),
@@ -146,11 +146,11 @@ def names(address: str) -> list[str]:
     return [address, *(".".join(labels[i:]) for i in range(len(labels) - 1))]
 
 
-def _alive(entry: Entry, now: float) -> bool:
+def _alive(entry: ListEntry, now: float) -> bool:
     return entry.expires is None or entry.expires > now
 
 
-def _fits(entry: Entry, who: Claims) -> bool:
+def _fits(entry: ListEntry, who: Claims) -> bool:
     if entry.what is What.LIST:
         return entry.value == who.list_id
     if entry.what is What.HOST:
@@ -159,7 +159,7 @@ def _fits(entry: Entry, who: Claims) -> bool:
     return any(entry.value in names(address) for address in claimed)
 
 
-def _concerns(entry: Entry, recipients: Collection[str]) -> bool:
+def _concerns(entry: ListEntry, recipients: Collection[str]) -> bool:
     """Whether all recipients are in an entry's scope: nobody's entry decides about somebody else's mail."""
     if not entry.scope:
         return True

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config
-from filterd.policy.entry import Claims, Do, Entry, claims, decide, names
-from filterd.policy.store import Rules
+from filterd.policy.entry import Claims, Do, ListEntry, claims, decide, names
+from filterd.policy.store import PolicyStore
 from filterd.scoring import verdict as scale
 from filterd.scoring.verdict import MAX_LOG_ODDS, Thresholds, sigmoid
 
@@ -27,9 +27,9 @@ class Decided(NamedTuple):
 class Policy:
     """The rules in force. `refresh` reads them; `decide` may be called from any thread."""
 
-    def __init__(self, config: Config, rules: Rules | None) -> None:
+    def __init__(self, config: Config, rules: PolicyStore | None) -> None:
         self.rules = rules
-        self._entries: Sequence[Entry] = ()
+        self._entries: Sequence[ListEntry] = ()
         self._set: dict[tuple[str, Kind], Thresholds] = {}
         self._configured: dict[tuple[str, Kind], Thresholds] = {}
         self._trusted: Collection[str] = ()
@@ -39,7 +39,7 @@ class Policy:
     @classmethod
     def open(cls, config: Config) -> "Policy":
         """With the configured store. Raises ConfigError, StoreError."""
-        return cls(config, Rules.open(config.feedback_url))
+        return cls(config, PolicyStore.open(config.feedback_url))
 
     def close(self) -> None:
         """Close the store."""

@@ -12,7 +12,7 @@ from sqlalchemy import Column
 from filterd.api import Kind
 from filterd.corrections.database import Database
 from filterd.errors import BadInput
-from filterd.policy.entry import Do, Entry, What
+from filterd.policy.entry import Do, ListEntry, What
 from filterd.scoring.verdict import Thresholds
 
 MAX_ENTRIES: Final = 20_000  # of all lists; all are in memory, and a site has some hundreds
@@ -42,7 +42,7 @@ _THRESHOLDS = sql.Table(
 )
 
 
-class Rule(NamedTuple):
+class ThresholdRule(NamedTuple):
     """Thresholds of a scope ("" site, a domain, an address) and kind, in place of the bundle's."""
 
     scope: str
@@ -50,7 +50,7 @@ class Rule(NamedTuple):
     thresholds: Thresholds
 
 
-class Rules:
+class PolicyStore:
     """What people set, in a database. Its methods may be called from many threads; all raise StoreError."""
 
     def __init__(self, database: Database) -> None:
@@ -74,7 +74,7 @@ class Rules:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: ListEntry) -> None:
         """Keep an entry, in place of one of the same value and scope. Raises BadInput for one too many."""
         same = [_ENTRIES.c[name] == getattr(entry, name) for name in ("what", "value", "scope")]
         values: dict[str, Any] = msgspec.to_builtins(entry) | {"created": entry.created or time.time()}
@@ -86,7 +86,7 @@ class Rules:
                 raise BadInput(f"the lists hold {MAX_ENTRIES:,} entries already; remove some")
             connection.execute(_ENTRIES.insert().values(values))
 
-    def get(self, number: int) -> Entry | None:
+    def get(self, number: int) -> ListEntry | None:
         """An entry by its number."""
         return next((entry for entry in self.entries() if entry.number == number), None)
 
@@ -95,13 +95,13 @@ class Rules:
         with self._database.writing() as connection:
             return connection.execute(_ENTRIES.delete().where(_ENTRIES.c.number == number)).rowcount > 0
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ListEntry]:
         """All entries, the newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(sql.select(_ENTRIES).order_by(_ENTRIES.c.number.desc())).all()
-        return [Entry(**row._asdict() | {"do": Do(row.do), "what": What(row.what)}) for row in rows]
+        return [ListEntry(**row._asdict() | {"do": Do(row.do), "what": What(row.what)}) for row in rows]
 
-    def set_thresholds(self, rule: Rule) -> None:
+    def set_thresholds(self, rule: ThresholdRule) -> None:
         """Set a scope's thresholds of a kind."""
         with self._database.writing() as connection:
             connection.execute(_THRESHOLDS.delete().where(*_same(rule.scope, rule.kind)))
@@ -114,11 +114,11 @@ class Rules:
         with self._database.writing() as connection:
             return connection.execute(_THRESHOLDS.delete().where(*_same(scope, kind))).rowcount > 0
 
-    def thresholds(self) -> Sequence[Rule]:
+    def thresholds(self) -> Sequence[ThresholdRule]:
         """All that were set."""
         with self._database.reading() as connection:
             rows = connection.execute(sql.select(_THRESHOLDS).order_by(_THRESHOLDS.c.scope)).all()
-        return [Rule(row.scope, Kind(row.kind), Thresholds(row.unsure, row.spam)) for row in rows]
+        return [ThresholdRule(row.scope, Kind(row.kind), Thresholds(row.unsure, row.spam)) for row in rows]
 
 
 def _same(scope: str, kind: Kind) -> tuple[sql.ColumnElement[bool], ...]:

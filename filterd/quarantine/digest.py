@@ -17,8 +17,8 @@ from filterd.errors import ConfigError
 from filterd.history.record import clean
 from filterd.language import catalogue
 from filterd.quarantine.index import DAY_S, Entry
-from filterd.quarantine.nexthop import NextHop
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.nexthop import ReleaseHop
+from filterd.quarantine.store import QuarantineStore
 
 LISTED: Final = 100  # messages of one digest; of more their number is said
 LOOK_BACK_DAYS: Final = 14.0  # what is older was held before there were digests, or no digest could be sent
@@ -33,7 +33,7 @@ class Digest(NamedTuple):
     mail: EmailMessage
 
 
-def digests(config: Config, quarantine: Quarantine) -> Iterator[Digest]:
+def digests(config: Config, quarantine: QuarantineStore) -> Iterator[Digest]:
     """A digest for each recipient for whom something is held that none has named. Raises ConfigError."""
     if not config.quarantine.sender:
         raise ConfigError("a digest needs an address that it is from; set quarantine.sender")
@@ -45,16 +45,16 @@ def digests(config: Config, quarantine: Quarantine) -> Iterator[Digest]:
         yield Digest(address, key, tuple(numbers), mail)
 
 
-def send(config: Config, quarantine: Quarantine, digest: Digest) -> None:
+def send(config: Config, quarantine: QuarantineStore, digest: Digest) -> None:
     """Send one and note that. Raises Undelivered, NotFound; nothing is noted then, and it comes again."""
     raw = quarantine.signer.stamp(digest.mail.as_bytes(), digest.numbers[0], digest.address)
-    NextHop.of(config).send("", digest.address, raw)
+    ReleaseHop.of(config).send("", digest.address, raw)
     quarantine.index.tell(digest.key, digest.numbers)
 
 
 def _mail(
     config: Config,
-    quarantine: Quarantine,
+    quarantine: QuarantineStore,
     address: str,
     entries: Sequence[Entry],
     total: int,

@@ -25,7 +25,7 @@ STALE_S: Final = 3600.0  # a part of this age was left by a crash; writing takes
 MAX_HEAD: Final = 16 << 20  # bytes of the first line: 10,000 recipients of the milter, each 1 KB
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class HeldMail(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a held message. sender, recipients: the envelope. Times: seconds since 1970."""
 
     number: int
@@ -52,7 +52,7 @@ class Files:
     def __init__(self, state: Path) -> None:
         self._root = state / FOLDER
 
-    def keep(self, held: Held, raw: bytes) -> None:
+    def keep(self, held: HeldMail, raw: bytes) -> None:
         """Write a message; on the disk when this returns."""
         place = self._path(held.number)
         try:
@@ -69,7 +69,7 @@ class Files:
         except OSError as error:
             raise _failed(place, error) from error
 
-    def read(self, number: int) -> tuple[Held, bytes]:
+    def read(self, number: int) -> tuple[HeldMail, bytes]:
         """A message with what is known of it. Raises NotFound too."""
         place = self._path(number)
         try:
@@ -82,7 +82,7 @@ class Files:
         except OSError as error:
             raise _failed(place, error) from error
 
-    def head(self, number: int) -> Held:
+    def head(self, number: int) -> HeldMail:
         """What is known of a message, without reading it. Raises NotFound too."""
         place = self._path(number)
         try:
@@ -143,9 +143,9 @@ def _make_folder(folder: Path) -> None:
         sync(one)
 
 
-def _head(line: bytes, place: Path) -> Held:
+def _head(line: bytes, place: Path) -> HeldMail:
     try:
-        return msgspec.json.decode(line, type=Held)
+        return msgspec.json.decode(line, type=HeldMail)
     except msgspec.MsgspecError as error:
         raise StoreError(f"{place}: damaged; move it away") from error
 

@@ -18,7 +18,7 @@ from filterd.api import Kind, Label
 from filterd.corrections.database import Database
 from filterd.history import record
 from filterd.history.record import Keys, clean
-from filterd.quarantine.files import Held
+from filterd.quarantine.files import HeldMail
 
 DAY_S: Final = 86_400.0
 MAX_SHOWN: Final = 100  # recipients of one message that are shown in a list
@@ -103,7 +103,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return any(one.state is State.HELD for one in self.recipients)
 
 
-class Wanted(NamedTuple):
+class Query(NamedTuple):
     """What a row has to fulfil. mine: keys of the recipients whose mail may be seen, None for everybody's.
 
     state: None for any. to, sender: an address. text: in subject, sender or id. below, above: numbers.
@@ -132,7 +132,7 @@ class Index:
         """Close the connections."""
         self._database.close()
 
-    def put(self, held: Held) -> None:
+    def put(self, held: HeldMail) -> None:
         """Note a message whose file is there; nothing happens where it is known."""
         row = msgspec.to_builtins(held) | {"host": self.host, "kept": True}
         row |= {"sender": clean(held.sender), "subject": clean(held.subject), "name": clean(held.name)}
@@ -154,7 +154,7 @@ class Index:
         with self._database.reading() as connection:
             return {row.number: bool(row.kept) for row in connection.execute(query)}
 
-    def search(self, wanted: Wanted, limit: int) -> list[Entry]:
+    def search(self, wanted: Query, limit: int) -> list[Entry]:
         """The newest rows that fulfil it; with `above` the ones next to it. Newest first."""
         forward = wanted.above is not None
         order = _ROWS.c.number if forward else _ROWS.c.number.desc()
@@ -249,7 +249,7 @@ class Index:
         rows = connection.execute(query.order_by(c.address).limit(limit))
         return tuple(Recipient(*row)._replace(state=State(row.state)) for row in rows)
 
-    def _conditions(self, wanted: Wanted) -> list[sql.ColumnElement[bool]]:
+    def _conditions(self, wanted: Query) -> list[sql.ColumnElement[bool]]:
         c, people = _ROWS.c, sql.select(_PEOPLE.c.number).where(_PEOPLE.c.number == _ROWS.c.number)
         found: list[sql.ColumnElement[bool]] = []
         if wanted.below is not None:

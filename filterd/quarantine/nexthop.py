@@ -21,7 +21,7 @@ class Undelivered(FilterdError):
     exit_status = 75  # EX_TEMPFAIL
 
 
-class NextHop(NamedTuple):
+class ReleaseHop(NamedTuple):
     """Where released mail goes. host: a path for a unix socket."""
 
     host: str
@@ -29,7 +29,7 @@ class NextHop(NamedTuple):
     lmtp: bool
 
     @classmethod
-    def of(cls, config: Config) -> "NextHop":
+    def of(cls, config: Config) -> "ReleaseHop":
         """As configured for the quarantine, else the proxies' own. Raises NotFound where there is none."""
         section = config.quarantine
         if section.next_hop:
@@ -64,12 +64,12 @@ class NextHop(NamedTuple):
         return kind(self.host, self.port, timeout=TIMEOUT_S)
 
 
-def _parsed(address: str, protocol: str) -> NextHop:
+def _parsed(address: str, protocol: str) -> ReleaseHop:
     match parse_address(address):
         case Unix(path) if protocol == "lmtp":
-            return NextHop(str(path), 0, lmtp=True)
+            return ReleaseHop(str(path), 0, lmtp=True)
         case Tcp(host, port) if port:
-            return NextHop(host, port, protocol == "lmtp")
+            return ReleaseHop(host, port, protocol == "lmtp")
     raise ConfigError(f"{address}: no next hop; write tcp:127.0.0.1:10026, or with LMTP unix:/absolute/path")
 
 

@@ -25,7 +25,7 @@ MAX_TOKEN: Final = 200  # characters of a link's token; ours have 110
 _VALUE: Final = re.compile(rb"([0-9A-Z]{13}) t=(\d{1,12}) h=([0-9a-f]{64}) s=([0-9a-f]{64})\s*")
 
 
-class Link(NamedTuple):
+class SignedLink(NamedTuple):
     """What a link is for. key: of the recipient. until: seconds since 1970."""
 
     number: int
@@ -70,14 +70,16 @@ class Signer:
         said = f"{record.encode(number)}.{key}.{int(time.time() + days * DAY_S)}"
         return f"{said}.{self._of_link(said)}"
 
-    def read(self, token: str) -> Link | None:
+    def read(self, token: str) -> SignedLink | None:
         """What a token is for; None for a forged or outdated one."""
         said, _, signature = token[:MAX_TOKEN].rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._of_link(said).encode()):
             return None
         name, key, until = said.split(".")  # we wrote it
         number = record.decode(name)
-        return Link(number, key, int(until)) if number is not None and int(until) > time.time() else None
+        return (
+            SignedLink(number, key, int(until)) if number is not None and int(until) > time.time() else None
+        )
 
     def _of_mail(self, said: str, recipient: str) -> str:
         whom = recipient.strip("<> ").lower()

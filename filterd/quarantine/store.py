@@ -22,16 +22,16 @@ from filterd.errors import NotFound
 from filterd.history import record
 from filterd.history.record import Keys, Numbers
 from filterd.history.recorder import key_of
-from filterd.quarantine.files import Files, Held
-from filterd.quarantine.index import Entry, Index, State, Wanted
-from filterd.quarantine.nexthop import NextHop
+from filterd.quarantine.files import Files, HeldMail
+from filterd.quarantine.index import Entry, Index, Query, State
+from filterd.quarantine.nexthop import ReleaseHop
 from filterd.quarantine.signing import KEY_FILE, Signer
 
 KEPT_AT_ONCE_S: Final = 60.0  # a file younger than this may be waiting for its row
 LOOKED_UP: Final = 500  # numbers of one query
 
 
-class Quarantine:
+class QuarantineStore:
     """Safe to use from many threads and processes. All but `open` raise StoreError."""
 
     def __init__(self, config: Config, keys: Keys, numbers: Numbers) -> None:
@@ -60,7 +60,7 @@ class Quarantine:
     def keep(self, message: Message, found: Verdict) -> int:
         """Keep a message; durable when this returns its number."""
         now = time.time()
-        held = Held(
+        held = HeldMail(
             number=self.numbers.next(now),
             time=now,
             listener=message.source,
@@ -93,7 +93,7 @@ class Quarantine:
         """
         with self._lock:  # pressed twice it is sent once
             wanted = self._waiting(number, keys)
-            hop = NextHop.of(self.config)
+            hop = ReleaseHop.of(self.config)
             held, raw = self.files.read(number)
             sent = []
             for address in held.recipients:
@@ -157,6 +157,6 @@ class Quarantine:
                 elif not known[number]:
                     self.files.remove(number)
 
-    def search(self, wanted: Wanted, limit: int) -> list[Entry]:
+    def search(self, wanted: Query, limit: int) -> list[Entry]:
         """As `Index.search`."""
         return self.index.search(wanted, limit)

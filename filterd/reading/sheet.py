@@ -16,7 +16,7 @@ from filterd.reading.color import MAX_FAINT_OPACITY, UNKNOWN, names
 from filterd.reading.css import Declarations, declarations, px
 from filterd.reading.style import Style, style
 
-__all__ = ["NO_SHEET", "Box", "Matcher", "Rule", "Sheet", "content", "media", "parse", "style_of"]
+__all__ = ["NO_SHEET", "Box", "Matcher", "Sheet", "StyleRule", "content", "media", "parse", "style_of"]
 
 MAX_SHEET: Final = 65_536  # characters of <style> that are read; tinycss2 takes 60 ms for as many
 MAX_RULES: Final = 1_000
@@ -38,7 +38,7 @@ class Box(NamedTuple):
     parent: "Box | None"
 
 
-class Part(NamedTuple):
+class Compound(NamedTuple):
     """One compound of a selector. child: what stands to the left must be the parent, not just an ancestor."""
 
     names: frozenset[str]
@@ -47,12 +47,12 @@ class Part(NamedTuple):
     child: bool
 
 
-class Rule(NamedTuple):
+class StyleRule(NamedTuple):
     """parts: the selector's compounds from the right. pseudo: "before", "after" for what it writes
     there, "first" for the first line or letter.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Compound, ...]
     weight: tuple[int, int, int, int]
     said: Declarations
     sure: bool
@@ -62,15 +62,15 @@ class Rule(NamedTuple):
 class Sheet:
     """All rules of a document that bear on what is seen, found by the last compound of their selectors."""
 
-    def __init__(self, rules: list[Rule]) -> None:
+    def __init__(self, rules: list[StyleRule]) -> None:
         self.rules = rules
-        self._by_name: dict[str, list[Rule]] = {}
+        self._by_name: dict[str, list[StyleRule]] = {}
         for rule in rules:
             key = max(rule.parts[0].folded, key=_telling, default="*")
             self._by_name.setdefault(key, []).append(rule)
         self._names = frozenset(self._by_name)
 
-    def candidates(self, folded: frozenset[str]) -> list[Rule]:
+    def candidates(self, folded: frozenset[str]) -> list[StyleRule]:
         """The rules that may hold for an element with these names."""
         found = list(self._by_name.get("*", ()))
         for key in self._names & folded:
@@ -85,7 +85,7 @@ def _telling(name: str) -> int:
     return 2 if name[0] == "#" else 1 if name[0] == "." else 0
 
 
-Holding = tuple[tuple[Rule, bool], ...]  # rules that hold, each with whether it surely does
+Holding = tuple[tuple[StyleRule, bool], ...]  # rules that hold, each with whether it surely does
 
 
 class Matcher:
@@ -94,7 +94,7 @@ class Matcher:
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
         self._steps = MAX_STEPS
-        self._known: dict[frozenset[str], tuple[Holding, list[Rule]]] = {}
+        self._known: dict[frozenset[str], tuple[Holding, list[StyleRule]]] = {}
         self._interned: dict[tuple[tuple[int, bool], ...], Holding] = {}
 
     def rules(self, box: Box) -> Holding:
@@ -117,7 +117,7 @@ class Matcher:
         key = tuple([(id(rule), sure) for rule, sure in (*holding, *more)])
         return self._interned.setdefault(key, (*holding, *more))
 
-    def _more(self, others: list[Rule], box: Box) -> Holding:
+    def _more(self, others: list[StyleRule], box: Box) -> Holding:
         """Those of the rules that also ask for attributes or for the elements around."""
         found = []
         for rule in others:
@@ -125,7 +125,7 @@ class Matcher:
                 found.append((rule, rule.sure and self._fits(rule.parts, 0, box, exact=True)))
         return tuple(found)
 
-    def _fits(self, parts: tuple[Part, ...], at: int, box: Box, exact: bool) -> bool:
+    def _fits(self, parts: tuple[Compound, ...], at: int, box: Box, exact: bool) -> bool:
         self._steps -= 1
         part = parts[at]
         if not (part.names <= box.names if exact else part.folded <= box.folded):
@@ -179,7 +179,7 @@ def style_of(rules: Holding, own: Declarations, moves: bool = True) -> Style:
     return found._replace(**texts) if texts else found  # type: ignore[arg-type]
 
 
-def _cascade(rules: list[tuple[Rule, bool]], own: Declarations) -> dict[str, str]:
+def _cascade(rules: list[tuple[StyleRule, bool]], own: Declarations) -> dict[str, str]:
     """What holds in the end (CSS Cascade 4, 6); rules: in the order of their weight."""
     said: dict[str, str] = {}
     for rule, sure in rules:
@@ -212,7 +212,7 @@ def _hides(name: str, value: str) -> bool:
 def parse(source: str) -> Sheet:
     """The sheet in the text of all <style> elements; under one too long nothing is hidden. Never raises."""
     source = _COMMENT.sub("", source)
-    rules: list[Rule] = []
+    rules: list[StyleRule] = []
     split = _split if _is_ordinary(source[:MAX_SHEET]) else _split_odd
     for selectors, body, condition in split(source[:MAX_SHEET]):
         said = declarations(body)
@@ -346,7 +346,7 @@ _UNMET = names(
 _ALWAYS = frozenset(["link", "any-link"])
 
 
-def _rules(selectors: str, said: Declarations, condition: str, order: int) -> Iterator[Rule]:
+def _rules(selectors: str, said: Declarations, condition: str, order: int) -> Iterator[StyleRule]:
     """A rule for each selector; if one is not understood, none is sure (browsers drop them all)."""
     if condition == NEVER:
         return
@@ -354,9 +354,9 @@ def _rules(selectors: str, said: Declarations, condition: str, order: int) -> It
     sure = condition == SURE and all(one is not None and one.sure for one in found)
     for one in found:
         if one is None:
-            yield Rule((_ANY,), (_HEAVIEST, 0, 0, order), said, False, "")
+            yield StyleRule((_ANY,), (_HEAVIEST, 0, 0, order), said, False, "")
         elif one.pseudo != "unmet":
-            yield Rule(one.parts, (*one.weight[:3], order), said, sure, one.pseudo)
+            yield StyleRule(one.parts, (*one.weight[:3], order), said, sure, one.pseudo)
 
 
 def _commas(selectors: str) -> list[str]:
@@ -367,13 +367,15 @@ def _commas(selectors: str) -> list[str]:
 
 
 _HEAVIEST: Final = 1_000_000  # the weight of a selector that is not understood
-_ANY: Final = Part(frozenset(), frozenset(), (), False)
+_ANY: Final = Compound(frozenset(), frozenset(), (), False)
 # Whatever an element says of itself may be undone, as an animation does.
-_ANYTHING: Final = Rule((_ANY,), (_HEAVIEST, 0, 0, 0), Declarations({}, {"animation": UNKNOWN}), True, "")
+_ANYTHING: Final = StyleRule(
+    (_ANY,), (_HEAVIEST, 0, 0, 0), Declarations({}, {"animation": UNKNOWN}), True, ""
+)
 
 
 @lru_cache(maxsize=4096)
-def _selector(source: str) -> Rule | None:
+def _selector(source: str) -> StyleRule | None:
     """A selector as a rule without declarations; None where it is none that is known."""
     compounds: list[tuple[set[str], list[tuple[str, str, str]], bool]] = [(set(), [], False)]
     weight = [0, 0, 0]
@@ -406,10 +408,10 @@ def _selector(source: str) -> Rule | None:
             sure = sure and known != MAYBE
     # From the right; "child" says how a compound hangs on the one to its left.
     parts = [
-        Part(frozenset(names), frozenset(map(str.lower, names)), tuple(attributes), child)
+        Compound(frozenset(names), frozenset(map(str.lower, names)), tuple(attributes), child)
         for names, attributes, child in reversed(compounds)
     ]
-    return Rule(tuple(parts), (weight[0], weight[1], weight[2], 0), Declarations({}, {}), sure, pseudo)
+    return StyleRule(tuple(parts), (weight[0], weight[1], weight[2], 0), Declarations({}, {}), sure, pseudo)
 
 
 def _pseudo(name: str, names: set[str]) -> str:

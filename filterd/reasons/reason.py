@@ -54,7 +54,7 @@ class Judged(Protocol):
     def available(self) -> bool: ...  # noqa: D102
 
 
-class Correction(NamedTuple):
+class CorrectionReason(NamedTuple):
     """What a person said of this very message. who: an account's or listener's name, "" for nobody known."""
 
     label: Label
@@ -65,7 +65,7 @@ class Correction(NamedTuple):
 def of(
     judged: Judged,
     thresholds: Thresholds | None = None,
-    correction: Correction | None = None,
+    correction: CorrectionReason | None = None,
     memory: float | None = None,
 ) -> list[Reason]:
     """Every reason, the verdict first, the thresholds last. memory: points that corrections added."""
@@ -108,7 +108,7 @@ def _noticed(test: str, memory: float | None) -> Reason:
     return Reason(key) if catalogue.knows(key) else Reason("reasons.fact", {"name": test.lower()})
 
 
-def _corrected(correction: Correction) -> Reason:
+def _corrected(correction: CorrectionReason) -> Reason:
     key = "corrected-spam" if correction.label is Label.SPAM else "corrected-ham"
     who = correction.who or catalogue.say(catalogue.ENGLISH, "reasons.somebody")
     return Reason(f"reasons.{key}", {"who": who, "when": f"{correction.when:%Y-%m-%d}"})

@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     hosts: tuple[str, ...] = ()
 
 
-class Look(NamedTuple):
+class ModelLook(NamedTuple):
     """How one message looks to the model, window by window, [w]; its most spam-like window decides.
 
     rows: the GPT-2's logits, [w, classes]. deep, wide: log-odds of spam in nats by the GPT-2 and by the wide
@@ -79,7 +79,7 @@ class Look(NamedTuple):
         ham: Sequence[int],
         wide: Sequence[float] = (),
         windows: Sequence[list[int]] = (),
-    ) -> "Look":
+    ) -> "ModelLook":
         """From logits [w, classes]. ham: places of the ham classes; wide: empty without such a half."""
         found = rows.astype(float).tolist()
         deep = [verdict.margin(row, ham) if ham else 0.0 for row in found]
@@ -252,14 +252,14 @@ class Engine:
         """Uncalibrated log-odds of spam of canonical texts, each by its highest window."""
         return [look.margin for look in self.looks(texts, kinds)]
 
-    def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[Look]:
+    def looks(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[ModelLook]:
         """How canonical texts look to the model, whatever the fast path or a memory would say."""
         cut = [self.cut(one, kind) for one, kind in zip(texts, kinds, strict=True)]
         found = self.logits(list(chain.from_iterable(cut)), whole=True)
         rows = by_message(found, [len(windows) for windows in cut])
         ham = self.bundle.manifest.ham_indices
         return [
-            Look.of(own, ham, self.wide_of(windows, kind), windows)
+            ModelLook.of(own, ham, self.wide_of(windows, kind), windows)
             for own, windows, kind in zip(rows, cut, kinds, strict=True)
         ]
 
@@ -326,7 +326,7 @@ class Engine:
         if prepared.settled is not None:
             judged, row = verdict.sigmoid(prepared.settled), self._settled_row(prepared.settled)
         else:
-            look = Look.of(rows, manifest.ham_indices, prepared.wide)
+            look = ModelLook.of(rows, manifest.ham_indices, prepared.wide)
             row = look.rows[look.deciding]
             judged = verdict.probability(look.margin, manifest.calibration[prepared.kind])
         if text.DOUBTFUL.intersection(prepared.facts):  # not called ham by what is left; corrections may

@@ -42,7 +42,7 @@ class _Header(msgspec.Struct, frozen=True):
     owners: list[_Owner]
 
 
-class State(NamedTuple):
+class MemoryState(NamedTuple):
     """A copy of a memory at one moment."""
 
     revision: int
@@ -70,7 +70,7 @@ class State(NamedTuple):
             raise StoreError(f"{path}: {error.strerror}; the memory is rebuilt at the next start") from error
 
 
-def save(memory: Memory) -> State:
+def save(memory: Memory) -> MemoryState:
     """A copy of the memory's state; takes milliseconds, so the lock may be held meanwhile."""
     owners: list[_Owner] = []
     arrays: Arrays = memory.panel.arrays()
@@ -84,7 +84,7 @@ def save(memory: Memory) -> State:
     arrays["word_keys"] = np.fromiter(keys, np.uint64, len(keys))
     arrays["words"] = np.fromiter(said, np.float32, len(said))
     campaigns = {name: array.copy() for name, array in memory.campaigns.arrays().items()}
-    return State(memory.revision, copy.deepcopy(owners), arrays | campaigns)
+    return MemoryState(memory.revision, copy.deepcopy(owners), arrays | campaigns)
 
 
 def load(path: Path, agreement: float = 0.3) -> Memory:

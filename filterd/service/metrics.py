@@ -10,7 +10,7 @@ LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 SCORE_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 
-class Metrics:
+class ServiceMetrics:
     """One registry per service, so that two in one process (tests) do not meet."""
 
     def __init__(self) -> None:

@@ -43,14 +43,14 @@ from filterd.policy.correspondents import Known
 from filterd.policy.policy import Decided, Policy, released
 from filterd.promotion.roster import Roster
 from filterd.promotion.trial import Trial
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.store import QuarantineStore
 from filterd.reasons import reason
 from filterd.scoring.drift import Drift
 from filterd.scoring.engine import Engine, Prepared
 from filterd.scoring.verdict import Thresholds
 from filterd.service import siblings
 from filterd.service.batching import Batcher, Logits
-from filterd.service.metrics import Metrics
+from filterd.service.metrics import ServiceMetrics
 from filterd.service.siblings import Siblings, State
 from filterd.service.threads import Threads
 
@@ -131,7 +131,7 @@ class Service:
         self, config: Config, engine: Engine, learner: Learner | None, shadow: Engine | None = None
     ) -> None:
         self.config = config
-        self.metrics = Metrics()
+        self.metrics = ServiceMetrics()
         self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
         self.learner = learner
         self.room = Room(config.queue.max_bytes)
@@ -143,7 +143,7 @@ class Service:
         self._models = Threads(config.model.turns + 1, "model")  # one more for the shadow
         self._learning_threads = ThreadPoolExecutor(LEARN_THREADS, "learn")
         self._learns = 0
-        self.quarantine: Quarantine | None = (
+        self.quarantine: QuarantineStore | None = (
             None  # None in tests and tools: what it would keep is filed as spam
         )
         self._holders = ThreadPoolExecutor(HOLD_THREADS, "hold")
@@ -311,7 +311,7 @@ class Service:
         return self.policy.decide(message, found, bundle) if self.policy else Decided(found, bundle)
 
     async def _released(
-        self, quarantine: Quarantine, message: Message, found: Verdict, thresholds: Thresholds
+        self, quarantine: QuarantineStore, message: Message, found: Verdict, thresholds: Thresholds
     ) -> Verdict:
         """The verdict on a message that says that it was released: ham, where that is true."""
         proven = await self._parsers.run(quarantine.signer.released, message)

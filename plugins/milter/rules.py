@@ -32,7 +32,7 @@ _REPLY: Final = re.compile(
 REPLIES: Final = {Do.TEMPFAIL: "451 4.7.1 Try again later", Do.REJECT: "550 5.7.1 Message refused as spam"}
 
 
-class Rule(Section, frozen=True, kw_only=True):
+class MilterRule(Section, frozen=True, kw_only=True):
     """An action and its conditions; those that are not given hold always. Patterns are globs, without case.
 
     label: one of these; min_probability, min_points: of the verdict, at least.
@@ -65,11 +65,11 @@ class Rule(Section, frozen=True, kw_only=True):
         return match is not None and self.do in REPLIES and match["class"] == REPLIES[self.do][0]
 
 
-class Settings(Listening, frozen=True, kw_only=True):
+class MilterSettings(Listening, frozen=True, kw_only=True):
     """plugins.milter; docs/plugins/milter.md is the manual."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/milter.sock",)
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[MilterRule, ...] = ()
     quarantine: Literal["filterd", "server"] = "filterd"
     on_error: Literal["accept", "tempfail"] = "accept"
     skip_authenticated: bool = True
@@ -118,7 +118,7 @@ class Envelope:
         return bool(self.macros.get("auth_authen"))
 
 
-class Decision(NamedTuple):
+class MilterDecision(NamedTuple):
     """What is done to a mail. verdict: for its headers. reply: of SMTP, where it is refused or deferred."""
 
     do: Do
@@ -126,7 +126,7 @@ class Decision(NamedTuple):
     reply: str = ""
 
 
-def way(settings: Settings, envelope: Envelope, *, whole: bool = True) -> Way:
+def way(settings: MilterSettings, envelope: Envelope, *, whole: bool = True) -> Way:
     """What a milter can do to a mail of this envelope, and what its rules want.
 
     whole: whether all of the mail is at hand; one that is cut off at `max_bytes` cannot be kept here.
@@ -143,7 +143,7 @@ def way(settings: Settings, envelope: Envelope, *, whole: bool = True) -> Way:
     return Way(frozenset(can), own, holds=server)
 
 
-def decide(settings: Settings, envelope: Envelope, verdict: Verdict) -> Decision:
+def decide(settings: MilterSettings, envelope: Envelope, verdict: Verdict) -> MilterDecision:
     """The action for a judged mail. verdict: whoever gave it may have left the action to us."""
     concerned: Sequence[str] = [""]
     if any(rule.recipients for rule in settings.rules):
@@ -152,24 +152,26 @@ def decide(settings: Settings, envelope: Envelope, verdict: Verdict) -> Decision
     do = verdict.action or way(settings, envelope, whole=False).settle(verdict, concerned)
     rules = (_rule(settings.rules, envelope, recipient, verdict) for recipient in concerned)
     replies = {rule.reply or REPLIES.get(do, "") for rule in rules if rule and rule.do is do}
-    return Decision(do, verdict, min(replies, default=REPLIES.get(do, "")))
+    return MilterDecision(do, verdict, min(replies, default=REPLIES.get(do, "")))
 
 
-def unjudged(settings: Settings, verdict: Verdict, error: FilterdError) -> Decision:
+def unjudged(settings: MilterSettings, verdict: Verdict, error: FilterdError) -> MilterDecision:
     """The action for a mail that could not be judged. verdict: one that says so, `available` being False."""
     if settings.on_error == "tempfail":
         reply = error.smtp_reply if error.smtp_reply.startswith("4") else FilterdError.smtp_reply
-        return Decision(Do.TEMPFAIL, verdict, reply)
-    return Decision(Do.TAG, verdict)
+        return MilterDecision(Do.TEMPFAIL, verdict, reply)
+    return MilterDecision(Do.TAG, verdict)
 
 
-def _rule(rules: Sequence[Rule], envelope: Envelope, recipient: str, verdict: Verdict) -> Rule | None:
+def _rule(
+    rules: Sequence[MilterRule], envelope: Envelope, recipient: str, verdict: Verdict
+) -> MilterRule | None:
     """The one that decides for a recipient."""
     holding = (one for one in rules if _says_so(one, verdict) and _concerns(one, envelope, recipient))
     return next(holding, None)
 
 
-def _says_so(rule: Rule, verdict: Verdict) -> bool:
+def _says_so(rule: MilterRule, verdict: Verdict) -> bool:
     return (
         (not rule.label or verdict.label in rule.label)
         and verdict.probability >= rule.min_probability
@@ -177,7 +179,7 @@ def _says_so(rule: Rule, verdict: Verdict) -> bool:
     )
 
 
-def _concerns(rule: Rule, envelope: Envelope, recipient: str) -> bool:
+def _concerns(rule: MilterRule, envelope: Envelope, recipient: str) -> bool:
     return (
         (not rule.recipients or _matches(recipient, rule.recipients))
         and (not rule.senders or _matches(envelope.sender, rule.senders))

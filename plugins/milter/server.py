@@ -20,8 +20,8 @@ from filterd.errors import FilterdError, Overloaded
 from filterd.kit.door import Door
 from filterd.kit.room import Held
 from filterd_plugins.milter import rules
-from filterd_plugins.milter.session import Session, State
-from filterd_plugins.milter.wire import PROGRESS, ProtocolError
+from filterd_plugins.milter.session import MilterSession, MilterState
+from filterd_plugins.milter.wire import PROGRESS, MilterError
 
 PROGRESS_EVERY_S: Final = 10.0  # mail servers wait 5 minutes by default, but may be told to wait for 30 s
 NEGOTIATE_TIMEOUT_S: Final = 60.0  # until the first packet is there; mail servers send it at once
@@ -37,23 +37,23 @@ log = logging.getLogger("filterd.milter")  # a child of the daemon's logger, wit
 class Milter:
     """The plugin: see `filterd.api.StreamPlugin`."""
 
-    Settings: ClassVar[type[rules.Settings]] = rules.Settings
+    Settings: ClassVar[type[rules.MilterSettings]] = rules.MilterSettings
 
-    def __init__(self, settings: rules.Settings, classifier: Classifier) -> None:
+    def __init__(self, settings: rules.MilterSettings, classifier: Classifier) -> None:
         self.settings, self.classifier = settings, classifier
 
-    def protocol(self, door: Door) -> "Connection":
+    def protocol(self, door: Door) -> "MilterConnection":
         """The handler of one new connection."""
-        return Connection(self, door)
+        return MilterConnection(self, door)
 
 
-class Connection(asyncio.Protocol):
+class MilterConnection(asyncio.Protocol):
     """One connection of a mail server: its session, its transport, and at most one mail that is judged."""
 
     def __init__(self, milter: Milter, door: Door) -> None:
         self._milter, self._door = milter, door
         self._held = Held(door.room)
-        self._session = Session(milter.settings, milter.classifier)
+        self._session = MilterSession(milter.settings, milter.classifier)
         self.transport: asyncio.Transport | None = None
         self._judging: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Close it unless a mail is under way."""
-        if self._session.state in {State.START, State.READY, State.IDLE} and self.transport:
+        if self._session.state in {MilterState.START, MilterState.READY, MilterState.IDLE} and self.transport:
             self.transport.close()
 
     def abort(self) -> None:
@@ -128,14 +128,14 @@ class Connection(asyncio.Protocol):
             return
         try:
             self.transport.write(step())
-        except ProtocolError as error:
+        except MilterError as error:
             _closed(str(error))
             self.transport.abort()
             return
         self._hold()
         if self._session.mail is not None and self._judging is None:
             self._judging = asyncio.ensure_future(self._judge(self._session.mail))
-        elif self._session.state is State.CLOSED:
+        elif self._session.state is MilterState.CLOSED:
             self.transport.close()
         elif self._door.closing:
             self.finish()
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         """Close a connection on which nothing has come for too long."""
-        negotiated = self._session.state is not State.START
+        negotiated = self._session.state is not MilterState.START
         limit = IDLE_TIMEOUT_S if negotiated else NEGOTIATE_TIMEOUT_S
         left = self._heard_at + limit - _now()
         if negotiated and (left > 0 or self._judging):

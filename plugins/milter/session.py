@@ -32,8 +32,8 @@ from filterd.api import Classifier, Kind, Message, Verdict
 from filterd.errors import DeadlineExceeded, FilterdError
 from filterd.kit.fold import fold
 from filterd_plugins.milter import rules, wire
-from filterd_plugins.milter.rules import Decision, Envelope, Settings
-from filterd_plugins.milter.wire import Action, Command, Offer, Packets, ProtocolError, Step
+from filterd_plugins.milter.rules import Envelope, MilterDecision, MilterSettings
+from filterd_plugins.milter.wire import MilterAction, MilterCommand, MilterError, MilterStep, Offer, Packets
 
 MAX_RECIPIENTS: Final = 10_000  # of one mail; Postfix takes 1,000 from a client
 MAX_RECIPIENT_BYTES: Final = 1 << 20  # of all of them: each alone may have 64 KiB
@@ -49,7 +49,7 @@ QUARANTINED: Final = "held by filterd as spam"
 _BARE_LF: Final = re.compile(rb"\r*\n")
 
 
-class State(Enum):
+class MilterState(Enum):
     """What a connection is at."""
 
     __hash__ = object.__hash__  # as that of Command
@@ -64,52 +64,52 @@ class State(Enum):
     CLOSED = auto()
 
 
-_MAIL: Final = (State.ENVELOPE, State.HEADERS, State.BODY)
-_TALKING: Final = (State.READY, State.IDLE, *_MAIL)
+_MAIL: Final = (MilterState.ENVELOPE, MilterState.HEADERS, MilterState.BODY)
+_TALKING: Final = (MilterState.READY, MilterState.IDLE, *_MAIL)
 
 
-def _table() -> dict[tuple[State, Command], State]:
+def _table() -> dict[tuple[MilterState, MilterCommand], MilterState]:
     """Which command leads where; what is not in it is an error."""
-    to: dict[tuple[State, Command], State] = {
-        (State.START, Command.NEGOTIATE): State.READY,
-        (State.START, Command.QUIT): State.CLOSED,
-        (State.READY, Command.CONNECT): State.IDLE,
-        (State.READY, Command.ABORT): State.READY,
-        (State.IDLE, Command.HELO): State.IDLE,
-        (State.IDLE, Command.MAIL): State.ENVELOPE,
-        (State.IDLE, Command.ABORT): State.IDLE,
-        (State.ENVELOPE, Command.RCPT): State.ENVELOPE,
-        (State.ENVELOPE, Command.DATA): State.ENVELOPE,
-        (State.ENVELOPE, Command.HEADER): State.HEADERS,
-        (State.HEADERS, Command.HEADER): State.HEADERS,
-        (State.ENVELOPE, Command.END_OF_HEADERS): State.BODY,
-        (State.HEADERS, Command.END_OF_HEADERS): State.BODY,
+    to: dict[tuple[MilterState, MilterCommand], MilterState] = {
+        (MilterState.START, MilterCommand.NEGOTIATE): MilterState.READY,
+        (MilterState.START, MilterCommand.QUIT): MilterState.CLOSED,
+        (MilterState.READY, MilterCommand.CONNECT): MilterState.IDLE,
+        (MilterState.READY, MilterCommand.ABORT): MilterState.READY,
+        (MilterState.IDLE, MilterCommand.HELO): MilterState.IDLE,
+        (MilterState.IDLE, MilterCommand.MAIL): MilterState.ENVELOPE,
+        (MilterState.IDLE, MilterCommand.ABORT): MilterState.IDLE,
+        (MilterState.ENVELOPE, MilterCommand.RCPT): MilterState.ENVELOPE,
+        (MilterState.ENVELOPE, MilterCommand.DATA): MilterState.ENVELOPE,
+        (MilterState.ENVELOPE, MilterCommand.HEADER): MilterState.HEADERS,
+        (MilterState.HEADERS, MilterCommand.HEADER): MilterState.HEADERS,
+        (MilterState.ENVELOPE, MilterCommand.END_OF_HEADERS): MilterState.BODY,
+        (MilterState.HEADERS, MilterCommand.END_OF_HEADERS): MilterState.BODY,
     }
     for state in _MAIL:
-        to[state, Command.MAIL] = State.ENVELOPE
-        to[state, Command.BODY] = State.BODY
-        to[state, Command.END_OF_BODY] = State.JUDGING
-        to[state, Command.ABORT] = State.IDLE
+        to[state, MilterCommand.MAIL] = MilterState.ENVELOPE
+        to[state, MilterCommand.BODY] = MilterState.BODY
+        to[state, MilterCommand.END_OF_BODY] = MilterState.JUDGING
+        to[state, MilterCommand.ABORT] = MilterState.IDLE
     for state in _TALKING:
-        to[state, Command.MACRO] = to[state, Command.UNKNOWN] = state
-        to[state, Command.QUIT_NEW_CONNECTION] = State.READY
-        to[state, Command.QUIT] = State.CLOSED
+        to[state, MilterCommand.MACRO] = to[state, MilterCommand.UNKNOWN] = state
+        to[state, MilterCommand.QUIT_NEW_CONNECTION] = MilterState.READY
+        to[state, MilterCommand.QUIT] = MilterState.CLOSED
     return to
 
 
-TRANSITIONS: Final[Mapping[tuple[State, Command], State]] = _table()
+TRANSITIONS: Final[Mapping[tuple[MilterState, MilterCommand], MilterState]] = _table()
 
 # Commands that are answered, unless the step was agreed on.
-SILENCED_BY: Final[Mapping[Command, Step]] = {
-    Command.CONNECT: Step.NO_REPLY_CONNECT,
-    Command.HELO: Step.NO_REPLY_HELO,
-    Command.MAIL: Step.NO_REPLY_MAIL,
-    Command.RCPT: Step.NO_REPLY_RCPT,
-    Command.DATA: Step.NO_REPLY_DATA,
-    Command.UNKNOWN: Step.NO_REPLY_UNKNOWN,
-    Command.HEADER: Step.NO_REPLY_HEADER,
-    Command.END_OF_HEADERS: Step.NO_REPLY_END_OF_HEADERS,
-    Command.BODY: Step.NO_REPLY_BODY,
+SILENCED_BY: Final[Mapping[MilterCommand, MilterStep]] = {
+    MilterCommand.CONNECT: MilterStep.NO_REPLY_CONNECT,
+    MilterCommand.HELO: MilterStep.NO_REPLY_HELO,
+    MilterCommand.MAIL: MilterStep.NO_REPLY_MAIL,
+    MilterCommand.RCPT: MilterStep.NO_REPLY_RCPT,
+    MilterCommand.DATA: MilterStep.NO_REPLY_DATA,
+    MilterCommand.UNKNOWN: MilterStep.NO_REPLY_UNKNOWN,
+    MilterCommand.HEADER: MilterStep.NO_REPLY_HEADER,
+    MilterCommand.END_OF_HEADERS: MilterStep.NO_REPLY_END_OF_HEADERS,
+    MilterCommand.BODY: MilterStep.NO_REPLY_BODY,
 }
 
 # The order in which stages come; a macro packet for one forgets those behind it (rule 2).
@@ -157,15 +157,15 @@ class _Mail:
             self.add(b"\r\n")
 
 
-class Session:
+class MilterSession:
     """One connection with a mail server. `receive` raises ProtocolError."""
 
-    def __init__(self, settings: Settings, classifier: Classifier) -> None:
-        self.state = State.START
+    def __init__(self, settings: MilterSettings, classifier: Classifier) -> None:
+        self.state = MilterState.START
         self.mail: Message | None = None  # a whole mail that waits for its verdict
         self._settings, self._classifier = settings, classifier
         self._packets = Packets()
-        self._steps = Step(0)
+        self._steps = MilterStep(0)
         self._envelope = Envelope()
         self._macros: dict[bytes, dict[str, str]] = {}  # by stage
         self._coming = _Mail(0)
@@ -199,7 +199,7 @@ class Session:
         """End the mail that waits with a verdict, or with what kept it from being judged."""
         return self.conclude(self.decide(outcome))
 
-    def decide(self, outcome: Verdict | FilterdError) -> Decision:
+    def decide(self, outcome: Verdict | FilterdError) -> MilterDecision:
         """What is to be done to the mail that waits."""
         if isinstance(outcome, Verdict) and outcome.available:
             return rules.decide(self._settings, self._envelope, outcome)
@@ -207,20 +207,20 @@ class Session:
             return rules.unjudged(self._settings, outcome, DeadlineExceeded("not judged"))
         return rules.unjudged(self._settings, Verdict.unavailable(Kind.MAIL), outcome)
 
-    def conclude(self, decision: Decision) -> bytes:
+    def conclude(self, decision: MilterDecision) -> bytes:
         """Do it; what to send for that."""
         return self._finished(self._said(decision))
 
     def _advance(self) -> bytes:
         out: list[bytes] = []
-        while self.state not in {State.JUDGING, State.CLOSED} and (found := self._packets.next()):
+        while self.state not in {MilterState.JUDGING, MilterState.CLOSED} and (found := self._packets.next()):
             out.append(self._take(*found))
         return b"".join(out)
 
-    def _take(self, command: Command, data: bytes) -> bytes:
+    def _take(self, command: MilterCommand, data: bytes) -> bytes:
         state = TRANSITIONS.get((self.state, command))
         if state is None:
-            raise ProtocolError(f"{command.name} has no place here (state {self.state.name})")
+            raise MilterError(f"{command.name} has no place here (state {self.state.name})")
         self.state = state
         handler = _HANDLERS.get(command)
         said = handler(self, data) if handler else None
@@ -234,44 +234,46 @@ class Session:
     def _on_negotiate(self, data: bytes) -> bytes:
         offer = wire.read_offer(data)
         if offer.version < wire.OLDEST:
-            raise ProtocolError(f"milter protocol {offer.version}; this is {wire.OLDEST} to {wire.VERSION}")
+            raise MilterError(f"milter protocol {offer.version}; this is {wire.OLDEST} to {wire.VERSION}")
         actions = self._actions(offer)
-        self._steps = Step(self._wanted_steps & offer.steps)
+        self._steps = MilterStep(self._wanted_steps & offer.steps)
         macros = {}
-        if Action.SET_MACROS in actions:
+        if MilterAction.SET_MACROS in actions:
             names = [name if len(name) == 1 else f"{{{name}}}" for name in self._settings.macros]
             macros[wire.STAGE_MAIL] = " ".join(dict.fromkeys([*_USUAL_MACROS, *names]))
         return wire.negotiate(Offer(min(offer.version, wire.VERSION), actions, self._steps), macros)
 
-    def _actions(self, offer: Offer) -> Action:
-        needed = Action.ADD_HEADERS | Action.CHANGE_HEADERS
+    def _actions(self, offer: Offer) -> MilterAction:
+        needed = MilterAction.ADD_HEADERS | MilterAction.CHANGE_HEADERS
         if self._settings.may_quarantine:
-            needed |= Action.QUARANTINE
-        missing = needed & ~Action(offer.actions & needed)
+            needed |= MilterAction.QUARANTINE
+        missing = needed & ~MilterAction(offer.actions & needed)
         if missing:
-            raise ProtocolError(f"the mail server does not allow {missing.name}, which is needed")
-        return needed | (Action.SET_MACROS & offer.actions if self._settings.macros else Action(0))
+            raise MilterError(f"the mail server does not allow {missing.name}, which is needed")
+        return needed | (
+            MilterAction.SET_MACROS & offer.actions if self._settings.macros else MilterAction(0)
+        )
 
     @property
-    def _wanted_steps(self) -> Step:
+    def _wanted_steps(self) -> MilterStep:
         steps = (
-            *(Step.NO_HELO, Step.NO_DATA, Step.NO_UNKNOWN, Step.NO_END_OF_HEADERS),
-            *(Step.NO_REPLY_HEADER, Step.NO_REPLY_RCPT, Step.NO_REPLY_BODY),
-            *(Step.LEADING_SPACE, Step.LARGE_PACKETS),
+            *(MilterStep.NO_HELO, MilterStep.NO_DATA, MilterStep.NO_UNKNOWN, MilterStep.NO_END_OF_HEADERS),
+            *(MilterStep.NO_REPLY_HEADER, MilterStep.NO_REPLY_RCPT, MilterStep.NO_REPLY_BODY),
+            *(MilterStep.LEADING_SPACE, MilterStep.LARGE_PACKETS),
         )
-        wanted = Step(0)
+        wanted = MilterStep(0)
         for step in steps:
             wanted |= step
         if not self._settings.skip_networks:
-            wanted |= Step.NO_REPLY_CONNECT
+            wanted |= MilterStep.NO_REPLY_CONNECT
         if not self._settings.skip_authenticated:
-            wanted |= Step.NO_REPLY_MAIL
+            wanted |= MilterStep.NO_REPLY_MAIL
         return wanted
 
     def _on_macro(self, data: bytes) -> None:
         stage, macros = wire.read_macros(data)
         if len(macros) > MAX_MACROS:
-            raise ProtocolError(f"more than {MAX_MACROS} macros at once")
+            raise MilterError(f"more than {MAX_MACROS} macros at once")
         place = _STAGES.find(stage)
         if place >= 0:
             self._drop_macros(_STAGES[place:])
@@ -305,7 +307,7 @@ class Session:
                 self._coming.submitted = True
                 return None
             self._forget_mail()
-            self.state = State.IDLE
+            self.state = MilterState.IDLE
             return wire.ACCEPT
         return None
 
@@ -319,7 +321,7 @@ class Session:
 
     def _on_header(self, data: bytes) -> None:
         name, value = wire.read_header(data)
-        blank = b"" if Step.LEADING_SPACE in self._steps else b" "
+        blank = b"" if MilterStep.LEADING_SPACE in self._steps else b" "
         self._coming.add(b"%b:%b%b\r\n" % (name, blank, _BARE_LF.sub(b"\r\n", value)))
         if not self._coming.submitted and self._classifier.is_ours(name.decode("latin-1")):
             self._coming.add_forged(name)
@@ -355,7 +357,7 @@ class Session:
 
     def _finished(self, said: bytes) -> bytes:
         self._forget_mail()
-        self.state = State.IDLE
+        self.state = MilterState.IDLE
         return said
 
     def _on_abort(self, data: bytes) -> None:
@@ -374,7 +376,7 @@ class Session:
 
     # What is done to a mail.
 
-    def _said(self, decision: Decision) -> bytes:
+    def _said(self, decision: MilterDecision) -> bytes:
         match decision.do:
             case Do.DISCARD:
                 return wire.DISCARD
@@ -397,25 +399,25 @@ class Session:
         )
 
     def _insertions(self, verdict: Verdict) -> bytes:
-        blank = " " if Step.LEADING_SPACE in self._steps else ""
+        blank = " " if MilterStep.LEADING_SPACE in self._steps else ""
         return b"".join(
             wire.insert_header(0, name, blank + _folded(name, value))
             for name, value in reversed(self._classifier.headers(verdict))
         )
 
 
-_HANDLERS: Final[Mapping[Command, Callable[[Session, bytes], bytes | None]]] = {
-    Command.NEGOTIATE: Session._on_negotiate,
-    Command.MACRO: Session._on_macro,
-    Command.CONNECT: Session._on_connect,
-    Command.MAIL: Session._on_mail,
-    Command.RCPT: Session._on_rcpt,
-    Command.HEADER: Session._on_header,
-    Command.END_OF_HEADERS: Session._on_end_of_headers,
-    Command.BODY: Session._on_body,
-    Command.END_OF_BODY: Session._on_end_of_body,
-    Command.ABORT: Session._on_abort,
-    Command.QUIT_NEW_CONNECTION: Session._on_new_connection,
+_HANDLERS: Final[Mapping[MilterCommand, Callable[[MilterSession, bytes], bytes | None]]] = {
+    MilterCommand.NEGOTIATE: MilterSession._on_negotiate,
+    MilterCommand.MACRO: MilterSession._on_macro,
+    MilterCommand.CONNECT: MilterSession._on_connect,
+    MilterCommand.MAIL: MilterSession._on_mail,
+    MilterCommand.RCPT: MilterSession._on_rcpt,
+    MilterCommand.HEADER: MilterSession._on_header,
+    MilterCommand.END_OF_HEADERS: MilterSession._on_end_of_headers,
+    MilterCommand.BODY: MilterSession._on_body,
+    MilterCommand.END_OF_BODY: MilterSession._on_end_of_body,
+    MilterCommand.ABORT: MilterSession._on_abort,
+    MilterCommand.QUIT_NEW_CONNECTION: MilterSession._on_new_connection,
 }
 
 

@@ -30,13 +30,13 @@ MAX_DATA: Final = 65_535  # of anything else: addresses, macros
 MAX_STRINGS: Final = 512  # in one packet: ESMTP arguments, or macros times two; Postfix sends 20 at most
 
 
-class ProtocolError(FilterdError):
+class MilterError(FilterdError):
     """The peer does not speak the milter protocol."""
 
     exit_status = 76  # EX_PROTOCOL
 
 
-class Command(Enum):
+class MilterCommand(Enum):
     """What a mail server says (SMFIC_*)."""
 
     __hash__ = object.__hash__  # Enum's own is written in Python and called ten times a header
@@ -58,7 +58,7 @@ class Command(Enum):
     UNKNOWN = b"U"
 
 
-class Action(IntFlag):
+class MilterAction(IntFlag):
     """What a filter may do to a mail (SMFIF_*); those that we use."""
 
     ADD_HEADERS = 0x01
@@ -67,7 +67,7 @@ class Action(IntFlag):
     SET_MACROS = 0x100
 
 
-class Step(IntFlag):
+class MilterStep(IntFlag):
     """What a mail server need not send, or need not wait for (SMFIP_*); those that we use."""
 
     NO_HELO = 0x02
@@ -89,11 +89,11 @@ class Step(IntFlag):
 
 STAGE_MAIL: Final = 2  # SMFIM_ENVFROM: where SET_MACROS puts a list of macros
 
-_COMMANDS: Final = {command.value[0]: command for command in Command}
+_COMMANDS: Final = {command.value[0]: command for command in MilterCommand}
 _LIMITS: Final = {
-    Command.BODY: MAX_BODY_DATA,
-    Command.END_OF_BODY: MAX_BODY_DATA,
-    Command.HEADER: MAX_HEADER_DATA,
+    MilterCommand.BODY: MAX_BODY_DATA,
+    MilterCommand.END_OF_BODY: MAX_BODY_DATA,
+    MilterCommand.HEADER: MAX_HEADER_DATA,
 }
 
 
@@ -115,7 +115,7 @@ class Packets:
             self._at = 0
         self._bytes += data
 
-    def next(self) -> tuple[Command, bytes] | None:
+    def next(self) -> tuple[MilterCommand, bytes] | None:
         """The next packet; None until there is a whole one. Raises ProtocolError."""
         start = self._at + HEAD.size
         if len(self._bytes) <= start:
@@ -123,9 +123,9 @@ class Packets:
         (length,) = HEAD.unpack_from(self._bytes, self._at)
         command = _COMMANDS.get(self._bytes[start])
         if command is None or length == 0:
-            raise ProtocolError(f"no command of the milter protocol: 0x{self._bytes[start]:02x}")
+            raise MilterError(f"no command of the milter protocol: 0x{self._bytes[start]:02x}")
         if length - 1 > _LIMITS.get(command, MAX_DATA):
-            raise ProtocolError(f"{command.name} with {length:,} bytes is larger than any real one")
+            raise MilterError(f"{command.name} with {length:,} bytes is larger than any real one")
         end = start + length
         if len(self._bytes) < end:
             return None
@@ -161,16 +161,16 @@ _IPV6_PREFIX: Final = "ipv6:"  # as Sendmail writes addresses, RFC 5321 4.1.3
 def read_offer(data: bytes) -> Offer:
     """NEGOTIATE; what follows the three numbers is ignored, as libmilter does."""
     if len(data) < _OFFER.size:
-        raise ProtocolError(f"NEGOTIATE with {len(data)} bytes")
+        raise MilterError(f"NEGOTIATE with {len(data)} bytes")
     return Offer(*_OFFER.unpack_from(data))
 
 
 def read_strings(data: bytes) -> list[bytes]:
     """MAIL, RCPT: strings that each end in NUL."""
     if not data.endswith(b"\0"):
-        raise ProtocolError("a string without its end")
+        raise MilterError("a string without its end")
     if data.count(b"\0") > MAX_STRINGS:
-        raise ProtocolError(f"more than {MAX_STRINGS} strings in one packet")
+        raise MilterError(f"more than {MAX_STRINGS} strings in one packet")
     return data[:-1].split(b"\0")
 
 
@@ -178,7 +178,7 @@ def read_header(data: bytes) -> tuple[bytes, bytes]:
     """HEADER: name and value; the value may have line breaks, and the blanks before it (LEADING_SPACE)."""
     name, end, value = data.partition(b"\0")
     if not end or not value.endswith(b"\0"):
-        raise ProtocolError("a header without its end")
+        raise MilterError("a header without its end")
     # Text after a NUL: Sendmail passes NULs of a mail on; whoever reads the mail will see it without them.
     return name, value[:-1].replace(b"\0", b"")
 
@@ -186,10 +186,10 @@ def read_header(data: bytes) -> tuple[bytes, bytes]:
 def read_macros(data: bytes) -> tuple[bytes, dict[str, str]]:
     """MACRO: the command that they belong to, and values by name; `{name}` is `name` here."""
     if not data:
-        raise ProtocolError("MACRO without a command")
+        raise MilterError("MACRO without a command")
     texts = [text(one) for one in read_strings(data[1:])] if len(data) > 1 else []
     if len(texts) % 2:
-        raise ProtocolError("a macro without a value")
+        raise MilterError("a macro without a value")
     return data[:1], {name.strip("{}"): value for name, value in zip(texts[::2], texts[1::2], strict=True)}
 
 
@@ -197,7 +197,7 @@ def read_client(data: bytes) -> Client:
     """CONNECT: host name, family, and where there is one port and address."""
     host, end, rest = data.partition(b"\0")
     if not end or not rest:
-        raise ProtocolError("CONNECT without a family")
+        raise MilterError("CONNECT without a family")
     family, address = rest[:1], rest[1 + _PORT_BYTES :].rstrip(b"\0")
     if family == b"L":
         return Client(text(host), local=True)

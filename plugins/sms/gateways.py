@@ -50,7 +50,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Refused(Exception):
+class RefusedWebhook(Exception):
     """A request that gets no verdict; carries its answer."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -89,12 +89,12 @@ class TwilioGateway:
     def message(self, request: Webhook) -> Message | None:
         """The form's Body. Raises Refused without a form or Twilio's signature."""
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != FORM:
-            raise Refused(415, f"send a form ({FORM}), as Twilio does")
+            raise RefusedWebhook(415, f"send a form ({FORM}), as Twilio does")
         given = wire.fields(request.body)
         signature = request.headers.get("x-twilio-signature", "")
         named = request.headers.get(wire.SIGNATURE_SETTINGS, "")
         if not wire.signed_by_twilio(self._secret, self.settings.url, request.query, given, signature, named):
-            raise Refused(403, "not signed by Twilio; are twilio.url and twilio.secret_file right?")
+            raise RefusedWebhook(403, "not signed by Twilio; are twilio.url and twilio.secret_file right?")
         return _message(
             wire.first(given, "Body").encode("utf-8", "surrogateescape"),
             wire.first(given, "MessageSid"),
@@ -128,7 +128,7 @@ class KannelGateway:
         given = wire.fields(request.query.encode("ascii"))
         secret = wire.first(given, SECRET).encode("utf-8", "surrogateescape")
         if not wire.same(secret, self._secret):
-            raise Refused(403, "the parameter secret is missing or wrong; see kannel.secret_file")
+            raise RefusedWebhook(403, "the parameter secret is missing or wrong; see kannel.secret_file")
         charset = wire.first(given, "charset").lower()
         text = wire.first(given, "text")
         raw = text.encode("utf-8", "surrogateescape")

@@ -18,7 +18,14 @@ from filterd.kit.settings import read_secret
 from filterd.kit.web import BodyTooLarge, read_body, unless_gone
 from filterd_plugins.sms import gateways
 from filterd_plugins.sms import settings as section
-from filterd_plugins.sms.gateways import Answer, Gateway, KannelGateway, Refused, TwilioGateway, Webhook
+from filterd_plugins.sms.gateways import (
+    Answer,
+    Gateway,
+    KannelGateway,
+    RefusedWebhook,
+    TwilioGateway,
+    Webhook,
+)
 
 MAX_BODY_BYTES = 64 << 10  # Twilio's longest message and all its fields have 20 KB
 BODY_TIMEOUT_S = 15.0  # Twilio itself waits 15 s for an answer
@@ -29,9 +36,9 @@ log = logging.getLogger("filterd.sms")
 class Sms:
     """The plugin; see `filterd.api.WebPlugin`."""
 
-    Settings: ClassVar[type[Any]] = section.Settings
+    Settings: ClassVar[type[Any]] = section.SmsSettings
 
-    def __init__(self, settings: section.Settings, classifier: Classifier) -> None:
+    def __init__(self, settings: section.SmsSettings, classifier: Classifier) -> None:
         self._classifier, self._settings = classifier, settings
         self._gateways: dict[str, Gateway] = {}
         if settings.twilio.secret_file:
@@ -53,16 +60,16 @@ class Sms:
         try:
             return await unless_gone(request, self.answer(await _webhook(request)))
         except BodyTooLarge as error:
-            return Refused(413, str(error)).answer
+            return RefusedWebhook(413, str(error)).answer
         except BadInput as error:
-            return Refused(400, str(error)).answer
+            return RefusedWebhook(400, str(error)).answer
 
     async def answer(self, request: Webhook) -> Answer:
         """The answer to a request. Raises BadInput for a form that cannot be read."""
         try:
             gateway = self._gateway(request)
             message = gateway.message(request)
-        except Refused as refused:
+        except RefusedWebhook as refused:
             log.warning("sms request refused", extra={"fields": {"reason": str(refused)}})
             return refused.answer
         return gateways.answer(gateway, request, message, await self._judge(message))
@@ -70,9 +77,9 @@ class Sms:
     def _gateway(self, request: Webhook) -> Gateway:
         gateway = self._gateways.get(request.path)
         if not gateway:
-            raise Refused(404, f"there is {' and '.join(self._gateways)} here")
+            raise RefusedWebhook(404, f"there is {' and '.join(self._gateways)} here")
         if request.method != gateway.method:
-            raise Refused(405, f"send {gateway.method}")
+            raise RefusedWebhook(405, f"send {gateway.method}")
         return gateway
 
     async def _judge(self, message: Message | None) -> Verdict:

@@ -57,7 +57,7 @@ class Kannel(GatewaySection, frozen=True, kw_only=True):
     path: UrlPath = "/kannel"
 
 
-class Settings(Listening, frozen=True, kw_only=True):
+class SmsSettings(Listening, frozen=True, kw_only=True):
     """The whole section. deadline_s: a message that is not judged by then is treated as ham."""
 
     listen: tuple[str, ...] = ("tcp:127.0.0.1:8090",)

@@ -24,14 +24,14 @@ from filterd.kit.door import Door
 from filterd.kit.room import Held
 from filterd_plugins.smtp_proxy.delivery import BARE, Delivery
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError, Route
-from filterd_plugins.smtp_proxy.session import OK, Limits, Session, State, Step
-from filterd_plugins.smtp_proxy.settings import Settings
+from filterd_plugins.smtp_proxy.session import OK, Limits, SmtpSession, SmtpState, SmtpStep
+from filterd_plugins.smtp_proxy.settings import ProxySettings
 from filterd_plugins.smtp_proxy.wire import (
     BareNewline,
-    Command,
     DataParser,
     LineParser,
     Reply,
+    SmtpCommand,
     WireError,
     parse_command,
 )
@@ -47,7 +47,7 @@ TOO_MANY = Reply.of("421 4.3.2 Too many connections, try again later")
 TOO_SLOW = Reply.of("421 4.4.2 Nothing came for too long")
 TOO_WRONG = Reply.of("421 4.7.0 Too many errors")
 INJECTED = Reply.of("554 5.5.1 Nothing may follow STARTTLS before its answer")
-BETWEEN_MAILS = {State.START, State.READY}
+BETWEEN_MAILS = {SmtpState.START, SmtpState.READY}
 
 log = logging.getLogger("filterd.smtp_proxy")
 
@@ -56,14 +56,14 @@ log = logging.getLogger("filterd.smtp_proxy")
 class Shared:
     """What all connections of one listener have in common."""
 
-    settings: Settings
+    settings: ProxySettings
     route: Route
     delivery: Delivery
     tls: ssl.SSLContext | None
     trusted: tuple[Network, ...]
 
 
-class Connection(SMTP):
+class SmtpConnection(SMTP):
     """One client, from greeting to goodbye."""
 
     line_length_limit = READ_BYTES  # the reader's; we read pieces, not lines
@@ -81,7 +81,7 @@ class Connection(SMTP):
         self._held = Held(door.room)
         self._lines = LineParser()
         self._hop: NextHop | None = None
-        self._talk: Session | None = None
+        self._talk: SmtpSession | None = None
         self._leaving = False
 
     # aiosmtpd's places.
@@ -117,10 +117,10 @@ class Connection(SMTP):
             self._writer.write(reply.encode())
         self._writer.close()
 
-    def _begin(self) -> Session:
+    def _begin(self) -> SmtpSession:
         settings = self._settings
         one = settings.protocol == "smtp" and settings.onward == "lmtp"
-        return Session(
+        return SmtpSession(
             settings.protocol,
             settings.name,
             # One reply cannot say what N recipients' replies say, so a mail is sent for each.
@@ -190,7 +190,7 @@ class Connection(SMTP):
 
     # The command loop.
 
-    async def _serve(self, talk: Session) -> None:
+    async def _serve(self, talk: SmtpSession) -> None:
         while True:
             try:
                 command = parse_command(await self._line())
@@ -209,39 +209,39 @@ class Connection(SMTP):
                 await self._leave(last)
                 return
 
-    async def _complain(self, talk: Session, reply: Reply) -> Reply | None:
+    async def _complain(self, talk: SmtpSession, reply: Reply) -> Reply | None:
         if talk.wrong():
             return TOO_WRONG
         await self._say(reply)
         return None
 
-    def _without_hop(self, talk: Session, error: NextHopError) -> Reply:
+    def _without_hop(self, talk: SmtpSession, error: NextHopError) -> Reply:
         """The client is told to come again: without a next hop there is nothing that it could do here."""
         log.warning("next hop failed", extra={"fields": {"reason": str(error)}})
         self._drop_hop()
         return Reply(421, error.reply.lines)
 
-    async def _carry_out(self, talk: Session, step: Step, command: Command) -> Reply | None:
+    async def _carry_out(self, talk: SmtpSession, step: SmtpStep, command: SmtpCommand) -> Reply | None:
         """Do what a command asks for. A reply is the connection's last; None: it goes on."""
         match step:
-            case Step.ANSWER:
+            case SmtpStep.ANSWER:
                 await self._say(talk.answer(command))
-            case Step.HELLO:
+            case SmtpStep.HELLO:
                 await self._hello(talk, command)
-            case Step.MAIL | Step.RELAY:
-                return await self._relay(talk, command, again=step is Step.MAIL)
-            case Step.RESET:
+            case SmtpStep.MAIL | SmtpStep.RELAY:
+                return await self._relay(talk, command, again=step is SmtpStep.MAIL)
+            case SmtpStep.RESET:
                 await self._reset(talk)
                 await self._say(OK)
-            case Step.DATA:
+            case SmtpStep.DATA:
                 return await self._data(talk)
-            case Step.STARTTLS:
+            case SmtpStep.STARTTLS:
                 return await self._starttls(talk, command)
-            case Step.QUIT:
+            case SmtpStep.QUIT:
                 return BYE
         return None
 
-    async def _hello(self, talk: Session, command: Command) -> None:
+    async def _hello(self, talk: SmtpSession, command: SmtpCommand) -> None:
         with self._client_waits():
             if self._hop is None:
                 self._hop = await self._shared.route.connect()
@@ -250,7 +250,7 @@ class Connection(SMTP):
         talk.answered(command, reply)
         await self._say(reply)
 
-    async def _relay(self, talk: Session, command: Command, *, again: bool) -> Reply | None:
+    async def _relay(self, talk: SmtpSession, command: SmtpCommand, *, again: bool) -> Reply | None:
         with self._client_waits():
             reply = await self._ask(talk, talk.onward(command), again=again)
         if reply.code == 421:  # the next hop hangs up, and so do we
@@ -260,7 +260,7 @@ class Connection(SMTP):
         await self._say(reply)
         return None
 
-    async def _ask(self, talk: Session, command: Command, *, again: bool) -> Reply:
+    async def _ask(self, talk: SmtpSession, command: SmtpCommand, *, again: bool) -> Reply:
         """The next hop's reply. again: it may have hung up since the last mail, then it is called anew."""
         again = again and not talk.impersonated
         try:
@@ -291,21 +291,21 @@ class Connection(SMTP):
             self._hop.abort()
         self._hop = None
 
-    async def _reset(self, talk: Session) -> None:
+    async def _reset(self, talk: SmtpSession) -> None:
         """No mail is under way any more, here and at the next hop."""
-        if self._hop and talk.state is not State.START:
+        if self._hop and talk.state is not SmtpState.START:
             with self._client_waits():
-                await self._hop.command(Command("RSET"))
+                await self._hop.command(SmtpCommand("RSET"))
         talk.reset()
 
-    async def _starttls(self, talk: Session, command: Command) -> Reply | None:
+    async def _starttls(self, talk: SmtpSession, command: SmtpCommand) -> Reply | None:
         if self._lines.pending:  # what came in the clear would be taken for said under TLS (RFC 3207 6)
             return INJECTED
         await self.smtp_STARTTLS("")  # says 220, and comes back with the handshake done
         talk.answered(command, Reply.of("220 2.0.0 Ready"))
         return None
 
-    async def _data(self, talk: Session) -> Reply | None:
+    async def _data(self, talk: SmtpSession) -> Reply | None:
         await self._say(GO_ON)
         data = DataParser(talk.size)
         try:
@@ -333,7 +333,7 @@ class Connection(SMTP):
                 self._held.release()
         return rest or b""
 
-    async def _settle(self, talk: Session, data: DataParser) -> list[Reply]:
+    async def _settle(self, talk: SmtpSession, data: DataParser) -> list[Reply]:
         try:
             with self._client_waits():
                 return await self._shared.delivery.settle(talk, self._next_hop, data)

@@ -18,9 +18,9 @@ from filterd.api import Action, Classifier, Kind, Message, Verdict, Way
 from filterd.errors import FilterdError, Overloaded
 from filterd_plugins.smtp_proxy import policy
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError
-from filterd_plugins.smtp_proxy.session import Session
-from filterd_plugins.smtp_proxy.settings import Settings
-from filterd_plugins.smtp_proxy.wire import Command, DataParser, Envelope, Problem, Reply
+from filterd_plugins.smtp_proxy.session import SmtpSession
+from filterd_plugins.smtp_proxy.settings import ProxySettings
+from filterd_plugins.smtp_proxy.wire import DataParser, Problem, Reply, SmtpCommand, SmtpPath
 
 BARE = Reply.of("550 5.5.2 Message has a CR or LF by itself; lines end in CR LF")
 AT_ONCE_BYTES = 64 << 10  # of a mail that the event loop itself gives headers: 0.2 ms at most
@@ -34,11 +34,11 @@ log = logging.getLogger("filterd.smtp_proxy")
 class Delivery:
     """Takes messages on behalf of all connections; keeps nothing between two."""
 
-    def __init__(self, settings: Settings, classifier: Classifier) -> None:
+    def __init__(self, settings: ProxySettings, classifier: Classifier) -> None:
         self._settings, self._classifier = settings, classifier
         self._way = policy.way(settings)
 
-    async def settle(self, talk: Session, hop: NextHop, data: DataParser) -> list[Reply]:
+    async def settle(self, talk: SmtpSession, hop: NextHop, data: DataParser) -> list[Reply]:
         """The replies to a message that has come in whole. Raises NextHopError where nobody has it."""
         if data.problem is Problem.BARE_NEWLINE:
             return await self._instead(talk, hop, BARE)
@@ -67,14 +67,14 @@ class Delivery:
         return replies
 
     @staticmethod
-    async def _instead(talk: Session, hop: NextHop, reply: Reply) -> list[Reply]:
+    async def _instead(talk: SmtpSession, hop: NextHop, reply: Reply) -> list[Reply]:
         """A reply of our own (rule 2)."""
         with contextlib.suppress(NextHopError):  # it has nothing to forget then
-            await hop.command(Command("RSET"))
+            await hop.command(SmtpCommand("RSET"))
         return [reply] * talk.replies
 
     async def _act(
-        self, talk: Session, hop: NextHop, content: bytes, verdict: Verdict, decision: policy.Decision
+        self, talk: SmtpSession, hop: NextHop, content: bytes, verdict: Verdict, decision: policy.SmtpDecision
     ) -> list[Reply]:
         if decision.reply:
             return await self._instead(talk, hop, decision.reply)
@@ -90,21 +90,21 @@ class Delivery:
         # Of an empty mail nobody could tell which line ends ours are to have.
         return policy.fit_to_send(self._classifier.tag(content or b"\r\n", verdict), content)
 
-    async def _quarantine(self, talk: Session, hop: NextHop, tagged: bytes) -> Reply:
+    async def _quarantine(self, talk: SmtpSession, hop: NextHop, tagged: bytes) -> Reply:
         """The mail goes to the quarantine's mailbox instead, from nobody: no bounce will come of it."""
-        sender = talk.sender or Envelope(b"")
+        sender = talk.sender or SmtpPath(b"")
         kept = {name: value for name, value in sender.parameters.items() if name in {"BODY", "SMTPUTF8"}}
-        mailbox = Envelope(self._settings.quarantine.encode())
+        mailbox = SmtpPath(self._settings.quarantine.encode())
         for command in (
-            Command("RSET"),
+            SmtpCommand("RSET"),
             *talk.forwarded,
-            Command("MAIL", Envelope(b"", kept).encode(b"FROM")),
-            Command("RCPT", mailbox.encode(b"TO")),
+            SmtpCommand("MAIL", SmtpPath(b"", kept).encode(b"FROM")),
+            SmtpCommand("RCPT", mailbox.encode(b"TO")),
         ):
             reply = await hop.command(command)
             if not reply.positive:
                 log.error("quarantine refused", extra={"fields": {"code": reply.code}})
-                await hop.command(Command("RSET"))
+                await hop.command(SmtpCommand("RSET"))
                 return NO_QUARANTINE
         marked = policy.envelope_headers(sender, talk.recipients) + tagged
         (reply,) = await hop.message(marked, 1)
@@ -116,7 +116,7 @@ def _later(error: FilterdError) -> Reply:
     return Reply.of(error.smtp_reply)
 
 
-def _message(talk: Session, content: bytes, way: Way) -> Message:
+def _message(talk: SmtpSession, content: bytes, way: Way) -> Message:
     return Message(
         content,
         Kind.MAIL,

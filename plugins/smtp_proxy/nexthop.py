@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from filterd.errors import ConfigError, FilterdError
 from filterd.kit.address import Tcp, Unix
-from filterd_plugins.smtp_proxy.settings import Language, Settings, readable
-from filterd_plugins.smtp_proxy.wire import BadReply, Command, Reply, ReplyParser, stuff
+from filterd_plugins.smtp_proxy.settings import Language, ProxySettings, readable
+from filterd_plugins.smtp_proxy.wire import BadReply, Reply, ReplyParser, SmtpCommand, stuff
 
 READ_BYTES = 64 << 10
 
@@ -35,7 +35,7 @@ class NextHopError(FilterdError):
 class Route:
     """How to get to the next hop: made once from the settings. Raises ConfigError for unreadable files."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProxySettings) -> None:
         self.address = settings.next_address()
         self.language: Language = settings.onward
         self.connect_timeout_s = settings.connect_timeout_s
@@ -75,7 +75,7 @@ class Route:
                 return await asyncio.open_connection(host, port)
 
 
-def _context(settings: Settings) -> ssl.SSLContext | None:
+def _context(settings: ProxySettings) -> ssl.SSLContext | None:
     if settings.next_hop_tls == "none":
         return None
     try:
@@ -117,7 +117,7 @@ class NextHop:
 
     async def _hello(self, name: bytes) -> dict[str, bytes]:
         verb = "LHLO" if self._route.language == "lmtp" else "EHLO"
-        reply = await self.command(Command(verb, name))
+        reply = await self.command(SmtpCommand(verb, name))
         if reply.code != 250:
             self.abort()
             raise NextHopError(f"451 4.3.5 Next hop refuses {verb} ({reply.code})")
@@ -125,7 +125,7 @@ class NextHop:
         return {key.decode("ascii", "replace").upper(): value.strip() for key, _, value in words}
 
     async def _start_tls(self, context: ssl.SSLContext) -> None:
-        reply = await self.command(Command("STARTTLS"))
+        reply = await self.command(SmtpCommand("STARTTLS"))
         if reply.code != 220:
             raise NextHopError(f"451 4.7.5 Next hop refuses STARTTLS ({reply.code})")
         if self._replies.pending:  # said before there was encryption, by whomever (RFC 3207 6)
@@ -138,7 +138,7 @@ class NextHop:
             self.abort()
             raise NextHopError("451 4.7.5 No TLS with the next hop") from error
 
-    async def command(self, command: Command) -> Reply:
+    async def command(self, command: SmtpCommand) -> Reply:
         """Say something and wait for its reply. Raises NextHopError."""
         async with self._guarded():
             self._writer.write(command.encode() + b"\r\n")
@@ -152,7 +152,7 @@ class NextHop:
         recipients that it has not answered for; what the others were told stands. Raises NextHopError where
         it fails before.
         """
-        opening = await self.command(Command("DATA"))
+        opening = await self.command(SmtpCommand("DATA"))
         if opening.code != 354:
             refused = opening if not opening.positive else Reply.of("451 4.3.5 Next hop takes no message")
             return [refused] * replies

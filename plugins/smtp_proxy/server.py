@@ -8,7 +8,7 @@ from filterd.errors import ConfigError
 from filterd.kit.address import parse_networks
 from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy import settings as configured
-from filterd_plugins.smtp_proxy.connection import Connection, Shared
+from filterd_plugins.smtp_proxy.connection import Shared, SmtpConnection
 from filterd_plugins.smtp_proxy.delivery import Delivery
 from filterd_plugins.smtp_proxy.nexthop import Route
 from filterd_plugins.smtp_proxy.settings import readable
@@ -17,9 +17,9 @@ from filterd_plugins.smtp_proxy.settings import readable
 class SmtpProxy:
     """The plugin `smtp_proxy`. Raises ConfigError where certificates cannot be read."""
 
-    Settings: ClassVar[type[Any]] = configured.Settings
+    Settings: ClassVar[type[Any]] = configured.ProxySettings
 
-    def __init__(self, settings: configured.Settings, classifier: Classifier) -> None:
+    def __init__(self, settings: configured.ProxySettings, classifier: Classifier) -> None:
         self.settings = settings
         self._shared = Shared(
             settings=settings,
@@ -29,9 +29,9 @@ class SmtpProxy:
             trusted=parse_networks("trusted", settings.trusted),
         )
 
-    def protocol(self, door: Door) -> Connection:
+    def protocol(self, door: Door) -> SmtpConnection:
         """The handler of a new connection."""
-        return Connection(self._shared, door)
+        return SmtpConnection(self._shared, door)
 
 
 class LmtpProxy(SmtpProxy):
@@ -40,7 +40,7 @@ class LmtpProxy(SmtpProxy):
     Settings = configured.LmtpSettings
 
 
-def _tls(settings: configured.Settings) -> ssl.SSLContext | None:
+def _tls(settings: configured.ProxySettings) -> ssl.SSLContext | None:
     if not settings.tls_certificate:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from filterd_plugins.smtp_proxy.settings import Language
-from filterd_plugins.smtp_proxy.wire import Command, Envelope, Reply, WireError, parse_envelope
+from filterd_plugins.smtp_proxy.wire import Reply, SmtpCommand, SmtpPath, WireError, parse_envelope
 
 MAX_ERRORS = 20  # of a client that is no mail server; Postfix's smtpd_hard_error_limit
 # Bytes of a next hop's SIZE that are kept for our headers, so that a mail which was let in is not refused
@@ -31,7 +31,7 @@ GREET_FIRST = "503 5.5.1 Say {} first"
 _HOST = re.compile(rb"[!-~\x80-\xff]{1,255}")
 
 
-class State(Enum):
+class SmtpState(Enum):
     """Where a client is."""
 
     START = auto()  # before EHLO, and again after STARTTLS and XCLIENT
@@ -40,7 +40,7 @@ class State(Enum):
     RCPT = auto()
 
 
-class Step(Enum):
+class SmtpStep(Enum):
     """What to do for a command."""
 
     ANSWER = auto()  # nothing but say the reply
@@ -53,32 +53,32 @@ class Step(Enum):
     QUIT = auto()
 
 
-ANY = frozenset(State)
-GREETED = frozenset(State) - {State.START}
-COMMANDS: Mapping[str, tuple[Step, frozenset[State]]] = {
-    "HELO": (Step.HELLO, ANY),
-    "EHLO": (Step.HELLO, ANY),
-    "LHLO": (Step.HELLO, ANY),
-    "STARTTLS": (Step.STARTTLS, frozenset({State.READY})),
-    "XCLIENT": (Step.RELAY, frozenset({State.READY})),
-    "XFORWARD": (Step.RELAY, frozenset({State.READY})),
-    "MAIL": (Step.MAIL, frozenset({State.READY})),
-    "RCPT": (Step.RELAY, frozenset({State.MAIL, State.RCPT})),
-    "DATA": (Step.DATA, frozenset({State.RCPT})),
-    "RSET": (Step.RESET, ANY),
-    "NOOP": (Step.ANSWER, ANY),
-    "VRFY": (Step.ANSWER, ANY),
-    "QUIT": (Step.QUIT, ANY),
+ANY = frozenset(SmtpState)
+GREETED = frozenset(SmtpState) - {SmtpState.START}
+COMMANDS: Mapping[str, tuple[SmtpStep, frozenset[SmtpState]]] = {
+    "HELO": (SmtpStep.HELLO, ANY),
+    "EHLO": (SmtpStep.HELLO, ANY),
+    "LHLO": (SmtpStep.HELLO, ANY),
+    "STARTTLS": (SmtpStep.STARTTLS, frozenset({SmtpState.READY})),
+    "XCLIENT": (SmtpStep.RELAY, frozenset({SmtpState.READY})),
+    "XFORWARD": (SmtpStep.RELAY, frozenset({SmtpState.READY})),
+    "MAIL": (SmtpStep.MAIL, frozenset({SmtpState.READY})),
+    "RCPT": (SmtpStep.RELAY, frozenset({SmtpState.MAIL, SmtpState.RCPT})),
+    "DATA": (SmtpStep.DATA, frozenset({SmtpState.RCPT})),
+    "RSET": (SmtpStep.RESET, ANY),
+    "NOOP": (SmtpStep.ANSWER, ANY),
+    "VRFY": (SmtpStep.ANSWER, ANY),
+    "QUIT": (SmtpStep.QUIT, ANY),
 }
 # After a positive reply. What is not here changes nothing.
-AFTER: Mapping[str, State] = {
-    "HELO": State.READY,
-    "EHLO": State.READY,
-    "LHLO": State.READY,
-    "XCLIENT": State.START,
-    "STARTTLS": State.START,
-    "MAIL": State.MAIL,
-    "RCPT": State.RCPT,
+AFTER: Mapping[str, SmtpState] = {
+    "HELO": SmtpState.READY,
+    "EHLO": SmtpState.READY,
+    "LHLO": SmtpState.READY,
+    "XCLIENT": SmtpState.START,
+    "STARTTLS": SmtpState.START,
+    "MAIL": SmtpState.MAIL,
+    "RCPT": SmtpState.RCPT,
 }
 GREETINGS: Mapping[Language, frozenset[str]] = {
     "smtp": frozenset({"HELO", "EHLO"}),
@@ -92,7 +92,7 @@ PASSED_ON = ("8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 BODIES = {b"7BIT", b"8BITMIME"}  # BINARYMIME needs CHUNKING (RFC 3030), which is not offered
 
 
-class Refused(WireError):
+class RefusedCommand(WireError):
     """A command that is answered at once and not carried out."""
 
     def __init__(self, reply: str) -> None:
@@ -108,7 +108,7 @@ class Limits:
     recipients: int
 
 
-class Session:
+class SmtpSession:
     """One client's connection. language: what the client speaks."""
 
     def __init__(
@@ -116,13 +116,15 @@ class Session:
     ) -> None:
         self.language, self.name, self.limits = language, name, limits
         self.trusted = trusted
-        self.state = State.START
+        self.state = SmtpState.START
         self.errors = 0
         self.extended = False
         self.secured = False
         self.client_name = b""
         self.extensions: dict[str, bytes] = {}
-        self.forwarded: list[Command] = []  # XFORWARD of the mail to come: a new connection needs it again
+        self.forwarded: list[
+            SmtpCommand
+        ] = []  # XFORWARD of the mail to come: a new connection needs it again
         self.login = ""  # by XCLIENT of a trusted client: whom the mail server has let log in
         self.impersonated = False  # XCLIENT was used: no new connection can stand in for this one
         self._tls, self._tls_required = tls, tls_required
@@ -130,43 +132,43 @@ class Session:
         self._forget_mail()
 
     def _forget_mail(self) -> None:
-        self.sender: Envelope | None = None
-        self.recipients: list[Envelope] = []
-        self._asked: Envelope | None = None
+        self.sender: SmtpPath | None = None
+        self.recipients: list[SmtpPath] = []
+        self._asked: SmtpPath | None = None
 
-    def step(self, command: Command) -> Step:
+    def step(self, command: SmtpCommand) -> SmtpStep:
         """What to do for a command. Raises WireError where it is answered at once."""
         found = COMMANDS.get(command.verb)
         greetings = GREETINGS[self.language]
-        if not found or (found[0] is Step.HELLO and command.verb not in greetings):
-            raise Refused("500 5.5.2 Command not recognised")
+        if not found or (found[0] is SmtpStep.HELLO and command.verb not in greetings):
+            raise RefusedCommand("500 5.5.2 Command not recognised")
         step, states = found
         if self._tls_required and not self.secured and command.verb not in BEFORE_TLS:
-            raise Refused("530 5.7.0 Say STARTTLS first")
+            raise RefusedCommand("530 5.7.0 Say STARTTLS first")
         if self.state not in states:
-            raise Refused(self._out_of_order(command.verb))
+            raise RefusedCommand(self._out_of_order(command.verb))
         self._check(command)
         return step
 
     def _out_of_order(self, verb: str) -> str:
-        if self.state is State.START:
+        if self.state is SmtpState.START:
             return GREET_FIRST.format("LHLO" if self.language == "lmtp" else "EHLO")
         if verb == "MAIL":
             return "503 5.5.1 A mail is under way already"
-        if verb == "DATA" and self.state is State.MAIL:
+        if verb == "DATA" and self.state is SmtpState.MAIL:
             return "554 5.5.1 No valid recipients"
         return f"503 5.5.1 {verb} comes at another time"
 
-    def _check(self, command: Command) -> None:
+    def _check(self, command: SmtpCommand) -> None:
         argument = command.argument
         if command.verb in {"RSET", "DATA", "QUIT", "STARTTLS"} and argument:
-            raise Refused("501 5.5.4 No parameters allowed")
-        if command.verb in AFTER and AFTER[command.verb] is State.READY and not _HOST.fullmatch(argument):
-            raise Refused(f"501 5.5.4 Write {command.verb} and a host name")
+            raise RefusedCommand("501 5.5.4 No parameters allowed")
+        if command.verb in AFTER and AFTER[command.verb] is SmtpState.READY and not _HOST.fullmatch(argument):
+            raise RefusedCommand(f"501 5.5.4 Write {command.verb} and a host name")
         if command.verb in {"XCLIENT", "XFORWARD"}:
             self._check_trust(command.verb)
         if command.verb == "STARTTLS" and (not self._tls or self.secured):
-            raise Refused("502 5.5.1 TLS is not available")
+            raise RefusedCommand("502 5.5.1 TLS is not available")
         if command.verb == "MAIL":
             self._asked = parse_envelope(argument, b"FROM")
             self._check_parameters(self._asked, MAIL_PARAMETERS)
@@ -178,41 +180,41 @@ class Session:
 
     def _check_trust(self, verb: str) -> None:
         if not self.trusted:
-            raise Refused(f"550 5.7.0 {verb} is for trusted networks only")
+            raise RefusedCommand(f"550 5.7.0 {verb} is for trusted networks only")
         if verb not in self.extensions:
-            raise Refused(f"502 5.5.1 The next hop does not know {verb}")
+            raise RefusedCommand(f"502 5.5.1 The next hop does not know {verb}")
 
-    def _check_parameters(self, envelope: Envelope, known: Mapping[str, str]) -> None:
+    def _check_parameters(self, envelope: SmtpPath, known: Mapping[str, str]) -> None:
         for name in envelope.parameters:
             if not self.extended or known.get(name) not in self.extensions:
-                raise Refused(f"555 5.5.4 Parameter {name} not supported")
+                raise RefusedCommand(f"555 5.5.4 Parameter {name} not supported")
 
-    def _check_mail(self, envelope: Envelope) -> None:
+    def _check_mail(self, envelope: SmtpPath) -> None:
         given = envelope.parameters
         if "BODY" in given and (given["BODY"] or b"").upper() not in BODIES:
-            raise Refused("501 5.5.4 BODY is 7BIT or 8BITMIME")
+            raise RefusedCommand("501 5.5.4 BODY is 7BIT or 8BITMIME")
         if given.get("SMTPUTF8") is not None:
-            raise Refused("501 5.5.4 SMTPUTF8 takes no value")
+            raise RefusedCommand("501 5.5.4 SMTPUTF8 takes no value")
         if "SIZE" in given:
             size = given["SIZE"] or b""
             if not size.isdigit() or len(size) > 20:  # RFC 1870 4
-                raise Refused("501 5.5.4 SIZE is a number of bytes")
+                raise RefusedCommand("501 5.5.4 SIZE is a number of bytes")
             if int(size) > self.size:
-                raise Refused(f"552 5.3.4 Message too large, at most {self.size} bytes")
+                raise RefusedCommand(f"552 5.3.4 Message too large, at most {self.size} bytes")
         self._check_ascii(envelope, utf8="SMTPUTF8" in given)
 
-    def _check_recipient(self, envelope: Envelope) -> None:
+    def _check_recipient(self, envelope: SmtpPath) -> None:
         if not envelope.address:
-            raise Refused("501 5.1.3 A recipient has an address")
+            raise RefusedCommand("501 5.1.3 A recipient has an address")
         utf8 = bool(self.sender and "SMTPUTF8" in self.sender.parameters)
         self._check_ascii(envelope, utf8=utf8)
         if len(self.recipients) >= self.limits.recipients:
-            raise Refused("452 4.5.3 Too many recipients, send the others another time")
+            raise RefusedCommand("452 4.5.3 Too many recipients, send the others another time")
 
     @staticmethod
-    def _check_ascii(envelope: Envelope, *, utf8: bool) -> None:
+    def _check_ascii(envelope: SmtpPath, *, utf8: bool) -> None:
         if not envelope.address.isascii() and not utf8:
-            raise Refused("553 5.6.7 An address outside ASCII needs SMTPUTF8")
+            raise RefusedCommand("553 5.6.7 An address outside ASCII needs SMTPUTF8")
 
     @property
     def size(self) -> int:
@@ -226,7 +228,7 @@ class Session:
         """How many replies the message gets: LMTP one for each recipient (RFC 2033 4.2)."""
         return len(self.recipients) if self.language == "lmtp" else 1
 
-    def onward(self, command: Command) -> Command:
+    def onward(self, command: SmtpCommand) -> SmtpCommand:
         """The command as the next hop gets it."""
         if command.verb not in {"MAIL", "RCPT"} or not self._asked:
             return command
@@ -234,9 +236,9 @@ class Session:
         kept = dict(self._asked.parameters)
         if not self._passes_size:
             kept.pop("SIZE", None)
-        return Command(command.verb, Envelope(self._asked.address, kept).encode(keyword))
+        return SmtpCommand(command.verb, SmtpPath(self._asked.address, kept).encode(keyword))
 
-    def hello(self, command: Command, theirs: Mapping[str, bytes]) -> Reply:
+    def hello(self, command: SmtpCommand, theirs: Mapping[str, bytes]) -> Reply:
         """The answer to EHLO, LHLO or HELO, once the next hop has said what it can do."""
         self.client_name = command.argument
         self.extended = command.verb != "HELO"
@@ -254,13 +256,13 @@ class Session:
         lines = [key.encode() + (b" " + value if value else b"") for key, value in offered.items()]
         return Reply(250, (name, *lines))
 
-    def answer(self, command: Command) -> Reply:
+    def answer(self, command: SmtpCommand) -> Reply:
         """The reply to a command that needs nobody else."""
         if command.verb == "VRFY":
             return Reply.of("252 2.5.2 Cannot tell; send it and see")
         return OK
 
-    def answered(self, command: Command, reply: Reply) -> None:
+    def answered(self, command: SmtpCommand, reply: Reply) -> None:
         """Take over what a command's reply changes."""
         if not reply.positive:
             return
@@ -288,8 +290,8 @@ class Session:
         """A mail has ended, or RSET."""
         self._forget_mail()
         self.forwarded = []
-        if self.state is not State.START:
-            self.state = State.READY
+        if self.state is not SmtpState.START:
+            self.state = SmtpState.READY
 
     def wrong(self) -> bool:
         """Count an error; True where it was one too many."""

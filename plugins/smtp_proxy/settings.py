@@ -21,7 +21,7 @@ Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._\[\]:-]{0,255}$")]
 Mailbox = Annotated[str, msgspec.Meta(pattern=r'^([^\s<>"@]{1,64}@[^\s<>"@]{1,255})?$')]
 
 
-class Settings(Listening, frozen=True, kw_only=True):
+class ProxySettings(Listening, frozen=True, kw_only=True):
     """Every key of `plugins: smtp_proxy:`; only `next_hop` has to be given."""
 
     next_hop: str
@@ -84,7 +84,7 @@ class Settings(Listening, frozen=True, kw_only=True):
         return self.hostname or f"filterd.{socket.gethostname() or 'localhost'}"
 
 
-class LmtpSettings(Settings, frozen=True, kw_only=True):
+class LmtpSettings(ProxySettings, frozen=True, kw_only=True):
     """The same for `plugins: lmtp_proxy:`, whose clients speak LMTP."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/lmtp.sock",)

@@ -172,7 +172,7 @@ class LineParser:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SmtpCommand:
     """A command: its verb in capitals and what follows it."""
 
     verb: str
@@ -183,16 +183,16 @@ class Command:
         return self.verb.encode() + (b" " + self.argument if self.argument else b"")
 
 
-def parse_command(line: bytes) -> Command:
+def parse_command(line: bytes) -> SmtpCommand:
     """A command from its line. Raises WireError where it is none."""
     match = _COMMAND.fullmatch(line.rstrip(b" \t"))
     if not match or _UNSAFE.search(match[2] or b""):
         raise WireError
-    return Command(match[1].decode().upper(), match[2] or b"")
+    return SmtpCommand(match[1].decode().upper(), match[2] or b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class SmtpPath:
     """The argument of MAIL or RCPT: an address without brackets, and its parameters, names in capitals."""
 
     address: bytes
@@ -206,7 +206,7 @@ class Envelope:
         return b" ".join(said)
 
 
-def parse_envelope(argument: bytes, keyword: bytes) -> Envelope:
+def parse_envelope(argument: bytes, keyword: bytes) -> SmtpPath:
     """The argument of MAIL (`keyword` FROM) or RCPT (TO), RFC 5321 4.1.1.2 and 3. Raises BadSyntax."""
     name, colon, rest = argument.partition(b":")
     if name.upper() != keyword or not colon:
@@ -218,7 +218,7 @@ def parse_envelope(argument: bytes, keyword: bytes) -> Envelope:
     if after and not after.startswith(b" "):
         raise BadSyntax
     address = match["bare"] if match["inner"] is None else match["inner"]
-    return Envelope(address, _parameters(after.split()))
+    return SmtpPath(address, _parameters(after.split()))
 
 
 def _parameters(words: list[bytes]) -> dict[str, bytes | None]:

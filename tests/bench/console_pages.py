@@ -14,10 +14,10 @@ from typing import Any
 
 from filterd.api import Kind, Label
 from filterd.history.record import at
-from filterd.history.store import History
+from filterd.history.store import HistoryStore
 from filterd.policy.policy import Policy
 from filterd.quarantine import index
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.store import QuarantineStore
 from tests.filterd.console.made import console_of
 from tests.filterd.history.made import row
 
@@ -44,7 +44,7 @@ PAGES += [
 BATCH = 2_000
 
 
-def fill(history: History, keys: list[str], messages: int) -> None:
+def fill(history: HistoryStore, keys: list[str], messages: int) -> None:
     """Messages of the last 30 days, with subjects and addresses."""
     chance = random.Random(1)
     now = time.time()
@@ -68,7 +68,7 @@ def fill(history: History, keys: list[str], messages: int) -> None:
             made = []
 
 
-def hold(quarantine: Quarantine, messages: int) -> None:
+def hold(quarantine: QuarantineStore, messages: int) -> None:
     """As many held messages, in the index alone: no page of a list reads their files."""
     rows, people = [], []
     for i in range(messages):
@@ -94,7 +94,7 @@ async def measure(messages: int) -> str:
             fill(
                 made.desk.history, [made.desk.keys.address(f"r{i}@example.org") for i in range(50)], messages
             )
-            made.service.quarantine = quarantine = Quarantine.open(made.service.config)
+            made.service.quarantine = quarantine = QuarantineStore.open(made.service.config)
             hold(quarantine, messages)
             lines.append(f"{made.desk.history.size():,} messages, as many held")
             async with made.sign_in() as client:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from filterd.scoring import bundle
 from filterd_trainer.simulation import pages, simulate
-from filterd_trainer.simulation.stream import Settings
+from filterd_trainer.simulation.stream import StreamSettings
 from tests.conftest import ROOT
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "email_spamassassin" / "email_spamassassin.tar.xz"
@@ -29,7 +29,7 @@ def run() -> RenderableType:
     """The tables of the record."""
     if not Path(INPUT.partition("=")[2]).exists():
         return f"simulate: skipped, no {INPUT}; name another with BENCH_INPUT"
-    settings = Settings(messages=MESSAGES)
+    settings = StreamSettings(messages=MESSAGES)
     request = simulate.Request([INPUT], BUNDLE, OUT, settings, Path(DATA) if DATA else None)
     record = simulate.simulate(request, Console(stderr=True))
     pages.write(OUT, record)

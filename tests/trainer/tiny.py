@@ -19,7 +19,7 @@ from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, to_safetensors
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
-from filterd_trainer.training.runs import Config
+from filterd_trainer.training.runs import RunConfig
 from filterd_trainer.training.train import CONFIG, MODEL
 
 TINY = Architecture(vocabulary=50257, context=64, width=32, layers=2, heads=4)
@@ -87,7 +87,7 @@ def encode(made: list[str]) -> list[list[int]]:
 def run(folder: Path, model: SpamClassifier | None = None, **changes: object) -> Path:
     """A run folder as `trainer train` leaves it."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = Config(
+    config = RunConfig(
         recipe=Recipe(),
         seed=1,
         data="made up",

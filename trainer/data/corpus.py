@@ -161,7 +161,7 @@ CHUNK = 64  # messages handed to a process at once
 
 
 @dataclass(frozen=True)
-class Reading:
+class CorpusReading:
     """How messages become rows. kind: None looks at each message that does not say; jobs: processes.
 
     envelopes: half of the mails that come without headers get invented ones.
@@ -174,11 +174,11 @@ class Reading:
     jobs: int = 1
 
 
-AS_IT_IS = Reading()
+AS_IT_IS = CorpusReading()
 
 
 def canonical(
-    messages: Iterable[Labelled], losses: Losses, reading: Reading = AS_IT_IS, report: Report = quiet
+    messages: Iterable[Labelled], losses: Losses, reading: CorpusReading = AS_IT_IS, report: Report = quiet
 ) -> pd.DataFrame:
     """Messages as the model sees them: Label (name), Text, Kind, Source, Lang, Year, Links; none is empty.
 
@@ -200,7 +200,7 @@ def canonical(
     return pd.DataFrame(done, columns=COLUMNS)
 
 
-def _row(message: Labelled, reading: Reading) -> tuple[Any, ...] | None:
+def _row(message: Labelled, reading: CorpusReading) -> tuple[Any, ...] | None:
     """A message's row of `canonical`; None where nothing is left of it."""
     marks = reading.marks.of(message.source)
     said = message.facts

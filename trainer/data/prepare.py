@@ -81,7 +81,7 @@ def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, Losses]:
     found = as_sources(request)
     rules = SourceRules.load(request.rules)
     messages = chain.from_iterable(sources.read(each, losses) for each in found)
-    reading = corpus.Reading(
+    reading = corpus.CorpusReading(
         KINDS[request.kind], _traps(request.traps, found), rules, request.envelopes, request.jobs
     )
     frame = rules.capped(corpus.canonical(messages, losses, reading, report))

@@ -77,12 +77,12 @@ def write(out: Path, record: Attacked) -> list[Path]:
     """attack.json, attack.html and a plot for each kind. Raises Unwritable."""
     images = {f"attack-{kind.value}": plot(record, kind) for kind in _kinds(record)}
     sections = [
-        report.Section(title, [report.Grid(rows, header)]) for title, (header, rows) in tables(record).items()
+        report.Chapter(title, [report.Grid(rows, header)]) for title, (header, rows) in tables(record).items()
     ]
     pictures = [report.Picture(png, f"Recall under attack: {name}") for name, png in images.items()]
-    sections.append(report.Section("Plots", [report.Gallery(pictures)]))
+    sections.append(report.Chapter("Plots", [report.Gallery(pictures)]))
     known = {line.attack: line.what for line in record.lines}
-    sections.append(report.Section("The attacks", [report.Grid(list(known.items()), ["attack", "strength"])]))
+    sections.append(report.Chapter("The attacks", [report.Grid(list(known.items()), ["attack", "strength"])]))
     data = record.data
     lead = f"{data.folder}, split “{data.split}”, fingerprint {data.fingerprint}. " + ". ".join(
         summary(record)

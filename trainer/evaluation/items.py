@@ -24,7 +24,7 @@ NO_HEAD: Final = "no head"
 
 
 @dataclass(frozen=True)
-class Item:
+class HeadItem:
     """One item. share: of mails that have it. label_bits: mutual information with spam or ham. source_bits:
     with the source, among mails of one label. auc: of spam against ham by the item's value alone. unknown:
     the mean AUC of sources left out, of a model that does not see the item.
@@ -38,15 +38,15 @@ class Item:
     unknown: float = 0.0
 
 
-def run(dataset: Dataset, per_stratum: int) -> list[Item]:
+def run(dataset: Dataset, per_stratum: int) -> list[HeadItem]:
     """All items, with two rows for a model that sees all of them, and none. Raises BadInput, NotFound."""
     frame = left_out.sample(dataset, per_stratum)
     frame = frame[frame["Kind"].eq("mail") & frame["Text"].map(lambda one: bool(text.head_of(one)))]
     frame = frame.reset_index(drop=True)
     whole = frame["Text"].tolist()
     heads = [text.parted(one)[0] for one in whole]
-    found = [Item(ALL, unknown=_unknown(frame, whole))]
-    found.append(Item(NO_HEAD, unknown=_unknown(frame, [text.without_head(one) for one in whole])))
+    found = [HeadItem(ALL, unknown=_unknown(frame, whole))]
+    found.append(HeadItem(NO_HEAD, unknown=_unknown(frame, [text.without_head(one) for one in whole])))
     for name in sender.KEYS:
         values = pd.Series([value_of(head, name) for head in heads])
         if values.nunique() > 1:
@@ -81,7 +81,7 @@ def bits(of: "pd.Series[str]", about: "pd.Series[str]") -> float:
     return float((joint[some] * np.log2(joint[some] / independent[some])).sum())
 
 
-def _item(name: str, values: "pd.Series[str]", frame: pd.DataFrame, unknown: float) -> Item:
+def _item(name: str, values: "pd.Series[str]", frame: pd.DataFrame, unknown: float) -> HeadItem:
     from sklearn.metrics import roc_auc_score
 
     label, source = frame["Label"], frame["Source"].astype(str)
@@ -89,7 +89,7 @@ def _item(name: str, values: "pd.Series[str]", frame: pd.DataFrame, unknown: flo
     by_source = sum(
         float(mine.mean()) * bits(values[mine], source[mine]) for mine in (label.eq(0), label.eq(1))
     )
-    return Item(
+    return HeadItem(
         name,
         float(values.ne("").mean()),
         bits(values, label.astype(str)),
@@ -104,7 +104,7 @@ def _unknown(frame: pd.DataFrame, texts: list[str]) -> float:
     return float(np.mean([one.auc for one in left_out.figures(frame, folds)]))
 
 
-def show(console: Console, found: Sequence[Item]) -> None:
+def show(console: Console, found: Sequence[HeadItem]) -> None:
     """The table; the last column is beside the model that sees all items."""
     table = Table(
         "item", "mails", "bits: label", "bits: source", "AUC alone", "AUC of sources left out, without it"

@@ -20,16 +20,16 @@ from filterd.api import Kind, Message, Verdict
 from filterd.errors import BadInput, ConfigError, NotFound
 from filterd.reading import text
 from filterd.scoring import bundle
-from filterd.scoring.engine import Engine, Look, Prepared, by_message
+from filterd.scoring.engine import Engine, ModelLook, Prepared, by_message
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import baselines, results
-from filterd_trainer.evaluation.results import Comparison, Evaluation, History, MeasuredOn, Result
+from filterd_trainer.evaluation.results import Comparison, Evaluation, MeasuredOn, Result, ResultHistory
 from filterd_trainer.evaluation.scores import Floats, Indices, Scored, from_logits
 
 if TYPE_CHECKING:
     from filterd_trainer.gpt2.model import SpamClassifier
-    from filterd_trainer.training.runs import Config
+    from filterd_trainer.training.runs import RunConfig
 
 CONFIG, LOG = "config.json", "log.jsonl"  # of a run; see filterd_trainer.training.train
 MESSAGES_A_PASS = 64  # of a run's forward pass; sorted by length, so hardly padded
@@ -135,7 +135,7 @@ class Subject:
 
 def evaluate_models(
     models: Sequence[Path], subject: Subject
-) -> tuple[Evaluation, list[Scored], list[History | None]]:
+) -> tuple[Evaluation, list[Scored], list[ResultHistory | None]]:
     """Judge a split with one or several models. Raises NotFound, BadInput, BundleError, RuntimeMissing."""
     scored = [judge(path, name, subject) for path, name in zip(models, names(models), strict=True)]
     record = results.evaluation(subject.facts(), [subject.assess(one) for one in scored])
@@ -199,7 +199,7 @@ def names(models: Sequence[Path]) -> list[str]:
     return [str(path) if short.count(name) > 1 else name for path, name in zip(models, short, strict=True)]
 
 
-def read_log(run: Path) -> History | None:
+def read_log(run: Path) -> ResultHistory | None:
     """The training curves of a run; None for a bundle or a run without them. Raises BadInput."""
     file = run / LOG
     if not file.is_file():
@@ -270,7 +270,7 @@ def _by_run(path: Path, name: str, subject: Subject) -> Scored:
     rows = _logits(classifier, [window for windows in cut for window in windows])
     each = by_message(rows, [len(windows) for windows in cut])
     if ham:
-        looks = [Look.of(own, ham) for own in each]
+        looks = [ModelLook.of(own, ham) for own in each]
         logits = np.array([look.rows[look.deciding] for look in looks])
     else:
         logits = np.array([own.mean(axis=0) for own in each])
@@ -278,7 +278,7 @@ def _by_run(path: Path, name: str, subject: Subject) -> Scored:
     return from_logits(name, logits, truth, labels, ham, messages_per_second=pace)
 
 
-def _ids(frame: pd.DataFrame, config: "Config") -> list[list[int]]:
+def _ids(frame: pd.DataFrame, config: "RunConfig") -> list[list[int]]:
     """Token ids of each message as the run's recipe reads it."""
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     found = []
@@ -288,7 +288,7 @@ def _ids(frame: pd.DataFrame, config: "Config") -> list[list[int]]:
     return found
 
 
-def _windows(ids: list[int], config: "Config") -> list[list[int]]:
+def _windows(ids: list[int], config: "RunConfig") -> list[list[int]]:
     """What the model is shown of a message. The lecture's way pads, as in training."""
     if config.recipe.way == "lecture":
         return [ids[: config.max_tokens] + [END_OF_TEXT_ID] * (config.max_tokens - len(ids))]

@@ -12,9 +12,9 @@ from filterd_trainer.evaluation.metrics import BINS
 from filterd_trainer.evaluation.results import (
     Comparison,
     Evaluation,
-    History,
     MeasuredOn,
     Result,
+    ResultHistory,
     Table,
     classes_table,
     comparison_table,
@@ -40,7 +40,7 @@ CAPTIONS = {
 }
 
 
-def drawings(scored: Scored, result: Result, history: History | None) -> dict[str, bytes]:
+def drawings(scored: Scored, result: Result, history: ResultHistory | None) -> dict[str, bytes]:
     """Every plot of one model, PNG by name."""
     found: dict[str, bytes] = {}
     for measure in ("loss", "accuracy") if history else ():
@@ -71,7 +71,7 @@ def drawings(scored: Scored, result: Result, history: History | None) -> dict[st
 
 
 def write_evaluation(
-    out: Path, record: Evaluation, scored: Sequence[Scored], histories: Sequence[History | None]
+    out: Path, record: Evaluation, scored: Sequence[Scored], histories: Sequence[ResultHistory | None]
 ) -> list[Path]:
     """metrics.json, report.html and the PNGs of the first run. Returns their paths. Raises Unwritable."""
     images = drawings(scored[0], record.runs[0], histories[0])
@@ -143,20 +143,20 @@ def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
     first = record.runs[0]
     whole = next(iter(first.figures.values()))
     shown = [report.Paragraph(note) for note in notes(whole)]
-    sections = [report.Section("In short", [_table(figures_table(record)), *shown])]
+    sections = [report.Chapter("In short", [_table(figures_table(record)), *shown])]
     if len(record.runs) > 1:
-        sections.append(report.Section("Run by run", [_table(runs_table(record.runs))]))
+        sections.append(report.Chapter("Run by run", [_table(runs_table(record.runs))]))
     if isinstance(whole, Metrics) and whole.decisions is not None:
         tables = [_table(decisions_table(m), name) for name, m in first.parts.items()]
-        sections.append(report.Section("Decisions", tables))
+        sections.append(report.Chapter("Decisions", tables))
     for name, metrics in first.classes.items():
-        sections.append(report.Section(f"By class, {name}", [_table(classes_table(metrics))]))
+        sections.append(report.Chapter(f"By class, {name}", [_table(classes_table(metrics))]))
     training = [name for name in ("loss", "accuracy") if name in images]
     if training:
-        sections.append(report.Section("Training", [_gallery(images, training)]))
+        sections.append(report.Chapter("Training", [_gallery(images, training)]))
     others = [name for name in images if name not in training]
     sections += [
-        report.Section("Plots", [_gallery(images, others)]),
+        report.Chapter("Plots", [_gallery(images, others)]),
         _method(record.data, spam=bool(first.parts)),
     ]
     return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
@@ -166,16 +166,16 @@ def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
     """The report of a comparison."""
     parts = record.models[0].parts
     sections = [
-        report.Section(f"{name} ({m.messages:,} messages)", [_table(comparison_table(record.models, name))])
+        report.Chapter(f"{name} ({m.messages:,} messages)", [_table(comparison_table(record.models, name))])
         for name, m in parts.items()
     ]
     if record.disagreements:
-        sections.append(report.Section("Disagreements", [_table(disagreements_table(record.disagreements))]))
+        sections.append(report.Chapter("Disagreements", [_table(disagreements_table(record.disagreements))]))
     lines = [[name, text] for name, text in record.settings.items()]
     shown = [report.Paragraph(note) for note in notes(next(iter(parts.values())))]
     sections += [
-        report.Section("ROC", [_gallery(images, ["roc"]), *shown]),
-        report.Section("Settings", [report.Grid(lines, ["model", "how"])]),
+        report.Chapter("ROC", [_gallery(images, ["roc"]), *shown]),
+        report.Chapter("Settings", [report.Grid(lines, ["model", "how"])]),
         _method(record.data, spam=True),
     ]
     return report.page("Comparison", sections, _lead(record.data))
@@ -209,7 +209,7 @@ def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
         console.print(line)
 
 
-def _method(data: MeasuredOn, *, spam: bool) -> report.Section:
+def _method(data: MeasuredOn, *, spam: bool) -> report.Chapter:
     lines = (
         "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
         " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds."
@@ -221,7 +221,7 @@ def _method(data: MeasuredOn, *, spam: bool) -> report.Section:
         _leak(data),
         f"Fingerprint of the split: {data.fingerprint}",
     )
-    return report.Section("How it was measured", [report.Paragraph(line) for line in lines])
+    return report.Chapter("How it was measured", [report.Paragraph(line) for line in lines])
 
 
 def _lead(data: MeasuredOn) -> str:

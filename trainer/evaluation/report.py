@@ -52,14 +52,14 @@ class Gallery(msgspec.Struct, frozen=True):
 Block = Paragraph | Grid | Gallery
 
 
-class Section(msgspec.Struct, frozen=True):
+class Chapter(msgspec.Struct, frozen=True):
     """A titled part of the page; the page links to it from its top."""
 
     title: str
     blocks: Sequence[Block]
 
 
-def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
+def page(title: str, sections: Sequence[Chapter], lead: str = "") -> str:
     """The whole page, in light or dark as the reader's system has it."""
     return _templates().get_template("report.html").render(title=title, sections=sections, lead=lead)
 

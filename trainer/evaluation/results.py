@@ -239,7 +239,7 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-class History(msgspec.Struct, frozen=True):
+class ResultHistory(msgspec.Struct, frozen=True):
     """Training as it went: epochs done at each row of the log, the rows, messages an epoch, epoch kept."""
 
     epochs: list[float]
@@ -256,7 +256,7 @@ class History(msgspec.Struct, frozen=True):
         return dict.fromkeys(values, self.epochs), values
 
 
-def history(rows: Sequence[Mapping[str, float]], keep: str = "best") -> History | None:
+def history(rows: Sequence[Mapping[str, float]], keep: str = "best") -> ResultHistory | None:
     """The curves in log.jsonl's rows (`train.Evaluation`); None where no epoch was finished.
 
     keep: the recipe's: whether the best or the last state became the model, or none of the two (`halfway`).
@@ -267,6 +267,6 @@ def history(rows: Sequence[Mapping[str, float]], keep: str = "best") -> History 
     per_epoch = ends[-1]["seen"] / ends[-1]["epoch"]
     chosen = {"best": [row for row in rows if row["best"]], "last": list(rows)}.get(keep, [])
     kept = [row["seen"] / per_epoch for row in chosen]
-    return History(
+    return ResultHistory(
         [row["seen"] / per_epoch for row in rows], list(rows), per_epoch, kept[-1] if kept else None
     )

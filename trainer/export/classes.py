@@ -31,7 +31,7 @@ from filterd_trainer.export import parity
 from filterd_trainer.export.card import ClassesHeld
 from filterd_trainer.export.export import ExportRequest, Messages, Report
 from filterd_trainer.gpt2.model import SpamClassifier
-from filterd_trainer.training.runs import Config
+from filterd_trainer.training.runs import RunConfig
 
 SLOPES: Final = (0.05, 20.0)  # of 1 / temperature; beyond, the validation part says nothing of it
 
@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 
 
 def export(
-    request: ExportRequest, config: Config, dataset: Dataset, model: SpamClassifier, report: Report
+    request: ExportRequest, config: RunConfig, dataset: Dataset, model: SpamClassifier, report: Report
 ) -> Bundle:
     """Write the bundle. Raises BundleError where a check fails, and ConfigError."""
     if request.calibrate_on or request.wide_with or model.exit:

@@ -21,7 +21,7 @@ from filterd.api import Kind, Label
 from filterd.scoring import exits, verdict
 from filterd.scoring.backend import StagedBackend, open_staged
 from filterd.scoring.bundle import FIRST, MODEL, REST, Early, Exit, Manifest, Side
-from filterd.scoring.engine import Engine, Look, batches
+from filterd.scoring.engine import Engine, ModelLook, batches
 from filterd.scoring.fastpath import beyond
 from filterd_trainer.evaluation.calibrate import rate_bound
 from filterd_trainer.export import fastpath, graph
@@ -66,7 +66,7 @@ def _places(file: Path) -> dict[str, External]:
 class ExitSeen:
     """Messages of one kind, [n]: window by window how they look to the model, and the exit's margins."""
 
-    looks: Sequence[Look]
+    looks: Sequence[ModelLook]
     early: Sequence[Floats]
 
     def labels(self, manifest: Manifest, kind: Kind, fit: Exit | None = None) -> list[Label]:

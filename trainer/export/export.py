@@ -31,7 +31,7 @@ from filterd.reading import text
 from filterd.scoring import bundle, verdict
 from filterd.scoring.backend import QUANTIZATION, Backend, OnnxBackend, open_backend
 from filterd.scoring.bundle import Architecture, Bundle, FileEntry, Manifest, Probe
-from filterd.scoring.engine import Engine, Look
+from filterd.scoring.engine import Engine, ModelLook
 from filterd.scoring.linear import Wide
 from filterd.scoring.linear import read as read_wide
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
@@ -43,7 +43,7 @@ from filterd_trainer.export import card, exits, fastpath, graph, linear, parity,
 from filterd_trainer.export import left_out as left_outs
 from filterd_trainer.export.graph import External
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
-from filterd_trainer.training.runs import Config, read_config, weights_of
+from filterd_trainer.training.runs import RunConfig, read_config, weights_of
 
 QUANTIZATIONS = ("int8", "fp32")
 OBSERVED = 256  # training messages that outlier channels are looked for in
@@ -188,7 +188,7 @@ def export(
     return bundle.read(request.out)
 
 
-def _read(request: ExportRequest) -> tuple[Config, Dataset, SpamClassifier]:
+def _read(request: ExportRequest) -> tuple[RunConfig, Dataset, SpamClassifier]:
     if request.quantization not in QUANTIZATIONS:
         raise ConfigError(f"--quantization {request.quantization}: choose {' or '.join(QUANTIZATIONS)}")
     config, dataset = read_config(request.run), Dataset.load(request.data)
@@ -211,7 +211,7 @@ def messages(dataset: Dataset, split: str) -> Messages:
     return Messages(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
 
 
-def manifest_of(request: ExportRequest, config: Config, architecture: Architecture) -> Manifest:
+def manifest_of(request: ExportRequest, config: RunConfig, architecture: Architecture) -> Manifest:
     """All but what is fitted; calibration and thresholds are neutral until then."""
     return Manifest(
         format=1,
@@ -241,7 +241,7 @@ def manifest_of(request: ExportRequest, config: Config, architecture: Architectu
 
 def write_graphs(
     request: ExportRequest,
-    config: Config,
+    config: RunConfig,
     dataset: Dataset,
     model: SpamClassifier,
     manifest: Manifest,
@@ -261,7 +261,7 @@ def write_graphs(
     write_int8(model, config, floats, scratch / WATCHED, ids, manifest, folder)
 
 
-def write_floats(model: SpamClassifier, config: Config, folder: Path) -> dict[str, NDArray[Any]]:
+def write_floats(model: SpamClassifier, config: RunConfig, folder: Path) -> dict[str, NDArray[Any]]:
     """model.safetensors in floats, the graph over it, and the same with `taps`; returns the weights."""
     to_safetensors(model, folder / bundle.WEIGHTS, config.labels)
     weights = load_file(folder / bundle.WEIGHTS)
@@ -274,7 +274,7 @@ def write_floats(model: SpamClassifier, config: Config, folder: Path) -> dict[st
 
 def write_int8(
     model: SpamClassifier,
-    config: Config,
+    config: RunConfig,
     floats: dict[str, NDArray[Any]],
     watched: Path,
     sample: Sequence[list[int]],
@@ -324,7 +324,7 @@ def engine_of(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: 
     return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
 
 
-def _margins(judging: Engine, looks: Sequence[Look], kinds: Sequence[Kind]) -> Floats:
+def _margins(judging: Engine, looks: Sequence[ModelLook], kinds: Sequence[Kind]) -> Floats:
     """Margins of messages [n] that the GPT-2 has seen already, by both halves."""
     wide = [judging.wide_of(look.windows, kind) for look, kind in zip(looks, kinds, strict=True)]
     return np.array(
@@ -336,7 +336,7 @@ def _with_wide(
     request: ExportRequest,
     judging: Engine,
     dataset: Dataset,
-    looks: Sequence[Look],
+    looks: Sequence[ModelLook],
     folder: Path,
     earlier: NDArray[np.int8] | None,
 ) -> Manifest:
@@ -458,7 +458,7 @@ def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card
     return found
 
 
-def provenance(config: Config, dataset: Dataset, origins: tuple[str, ...]) -> dict[str, Any]:
+def provenance(config: RunConfig, dataset: Dataset, origins: tuple[str, ...]) -> dict[str, Any]:
     """What the model was made from, for the card and the manifest."""
     counts = {name: f["rows"] for name, f in dataset.about.get("files", {}).items()}
     return {

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from filterd.api import Kind
 from filterd.scoring.bundle import WIDE, WideEntry
-from filterd.scoring.engine import Look
+from filterd.scoring.engine import ModelLook
 from filterd.scoring.linear import TABLE, Wide, features
 
 MAX_FITTED: Final = 6_000  # messages of one source, kind and label; a minute for all
@@ -49,7 +49,7 @@ class WindowTexts:
 def write(
     train: WindowTexts,
     held: WindowTexts,
-    looks: Sequence[Look],
+    looks: Sequence[ModelLook],
     folder: Path,
     earlier: NDArray[np.int8] | None = None,
 ) -> WideEntry:

@@ -187,7 +187,7 @@ class GPT2(nn.Module):
         return ids
 
 
-class Exit(nn.Module):
+class ExitHead(nn.Module):
     """A classifier on what the first blocks make of a message's last token: a norm and a linear layer.
 
     after: so many blocks. It begins with the answer 0 for all classes, whatever the seed.
@@ -217,14 +217,14 @@ class SpamClassifier(nn.Module):
         super().__init__()
         self.gpt = gpt
         self.head = nn.Linear(gpt.architecture.width, classes)
-        self.exit: Exit | None = None
+        self.exit: ExitHead | None = None
 
     def add_exit(self, after: int) -> None:
         """Put a fresh exit behind so many blocks. Raises ConfigError where there are not as many."""
         if not 1 <= after < len(self.gpt.h):
             raise ConfigError(f"exit after {after} blocks: the model has {len(self.gpt.h)}; name fewer")
         with torch.random.fork_rng():
-            self.exit = Exit(self.head.in_features, self.head.out_features, after)
+            self.exit = ExitHead(self.head.in_features, self.head.out_features, after)
 
     def both(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the exit and of the whole model, [B, classes] each. Raises ConfigError without exit."""

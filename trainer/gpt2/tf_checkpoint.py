@@ -48,7 +48,7 @@ class Hparams(msgspec.Struct, frozen=True, kw_only=True):
         return Architecture(self.n_vocab, self.n_ctx, self.n_embd, self.n_layer, self.n_head)
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """Where a tensor lies in the data file. offset, size: bytes."""
 
     dtype: int
@@ -85,7 +85,7 @@ def read(folder: Path) -> tuple[Architecture, dict[str, Tensor]]:
         raise BadInput(f"{folder / INDEX}: not an index of OpenAI's ({error}); copy it again") from error
 
 
-def _tensor(data: "np.memmap[tuple[int], np.dtype[np.uint8]]", entry: Entry) -> Tensor:
+def _tensor(data: "np.memmap[tuple[int], np.dtype[np.uint8]]", entry: TensorEntry) -> Tensor:
     count = int(np.prod(entry.shape, dtype=np.int64))
     if entry.dtype != FLOAT32 or entry.shard or entry.size != 4 * count:
         raise ValueError("a tensor that is not float32 in one shard")
@@ -108,7 +108,7 @@ def _hub_name(name: str) -> str:
 # ---- the table ---------------------------------------------------------------------------------------------
 
 
-def _entries(index: bytes) -> Iterator[tuple[str, Entry]]:
+def _entries(index: bytes) -> Iterator[tuple[str, TensorEntry]]:
     """Names and places of the tensors; the entry with the empty name is the bundle's header."""
     if len(index) > MAX_INDEX or len(index) < FOOTER:
         raise ValueError("its length")
@@ -187,7 +187,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += length
 
 
-def _entry(message: bytes) -> Entry:
+def _entry(message: bytes) -> TensorEntry:
     """`BundleEntryProto`: dtype 1, shape 2, shard_id 3, offset 4, size 5."""
     numbers, shape = {1: 0, 3: 0, 4: 0, 5: 0}, b""
     for field, number, data in _fields(message):
@@ -195,7 +195,7 @@ def _entry(message: bytes) -> Entry:
             shape = data
         elif field in numbers:
             numbers[field] = number
-    return Entry(numbers[1], _shape(shape), numbers[3], numbers[4], numbers[5])
+    return TensorEntry(numbers[1], _shape(shape), numbers[3], numbers[4], numbers[5])
 
 
 def _shape(message: bytes) -> tuple[int, ...]:

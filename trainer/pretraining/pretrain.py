@@ -98,7 +98,7 @@ class Row:
     tokens_per_second: float
 
 
-class Head:
+class LanguageHead:
     """The tied head with a softmax that is exact where it matters; see the module."""
 
     def __init__(self, counts: Tensor, frequent: int, sampled: int) -> None:
@@ -239,7 +239,7 @@ class Pretraining(Course):
             self.validation = text.windows(held_out, VALIDATION_WINDOWS, length)
         counted = torch.from_numpy(text.row[:MAX_COUNTED].astype("int64"))
         counts = torch.bincount(counted, minlength=gpt.architecture.vocabulary)
-        self.head = Head(counts, settings.frequent, settings.sampled)
+        self.head = LanguageHead(counts, settings.frequent, settings.sampled)
         super().__init__(gpt, settings, folder)
 
     def loss(self) -> tuple[Tensor, int]:

@@ -18,7 +18,7 @@ from filterd_trainer.evaluation.scores import Scored
 from filterd_trainer.export import export
 from filterd_trainer.retraining import recalibrate, refit, served
 from filterd_trainer.retraining.recalibrate import Choice, Fresh
-from filterd_trainer.retraining.refit import Added, Asked, Floats, Indices
+from filterd_trainer.retraining.refit import Added, Floats, Indices, RefitInput
 
 Decide = Callable[[Manifest, Floats, export.Messages], Manifest]
 
@@ -72,11 +72,11 @@ class Refitted:
         return self._champion.bundle.manifest
 
     @cached_property
-    def _train(self) -> Asked:
+    def _train(self) -> RefitInput:
         return self._ask(self._dataset.split("train"))
 
     @cached_property
-    def _new(self) -> Asked:
+    def _new(self) -> RefitInput:
         return self._ask(self._frame.iloc[self._places].reset_index(drop=True))
 
     @cached_property
@@ -93,6 +93,6 @@ class Refitted:
         fused = [memory.fuse(one, beside) for one, beside in zip(judged, self._said, strict=True)]
         return (np.array(fused) - line.offset) / line.slope
 
-    def _ask(self, frame: pd.DataFrame) -> Asked:
+    def _ask(self, frame: pd.DataFrame) -> RefitInput:
         is_spam = (~frame["Label"].isin(self._dataset.ham_indices)).to_numpy(dtype=bool)
         return refit.ask(self._champion, frame, is_spam)

@@ -28,7 +28,7 @@ SEED = 123
 COSTS = {Label.HAM: 0.0, Label.UNSURE: 0.5, Label.SPAM: 1.0}  # of calling ham so; of spam, what is left to 1
 
 
-class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GateRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The gate's numbers.
 
     min_corrections: new ones that can be used. min_per_class: labelled messages of either class to train on,
@@ -66,7 +66,7 @@ class HeldAnswers:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutMail:
     """n held-out messages, what they are and what both models say.
 
     groups: near-duplicates share one. corrected: whether a person corrected it; the others are rehearsal
@@ -109,11 +109,11 @@ class Evidence:
     ham: int
     spam: int
     held_groups: int
-    held: Held | None = None
+    held: HeldOutMail | None = None
     probes: Sequence[Probed] = ()
     kept: Sequence[Probed] = ()
 
-    def compared(self) -> Held:
+    def compared(self) -> HeldOutMail:
         """What both models said. Raises ValueError before they were asked."""
         if self.held is None:
             raise ValueError("no challenger has judged anything yet")
@@ -129,12 +129,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     found: str
 
 
-def judge(evidence: Evidence, rules: Rules) -> list[Finding]:
+def judge(evidence: Evidence, rules: GateRules) -> list[Finding]:
     """Every rule's finding, the preconditions first."""
     return [*before_training(evidence, rules), *(rule(evidence, rules) for rule in COMPARISONS)]
 
 
-def before_training(evidence: Evidence, rules: Rules) -> list[Finding]:
+def before_training(evidence: Evidence, rules: GateRules) -> list[Finding]:
     """The rules that need no challenger."""
     return [rule(evidence, rules) for rule in PRECONDITIONS]
 
@@ -152,7 +152,7 @@ def lines(findings: Sequence[Finding]) -> list[str]:
 # ---- Is there enough to learn from? ----------------------------------------------------------------------
 
 
-def minimum(evidence: Evidence, rules: Rules) -> Finding:
+def minimum(evidence: Evidence, rules: GateRules) -> Finding:
     """Corrections, and messages of either class."""
     total = sum(evidence.new.values())
     return Finding(
@@ -163,7 +163,7 @@ def minimum(evidence: Evidence, rules: Rules) -> Finding:
     )
 
 
-def balance(evidence: Evidence, rules: Rules) -> Finding:
+def balance(evidence: Evidence, rules: GateRules) -> Finding:
     """The rarer class's share of what there is to train on."""
     total = evidence.ham + evidence.spam
     share = min(evidence.ham, evidence.spam) / total if total else 0.0
@@ -175,7 +175,7 @@ def balance(evidence: Evidence, rules: Rules) -> Finding:
     )
 
 
-def quota(evidence: Evidence, rules: Rules) -> Finding:
+def quota(evidence: Evidence, rules: GateRules) -> Finding:
     """Of several sources none may hold more than its share; the surplus has been left out."""
     total, largest = sum(evidence.new.values()), max(evidence.new.values(), default=0)
     left = sum(evidence.dropped.values())
@@ -189,7 +189,7 @@ def quota(evidence: Evidence, rules: Rules) -> Finding:
     )
 
 
-def held_out(evidence: Evidence, rules: Rules) -> Finding:
+def held_out(evidence: Evidence, rules: GateRules) -> Finding:
     """Enough corrections that nobody trains on to show a gain."""
     return Finding(
         rule="held out",
@@ -218,7 +218,7 @@ def lower_bound(gain: Floats, groups: npt.NDArray[np.int64], confidence: float) 
     return float(np.quantile(means, 1.0 - confidence))
 
 
-def better(evidence: Evidence, rules: Rules) -> Finding:
+def better(evidence: Evidence, rules: GateRules) -> Finding:
     """Fewer wrong labels on held-out corrections, beyond chance, and not by one source alone."""
     held = evidence.compared()
     on, asked = held.corrected, f"gain above 0 with {rules.confidence:.0%} confidence"
@@ -244,7 +244,7 @@ def _without_largest(gain: Floats, sources: Sequence[str], least: int) -> float 
 # ---- Is it no worse anywhere? ----------------------------------------------------------------------------
 
 
-def false_positives(evidence: Evidence, rules: Rules) -> Finding:
+def false_positives(evidence: Evidence, rules: GateRules) -> Finding:
     """Ham called spam: never more than the champion's, or than the budget where that is more."""
     held, lines, passed = evidence.compared(), [], True
     for name, part in (("corrections", held.corrected), ("rehearsal", ~held.corrected)):
@@ -262,7 +262,7 @@ def false_positives(evidence: Evidence, rules: Rules) -> Finding:
     )
 
 
-def recall(evidence: Evidence, rules: Rules) -> Finding:
+def recall(evidence: Evidence, rules: GateRules) -> Finding:
     """Spam called spam: not below the champion's, and on rehearsal data not below it beyond chance."""
     held = evidence.compared()
     caught = [m.calls(Label.SPAM) for m in (held.champion, held.challenger)]
@@ -280,7 +280,7 @@ def recall(evidence: Evidence, rules: Rules) -> Finding:
     )
 
 
-def kept(evidence: Evidence, rules: Rules) -> Finding:
+def kept(evidence: Evidence, rules: GateRules) -> Finding:
     """Everyday messages that nobody complained about (`filterd_trainer.retraining.anchors`)."""
     worse = sum(_worse(one, rules.probe_slack) for one in evidence.kept)
     lost = sum(one.is_spam is False and one.after is Label.SPAM is not one.before for one in evidence.kept)
@@ -293,7 +293,7 @@ def kept(evidence: Evidence, rules: Rules) -> Finding:
     )
 
 
-def probes(evidence: Evidence, rules: Rules) -> Finding:
+def probes(evidence: Evidence, rules: GateRules) -> Finding:
     """The bundle's probe messages keep their labels, or get the right one where we know it."""
     changed = sum(_worse(one, rules.probe_slack) for one in evidence.probes)
     return Finding(
@@ -311,6 +311,6 @@ def _worse(one: Probed, slack: float) -> bool:
     return away and abs(one.points_after - one.points_before) > slack
 
 
-Rule = Callable[[Evidence, Rules], Finding]
+Rule = Callable[[Evidence, GateRules], Finding]
 PRECONDITIONS: tuple[Rule, ...] = (minimum, balance, quota, held_out)
 COMPARISONS: tuple[Rule, ...] = (better, false_positives, recall, kept, probes)

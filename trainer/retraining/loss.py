@@ -33,7 +33,7 @@ MESSAGES_A_PASS = 64
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LossTargets:
     """What the training messages [m] are to become. old: the label that the champion gives each."""
 
     manifest: Manifest
@@ -45,7 +45,7 @@ class Wanted:
 class Holding:
     """The loss of a batch; see `filterd_trainer.training.train.Objective`."""
 
-    def __init__(self, plan: TrainingPlan, wanted: Wanted, pull: float) -> None:
+    def __init__(self, plan: TrainingPlan, wanted: LossTargets, pull: float) -> None:
         self.teacher, self.pull = answers(plan), pull
         self._ham = list(wanted.manifest.ham_indices)
         owners = plan.train.owners
@@ -80,7 +80,7 @@ class Holding:
         return torch.stack(moved).sum()
 
 
-def _line(wanted: Wanted, i: int) -> tuple[float, float, float]:
+def _line(wanted: LossTargets, i: int) -> tuple[float, float, float]:
     """A message's slope and offset such that 0 is the threshold that it has to pass, and on which side."""
     line = wanted.manifest.calibration[wanted.kinds[i]]
     cut = wanted.manifest.thresholds[wanted.kinds[i]]
@@ -88,7 +88,7 @@ def _line(wanted: Wanted, i: int) -> tuple[float, float, float]:
     return line.slope, line.offset - threshold, 1.0 if wanted.is_spam[i] else -1.0
 
 
-def _wrong(wanted: Wanted, i: int) -> bool:
+def _wrong(wanted: LossTargets, i: int) -> bool:
     return wanted.old[i] is not (Label.SPAM if wanted.is_spam[i] else Label.HAM)
 
 

@@ -29,7 +29,7 @@ from filterd.errors import BadInput
 from filterd_trainer.data import corpus, prepare, sources
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import group
-from filterd_trainer.retraining.gate import Rules
+from filterd_trainer.retraining.gate import GateRules
 
 HELD_SHARE = 0.3  # of the new corrections, the newest
 REHEARSAL_SPLIT = (0.6, 0.8)  # train up to the first, calibrate up to the second, held beyond
@@ -41,7 +41,7 @@ MAX_COPIES = (
 )
 MAJORITY = 2 / 3  # of a group's corrections; where they agree less, none of them can be trusted
 SEED = 123
-DEFAULT_RULES = Rules()
+DEFAULT_RULES = GateRules()
 
 COLUMNS = ["Label", "Text", "Kind", "Role", "Source", "Id", "Number"]
 Indices = npt.NDArray[np.int64]
@@ -88,7 +88,7 @@ def gather(
     since: int,
     until: int,
     rehearsal: pd.DataFrame | None = None,
-    rules: Rules = DEFAULT_RULES,
+    rules: GateRules = DEFAULT_RULES,
     *,
     crossed: bool = False,
 ) -> Material:
@@ -148,7 +148,7 @@ def _surplus_copies(frame: pd.DataFrame) -> "pd.Series[bool]":
     return frame.index.to_series().isin(rank.index[rank >= MAX_COPIES])
 
 
-def _apply_quota(found: Material, rules: Rules) -> None:
+def _apply_quota(found: Material, rules: GateRules) -> None:
     """Of several sources the largest keeps its share of what is left, drawn at random: a flood has no say."""
     new = found.frame[found.frame["Role"] == "new"]
     counts = new["Source"].value_counts()

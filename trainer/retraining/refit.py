@@ -53,7 +53,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Asked:
+class RefitInput:
     """Messages [n] as the champion sees them: their windows' n-grams, and both halves' margins of each.
 
     held: those whose margins are to stay; of the others is_spam is to be learned.
@@ -65,9 +65,9 @@ class Asked:
     is_spam: NDArray[np.bool_]
     held: NDArray[np.bool_]
 
-    def some(self, places: Sequence[int] | Indices) -> "Asked":
+    def some(self, places: Sequence[int] | Indices) -> "RefitInput":
         """Those at these places."""
-        return Asked(
+        return RefitInput(
             [self.windows[i] for i in places],
             [self.margins[i] for i in places],
             [self.kinds[i] for i in places],
@@ -123,7 +123,7 @@ class Half:
         return WideEntry(scale, apart=True)
 
 
-def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> Asked:
+def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> RefitInput:
     """What the champion sees in a dataset's rows (Text, Kind, Role). Anchors are held."""
     kinds = [Kind(kind) for kind in frame["Kind"]]
     texts = [
@@ -132,7 +132,7 @@ def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> As
     ]
     looks = champion.looks(texts, kinds)
     seen = [[features(champion.text_of(window)) for window in look.windows] for look in looks]
-    return Asked(
+    return RefitInput(
         seen,
         [look.margins for look in looks],
         kinds,
@@ -141,7 +141,7 @@ def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> As
     )
 
 
-def fit(champion: Manifest, of: Asked, corrected: Collection[Kind] = KINDS) -> Added:
+def fit(champion: Manifest, of: RefitInput, corrected: Collection[Kind] = KINDS) -> Added:
     """What is to be added to the kinds that were corrected."""
     added = Added.nothing()
     for kind in corrected:
@@ -190,7 +190,7 @@ class _Row:
     held: bool
 
 
-def _rows(champion: Manifest, of: Asked, i: int) -> list[_Row]:
+def _rows(champion: Manifest, of: RefitInput, i: int) -> list[_Row]:
     kind, spam = of.kinds[i], bool(of.is_spam[i])
     line, cut = champion.calibration[kind], champion.thresholds[kind]
     threshold, sign = verdict.log_odds(cut.spam if spam else cut.unsure), 1.0 if spam else -1.0
@@ -208,7 +208,7 @@ def _rows(champion: Manifest, of: Asked, i: int) -> list[_Row]:
     ]
 
 
-def margins(added: Added, of: Asked) -> Floats:
+def margins(added: Added, of: RefitInput) -> Floats:
     """Of messages [n], each by its highest window, with what was added."""
     return np.array(
         [
@@ -230,7 +230,7 @@ def folds(groups: Sequence[int] | Indices) -> Indices:
     return found
 
 
-def crossed(champion: Manifest, known: Asked, new: Asked, fold: Indices) -> Floats:
+def crossed(champion: Manifest, known: RefitInput, new: RefitInput, fold: Indices) -> Floats:
     """Margins of new messages [n], each by a fit to the known ones and to the new ones of other folds."""
     found = np.zeros(len(new.kinds))
     for number in np.unique(fold):
@@ -241,9 +241,9 @@ def crossed(champion: Manifest, known: Asked, new: Asked, fold: Indices) -> Floa
     return found
 
 
-def together(one: Asked, other: Asked) -> Asked:
+def together(one: RefitInput, other: RefitInput) -> RefitInput:
     """Both."""
-    return Asked(
+    return RefitInput(
         [*one.windows, *other.windows],
         [*one.margins, *other.margins],
         [*one.kinds, *other.kinds],

@@ -13,9 +13,9 @@ from filterd.api import Kind, Label
 from filterd.scoring.bundle import Bundle
 from filterd_trainer.evaluation import judge, plots, report
 from filterd_trainer.evaluation.report import Cell
-from filterd_trainer.evaluation.results import History, Result, Table
+from filterd_trainer.evaluation.results import Result, ResultHistory, Table
 from filterd_trainer.evaluation.scores import Scored
-from filterd_trainer.retraining.gate import Evidence, Finding, Held
+from filterd_trainer.retraining.gate import Evidence, Finding, HeldOutMail
 from filterd_trainer.retraining.material import Material
 from filterd_trainer.retraining.recalibrate import Choice
 from filterd_trainer.retraining.run_folder import RetrainPlan
@@ -60,7 +60,7 @@ class RetrainRecord(msgspec.Struct, frozen=True):
     models: list[Result] = []
     flips: list[Flip] = []
     flipped: int = 0
-    history: History | None = None
+    history: ResultHistory | None = None
     promoted: bool = False
     reason: str = ""
     challenger: str | None = None
@@ -117,7 +117,7 @@ def record(
     return RetrainRecord(about, list(findings), results, flips[:MAX_FLIPS], len(flips), history, plots=drawn)
 
 
-def _flips(held: Held, subject: judge.Subject) -> list[Flip]:
+def _flips(held: HeldOutMail, subject: judge.Subject) -> list[Flip]:
     frame = subject.frame
     ids, roles = frame["Id"].astype(str), frame["Role"].astype(str)
     return [
@@ -168,12 +168,12 @@ def write(folder: Path, record: RetrainRecord) -> None:
 
 def page(record: RetrainRecord) -> str:
     """The whole page."""
-    sections = [report.Section("What became of it", [report.Paragraph(verdict(record)), _gate(record)])]
-    sections.append(report.Section("Data", _data(record.facts)))
+    sections = [report.Chapter("What became of it", [report.Paragraph(verdict(record)), _gate(record)])]
+    sections.append(report.Chapter("Data", _data(record.facts)))
     if record.models:
         sections += [
-            report.Section("Both models on what was held out", [_figures(record), _gallery(record)]),
-            report.Section("Messages that flip", _flip_table(record)),
+            report.Chapter("Both models on what was held out", [_figures(record), _gallery(record)]),
+            report.Chapter("Messages that flip", _flip_table(record)),
         ]
     return report.page(
         "Retraining", sections, f"from {record.facts.champion}, strategy {record.facts.strategy}"

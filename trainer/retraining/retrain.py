@@ -55,8 +55,8 @@ from filterd_trainer.retraining import (
 )
 from filterd_trainer.retraining import report as pages
 from filterd_trainer.retraining.cross_fit import Refitted
-from filterd_trainer.retraining.gate import Evidence, Held, HeldAnswers, Probed, Rules
-from filterd_trainer.retraining.loss import Holding, Wanted
+from filterd_trainer.retraining.gate import Evidence, GateRules, HeldAnswers, HeldOutMail, Probed
+from filterd_trainer.retraining.loss import Holding, LossTargets
 from filterd_trainer.retraining.material import Material
 from filterd_trainer.retraining.refit import Indices
 from filterd_trainer.retraining.report import RetrainRecord
@@ -95,7 +95,7 @@ class RetrainRequest:
     rehearsal: Sequence[str] = ()
     strategy: str = "auto"
     promotion: Promotion = "immediate"
-    rules: Rules = material.DEFAULT_RULES
+    rules: GateRules = material.DEFAULT_RULES
     seed: int = 123
     keep_runs: int = 10
     state: Path | None = None
@@ -299,11 +299,11 @@ class _Retraining:
             console=Console(quiet=True),
         )
 
-    def _wanted(self, dataset: Dataset) -> Wanted:
+    def _wanted(self, dataset: Dataset) -> LossTargets:
         frame, manifest = dataset.split("train"), self.champion.bundle.manifest
         old = [one.label for one in judging.verdicts_of(self.champion, frame)]
         spam = ~frame["Label"].isin(dataset.ham_indices)
-        return Wanted(manifest, [Kind(kind) for kind in frame["Kind"]], spam.tolist(), old)
+        return LossTargets(manifest, [Kind(kind) for kind in frame["Kind"]], spam.tolist(), old)
 
     def _export(self, dataset: Dataset) -> Bundle:
         out, champion = self.folder / CHALLENGER, self.champion.bundle
@@ -368,7 +368,7 @@ class _Retraining:
         subject = judging.Subject.load(dataset.folder, "test")
         frame = subject.frame
         before, after = self._scored(made, dataset, subject)
-        held = Held(
+        held = HeldOutMail(
             is_spam=before.spam,
             groups=frame["Group"].to_numpy(dtype=np.int64),
             corrected=(frame["Role"] == "new").to_numpy(),
@@ -500,7 +500,7 @@ def _probed(
     ]
 
 
-def _completed(evidence: Evidence, held: Held, probes: list[Probed], kept: list[Probed]) -> Evidence:
+def _completed(evidence: Evidence, held: HeldOutMail, probes: list[Probed], kept: list[Probed]) -> Evidence:
     return Evidence(
         new=evidence.new,
         dropped=evidence.dropped,

@@ -12,7 +12,7 @@ import msgspec
 
 from filterd.errors import BadInput
 from filterd_trainer.gpt2 import checkpoint
-from filterd_trainer.retraining.gate import Rules
+from filterd_trainer.retraining.gate import GateRules
 
 STATE = "state.json"
 PRIVATE = ("data", "run/checkpoint.safetensors")  # people's mail, and what only a resume needs
@@ -32,7 +32,7 @@ class RetrainPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rewritten: int
     strategy: str
     rehearsal: tuple[str, ...]
-    rules: Rules
+    rules: GateRules
     seed: int
 
     def same_run(self, other: "RetrainPlan") -> bool:

@@ -33,7 +33,7 @@ from filterd.scoring.engine import Engine
 from filterd.scoring.memory import Memory, Recollection
 from filterd.scoring.traits import Traits
 from filterd_trainer.data.grouping import Report, quiet
-from filterd_trainer.simulation.stream import Mail, Settings, Stream
+from filterd_trainer.simulation.stream import Stream, StreamMail, StreamSettings
 from filterd_trainer.simulation.users import Said, variant
 
 PIECE = 64  # mails whose margins are computed between two looks at the clock
@@ -132,7 +132,7 @@ class Margins:
         return self._known[name]
 
 
-def _highest(engine: Engine, mails: Sequence[Mail]) -> list[float]:
+def _highest(engine: Engine, mails: Sequence[StreamMail]) -> list[float]:
     read = [(text, mail.kind) for mail in mails for text in mail.texts]
     margins = iter(engine.margins([text for text, _ in read], [kind for _, kind in read]))
     return [max(next(margins) for _ in mail.texts) for mail in mails]
@@ -144,7 +144,7 @@ class Ours:
     def __init__(
         self,
         stream: Stream,
-        settings: Settings,
+        settings: StreamSettings,
         margins: Margins,
         champion: Path,
         folder: Path,

@@ -17,7 +17,7 @@ import numpy as np
 from filterd.errors import BadInput
 from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.data.sources import Losses, Source
-from filterd_trainer.simulation.stream import MIN_MAILS, Mail, Stream, fingerprint, read
+from filterd_trainer.simulation.stream import MIN_MAILS, Stream, StreamMail, fingerprint, read
 
 YEARS: Final = range(1992, 2100)  # before: no corpus of mail; behind: a clock that is wrong, or a forgery
 MAX_HEAD: Final = 65_536  # bytes in which dates are looked for
@@ -35,7 +35,7 @@ def load(inputs: Sequence[Source], messages: int, seed: int, report: Report = qu
     Raises NotFound, and BadInput where too little is left.
     """
     losses = Losses()
-    dated: list[tuple[datetime, Mail]] = []
+    dated: list[tuple[datetime, StreamMail]] = []
     for mail in read(inputs, losses, report):
         if sent := date(mail.raw):
             dated.append((sent, mail))

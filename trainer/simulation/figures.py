@@ -17,8 +17,8 @@ from filterd_trainer.evaluation.intervals import RESAMPLES, SEED, Estimate, esti
 from filterd_trainer.evaluation.metrics import Figures, Floats, ranked, ranking, ratio
 from filterd_trainer.retraining import gate
 from filterd_trainer.retraining.gate import HeldAnswers as Answers
-from filterd_trainer.simulation.replay import Judged, Segment
-from filterd_trainer.simulation.stream import Settings, Stream
+from filterd_trainer.simulation.replay import ReplayOutcome, Segment
+from filterd_trainer.simulation.stream import Stream, StreamSettings
 from filterd_trainer.simulation.users import is_hostile
 
 BOTH = "both"  # the arm that the others are compared with
@@ -32,7 +32,7 @@ Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]
 
 
-class Part(msgspec.Struct, frozen=True):
+class FigurePart(msgspec.Struct, frozen=True):
     """An arm on some of the mails. Counts, then MEASURES as shares with intervals."""
 
     messages: int
@@ -58,7 +58,7 @@ class ArmFigures(msgspec.Struct, frozen=True):
     """One arm. parts: by name; corrections, wrong: how many it got, and how many of those were wrong."""
 
     name: str
-    parts: dict[str, Part]
+    parts: dict[str, FigurePart]
     curve: Curve
     corrections: int
     wrong: int
@@ -115,11 +115,11 @@ class Data(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-class Record(msgspec.Struct, frozen=True):
+class FiguresRecord(msgspec.Struct, frozen=True):
     """`simulate.json`. skipped: arms that could not run, and why."""
 
     bundle: str
-    settings: Settings
+    settings: StreamSettings
     data: Data
     arms: list[ArmFigures]
     differences: list[Difference]
@@ -173,7 +173,7 @@ def differences(runs: Mapping[str, Sequence[Segment]], stream: Stream) -> list[D
     return found
 
 
-def hostile(name: str, segments: Sequence[Segment], frozen: Judged, stream: Stream) -> HostileRun:
+def hostile(name: str, segments: Sequence[Segment], frozen: ReplayOutcome, stream: Stream) -> HostileRun:
     """The checks of a hostile run. frozen: what the bundle says of the clean mail."""
     learned = [said for segment in segments for said in segment.learned]
     looks = [segment for segment in segments if segment.look]
@@ -188,9 +188,9 @@ def hostile(name: str, segments: Sequence[Segment], frozen: Judged, stream: Stre
     )
 
 
-def whole(segments: Sequence[Segment]) -> Judged:
+def whole(segments: Sequence[Segment]) -> ReplayOutcome:
     """All verdicts of a run."""
-    return Judged(
+    return ReplayOutcome(
         [p for segment in segments for p in segment.judged.probability],
         [label for segment in segments for label in segment.judged.labels],
     )
@@ -198,14 +198,14 @@ def whole(segments: Sequence[Segment]) -> Judged:
 
 # ---- One arm ---------------------------------------------------------------------------------------------
 
-Some = tuple[Judged, Flags, Groups]  # verdicts, truth and groups of the same mails
+Some = tuple[ReplayOutcome, Flags, Groups]  # verdicts, truth and groups of the same mails
 
 
 def _parts(segments: Sequence[Segment], stream: Stream) -> dict[str, Some]:
     """What figures are given for: the stream, its second half, and the clean mail at the end."""
     judged, half, n = whole(segments), stream.n // 2, stream.n
     spam, groups, clean = stream.is_spam, stream.groups, list(stream.clean)
-    later = Judged(judged.probability[half:], judged.labels[half:])
+    later = ReplayOutcome(judged.probability[half:], judged.labels[half:])
     found = {
         "stream": (judged, spam[:n], groups[:n]),
         "second half": (later, spam[half:n], groups[half:n]),
@@ -219,7 +219,7 @@ def _drawn(segments: Sequence[Segment], stream: Stream) -> dict[str, Figures]:
     return {part: _samples(*some) for part, some in _parts(segments, stream).items()}
 
 
-def _samples(judged: Judged, spam: Flags, groups: Groups) -> Figures:
+def _samples(judged: ReplayOutcome, spam: Flags, groups: Groups) -> Figures:
     """MEASURES, [1 + RESAMPLES] each: of the mails as they are, then of every resample."""
     ones = np.ones((1, len(spam)))
     weights = [ones, *resampled(len(spam), groups, RESAMPLES, SEED)]
@@ -227,7 +227,7 @@ def _samples(judged: Judged, spam: Flags, groups: Groups) -> Figures:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in MEASURES}
 
 
-def _measured(judged: Judged, spam: Flags, weights: Floats) -> Figures:
+def _measured(judged: ReplayOutcome, spam: Flags, weights: Floats) -> Figures:
     as_spam, unsure = (_called(judged, label) for label in (Label.SPAM, Label.UNSURE))
     p, total = np.array(judged.probability), weights.sum(axis=1)
     error = as_spam != spam
@@ -240,9 +240,9 @@ def _measured(judged: Judged, spam: Flags, weights: Floats) -> Figures:
     }
 
 
-def _part(judged: Judged, spam: Flags, groups: Groups) -> Part:
+def _part(judged: ReplayOutcome, spam: Flags, groups: Groups) -> FigurePart:
     as_spam, unsure = (_called(judged, label) for label in (Label.SPAM, Label.UNSURE))
-    return Part(
+    return FigurePart(
         messages=len(spam),
         ham=int((~spam).sum()),
         spam=int(spam.sum()),
@@ -257,11 +257,11 @@ def _part(judged: Judged, spam: Flags, groups: Groups) -> Part:
     )
 
 
-def _called(judged: Judged, label: Label) -> Flags:
+def _called(judged: ReplayOutcome, label: Label) -> Flags:
     return np.array([one is label for one in judged.labels], dtype=bool)
 
 
-def _curve(judged: Judged, spam: Flags) -> Curve:
+def _curve(judged: ReplayOutcome, spam: Flags) -> Curve:
     as_spam = _called(judged, Label.SPAM)
     errors, lost = np.cumsum(as_spam != spam), np.cumsum(as_spam & ~spam)
     at = sorted({*range(STEP, len(spam), STEP), len(spam)})
@@ -277,7 +277,7 @@ def _curve(judged: Judged, spam: Flags) -> Curve:
 # ---- Hostile corrections ---------------------------------------------------------------------------------
 
 
-def _check(segment: Segment, judged: Judged, frozen: Judged, stream: Stream) -> Check:
+def _check(segment: Segment, judged: ReplayOutcome, frozen: ReplayOutcome, stream: Stream) -> Check:
     clean = list(stream.clean)
     spam, groups = stream.is_spam[clean], np.unique(stream.groups[clean], return_inverse=True)[1]
     costs = [gate.costs(_answers(one), spam) for one in (frozen, judged)]
@@ -296,5 +296,5 @@ def _check(segment: Segment, judged: Judged, frozen: Judged, stream: Stream) -> 
     )
 
 
-def _answers(judged: Judged) -> Answers:
+def _answers(judged: ReplayOutcome) -> Answers:
     return Answers(np.array(judged.probability), judged.labels)

@@ -35,7 +35,7 @@ from filterd_trainer.evaluation.metrics import ranked, ranking
 from filterd_trainer.gpt2 import checkpoint
 from filterd_trainer.simulation import chronicle
 from filterd_trainer.simulation.arms import Bogofilter, Margins, Opinion, bogofilter_missing, opinion
-from filterd_trainer.simulation.replay import Judged, Report
+from filterd_trainer.simulation.replay import ReplayOutcome, Report
 from filterd_trainer.simulation.simulate import WORK, progress, stoppable, work_of
 from filterd_trainer.simulation.stream import Stream, located
 from filterd_trainer.simulation.users import USER, Said, flipped
@@ -47,7 +47,7 @@ STEP: Final = 50  # mails between two points of a curve
 LOOK: Final = 100  # mails between two reports of progress
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OnlineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """messages: drawn of all, 0 for all; day: so many mails later a late correction comes; others: shares."""
 
     messages: int = 0
@@ -62,13 +62,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Request:
+class OnlineRequest:
     """The options of the command. modes, only: of MODES and FILTERS; none: all."""
 
     inputs: Sequence[str]
     bundle: Path
     out: Path
-    settings: Settings
+    settings: OnlineSettings
     modes: Sequence[str] = ()
     only: Sequence[str] = ()
 
@@ -100,11 +100,11 @@ class Run(msgspec.Struct, frozen=True):
         return 100 * self.late_lost / self.late_ham if self.late_ham else None
 
 
-class Record(msgspec.Struct, frozen=True):
+class OnlineRecord(msgspec.Struct, frozen=True):
     """`online.json`. skipped: filters that could not run, and why; lost: mails left out, by reason."""
 
     bundle: str
-    settings: Settings
+    settings: OnlineSettings
     inputs: list[str]
     messages: int
     spam: int
@@ -120,7 +120,7 @@ class Record(msgspec.Struct, frozen=True):
 class Learned(msgspec.Struct, frozen=True):
     """What is kept of a run: its verdicts in order, and how many corrections it heard."""
 
-    judged: Judged
+    judged: ReplayOutcome
     corrections: int
 
 
@@ -140,7 +140,7 @@ class Filter(Protocol):
 class Speaker:
     """Who corrects in a mode. Drawn once for every place, so that all filters meet the same."""
 
-    def __init__(self, stream: Stream, settings: Settings, mode: str) -> None:
+    def __init__(self, stream: Stream, settings: OnlineSettings, mode: str) -> None:
         rng = np.random.default_rng([settings.seed, 2])
         self._mails, self._errors_only = stream.mails, mode in {"errors", "late"}
         self._speaks = rng.random(stream.n) < (settings.corrects if mode == "late" else 1.0)
@@ -170,13 +170,13 @@ def replay(filter_: Filter, speaker: Speaker, n: int, report: Report) -> Learned
             due.setdefault(said_of.at, []).append(said_of)
         if (place + 1) % LOOK == 0 or place + 1 == n:
             report("judging", place + 1)
-    return Learned(Judged.of(opinions), heard)
+    return Learned(ReplayOutcome.of(opinions), heard)
 
 
 # ---- Filters ---------------------------------------------------------------------------------------------
 
 
-class Ours:
+class OnlineFilter:
     """filterd, or a part of it. model: log-odds of each mail, 0 where that is left out; learns: from Said."""
 
     def __init__(
@@ -218,13 +218,13 @@ class Ours:
 class _Plan(msgspec.Struct, frozen=True):
     """What has to be the same for a stopped run to go on."""
 
-    settings: Settings
+    settings: OnlineSettings
     bundle: str
     fingerprint: str
     online: bool = True
 
 
-def simulate(request: Request, console: Console) -> Record:
+def simulate(request: OnlineRequest, console: Console) -> OnlineRecord:
     """Run what is not done yet, and return all figures. Raises the errors of what it reads and writes."""
     for said, given, known in (("--mode", request.modes, MODES), ("--only", request.only, FILTERS)):
         for name in given:
@@ -234,7 +234,7 @@ def simulate(request: Request, console: Console) -> Record:
         return _simulate(request, console)
 
 
-def _simulate(request: Request, console: Console) -> Record:
+def _simulate(request: OnlineRequest, console: Console) -> OnlineRecord:
     settings = request.settings
     with prepare.progress(console) as report:
         stream = chronicle.load(located(request.inputs), settings.messages, settings.seed, report)
@@ -261,7 +261,7 @@ def _simulate(request: Request, console: Console) -> Record:
                     checkpoint.write_text(work / f"{mode}-{one}.json", msgspec.json.encode(learned).decode())
                     shutil.rmtree(work / BOGOFILTER, ignore_errors=True)
                 runs.append(figures(mode, one, stream, learned, places))
-    return Record(
+    return OnlineRecord(
         bundle=name,
         settings=settings,
         inputs=[str(one) for one in request.inputs],
@@ -300,7 +300,7 @@ def _filter(
         made.restore([])
         return made
     says = [0.0] * stream.n if name == LEARNER else model
-    return Ours(stream, manifest, says, known, learns=name != MODEL)
+    return OnlineFilter(stream, manifest, says, known, learns=name != MODEL)
 
 
 def figures(mode: str, name: str, stream: Stream, learned: Learned, places: Sequence[int]) -> Run:

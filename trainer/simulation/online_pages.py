@@ -18,16 +18,16 @@ from filterd_trainer.simulation.online import (
     LEARNER,
     MODEL,
     SETTLED,
-    Record,
+    OnlineRecord,
+    OnlineSettings,
     Run,
-    Settings,
 )
 
 COLOURS: Final = {MODEL: SOFT, LEARNER: GREEN, FUSED: BLUE, BOGOFILTER: VERMILION}
 FORMATS: Final = ("png", "svg")
 
 
-def tables(record: Record) -> dict[str, Table]:
+def tables(record: OnlineRecord) -> dict[str, Table]:
     """A table a mode, by its title."""
     header = ["", "1-ROCA", "recall at 0.1%", "ham lost", f"from {SETTLED:,} on", "missed", "unsure", "said"]
     modes = dict.fromkeys(run.mode for run in record.runs)
@@ -40,7 +40,7 @@ def tables(record: Record) -> dict[str, Table]:
     }
 
 
-def summary(record: Record) -> list[str]:
+def summary(record: OnlineRecord) -> list[str]:
     """What was replayed, in sentences."""
     lines = [
         f"{record.bundle} on {record.messages:,} mails ({record.spam:,} spam) of {', '.join(record.inputs)},"
@@ -52,7 +52,7 @@ def summary(record: Record) -> list[str]:
     return lines + [f"{name}: skipped, {why}" for name, why in record.skipped.items()]
 
 
-def show(record: Record, as_json: bool = False) -> None:
+def show(record: OnlineRecord, as_json: bool = False) -> None:
     """Print the record: tables for a terminal, or JSON."""
     if as_json:
         print(pages.encoded(record).decode(), end="")
@@ -60,7 +60,7 @@ def show(record: Record, as_json: bool = False) -> None:
     pages.print_tables(tables(record), summary(record))
 
 
-def write(out: Path, record: Record) -> list[Path]:
+def write(out: Path, record: OnlineRecord) -> list[Path]:
     """online.json, online.html and the picture. Raises Unwritable."""
     images = {form: drawing(record, form) for form in FORMATS}
     files: dict[str, str | bytes] = {f"online.{form}": image for form, image in images.items()}
@@ -68,19 +68,19 @@ def write(out: Path, record: Record) -> list[Path]:
     return pages.write_files(out, files)
 
 
-def page(record: Record, picture: bytes) -> str:
+def page(record: OnlineRecord, picture: bytes) -> str:
     """The report."""
     caption = "Ham called spam (line) and spam called ham (dashed) since the beginning."
     sections = [
-        report.Section("In short", [report.Paragraph(line) for line in summary(record)]),
-        report.Section("Errors", [report.Gallery([report.Picture(picture, caption, caption)])]),
+        report.Chapter("In short", [report.Paragraph(line) for line in summary(record)]),
+        report.Chapter("Errors", [report.Gallery([report.Picture(picture, caption, caption)])]),
     ]
     for title, (header, rows) in tables(record).items():
-        sections.append(report.Section(title.capitalize(), [report.Grid(rows, header)]))
+        sections.append(report.Chapter(title.capitalize(), [report.Grid(rows, header)]))
     return report.page("Learning mail by mail", sections, f"fingerprint of the mails: {record.fingerprint}")
 
 
-def drawing(record: Record, form: str) -> bytes:
+def drawing(record: OnlineRecord, form: str) -> bytes:
     """Errors so far, a panel a mode."""
     modes = list(dict.fromkeys(run.mode for run in record.runs)) or ["all"]
     with rc_context({**STYLE, "svg.hashsalt": "filterd"}):
@@ -105,7 +105,7 @@ def drawing(record: Record, form: str) -> bytes:
         return buffer.getvalue()
 
 
-def _said(mode: str, settings: Settings) -> str:
+def _said(mode: str, settings: OnlineSettings) -> str:
     return {
         "all": "every mail, at once",
         "errors": "errors, at once",
@@ -130,7 +130,7 @@ def _row(run: Run) -> list[str]:
     ]
 
 
-def run(request: online.Request, as_json: bool) -> None:
+def run(request: online.OnlineRequest, as_json: bool) -> None:
     """The command: simulate, write the files, print the tables."""
     from rich.console import Console
 

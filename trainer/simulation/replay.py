@@ -16,39 +16,39 @@ from filterd.api import Label
 from filterd.errors import BadInput
 from filterd_trainer.gpt2 import checkpoint
 from filterd_trainer.simulation.arms import Arm, Night, Opinion
-from filterd_trainer.simulation.stream import Settings, Stream
+from filterd_trainer.simulation.stream import Stream, StreamSettings
 from filterd_trainer.simulation.users import Nobody, Said, User
 
 Report = Callable[[str, int], None]  # (what is done, messages done)
 
 
-class Judged(msgspec.Struct, frozen=True):
+class ReplayOutcome(msgspec.Struct, frozen=True):
     """n verdicts: P(spam) and labels."""
 
     probability: list[float]
     labels: list[Label]
 
     @classmethod
-    def of(cls, opinions: Sequence[Opinion]) -> "Judged":
+    def of(cls, opinions: Sequence[Opinion]) -> "ReplayOutcome":
         """From what an arm said."""
         return cls([one.probability for one in opinions], [one.label for one in opinions])
 
 
-class Look(msgspec.Struct, frozen=True):
+class ReplayLook(msgspec.Struct, frozen=True):
     """At the clean mail after a night. alone: the model on duty; whole: with the memory."""
 
-    alone: Judged
-    whole: Judged
+    alone: ReplayOutcome
+    whole: ReplayOutcome
 
 
 class Segment(msgspec.Struct, frozen=True):
     """What happened from `start` to the next night. learned: in their order; night, look: before it."""
 
     start: int
-    judged: Judged
+    judged: ReplayOutcome
     learned: list[Said]
     night: Night | None = None
-    look: Look | None = None
+    look: ReplayLook | None = None
 
 
 class Complaints(Protocol):
@@ -69,7 +69,7 @@ class Repeated:
         return None
 
 
-class Log:
+class ReplayLog:
     """The segments of a run, a file each."""
 
     def __init__(self, folder: Path) -> None:
@@ -100,7 +100,7 @@ class Replay:
     def __init__(
         self,
         stream: Stream,
-        settings: Settings,
+        settings: StreamSettings,
         arm: Arm,
         people: User | Repeated,
         hostile: Nobody,
@@ -111,7 +111,7 @@ class Replay:
         self._learned: list[Said] = []
         self._due: dict[int, list[Said]] = {}
 
-    def run(self, log: Log) -> list[Segment]:
+    def run(self, log: ReplayLog) -> list[Segment]:
         """All segments; those in the log are not done again."""
         segments = log.read()
         self._resume(segments)
@@ -155,9 +155,9 @@ class Replay:
                 self._hear(place, opinions[place - start].label)
             at = until
             self._report("judging", at)
-        return Segment(start, Judged.of(opinions), self._learned[before:], night, look)
+        return Segment(start, ReplayOutcome.of(opinions), self._learned[before:], night, look)
 
-    def _night(self, start: int) -> tuple[Night | None, Look | None]:
+    def _night(self, start: int) -> tuple[Night | None, ReplayLook | None]:
         for said in self._hostile.before_night(self._learned, start):
             self._take(said)
         self._report("retraining", start)
@@ -165,7 +165,9 @@ class Replay:
         self._report("looking at clean mail", start)
         if night is None and start < self._stream.n:
             return None, None
-        return night, Look(Judged.of(self._arm.alone(clean)), Judged.of(self._arm.judge(clean)))
+        return night, ReplayLook(
+            ReplayOutcome.of(self._arm.alone(clean)), ReplayOutcome.of(self._arm.judge(clean))
+        )
 
     def _learn(self, said: Said) -> None:
         self._take(said)

@@ -22,9 +22,9 @@ from filterd_trainer.retraining import lock
 from filterd_trainer.simulation import arms, figures, pages
 from filterd_trainer.simulation import stream as streams
 from filterd_trainer.simulation.arms import Arm, Bogofilter, Margins, Ours
-from filterd_trainer.simulation.figures import BOTH, Record
-from filterd_trainer.simulation.replay import Judged, Log, Repeated, Replay, Report, Segment
-from filterd_trainer.simulation.stream import Settings, Stream
+from filterd_trainer.simulation.figures import BOTH, FiguresRecord
+from filterd_trainer.simulation.replay import Repeated, Replay, ReplayLog, ReplayOutcome, Report, Segment
+from filterd_trainer.simulation.stream import Stream, StreamSettings
 from filterd_trainer.simulation.users import Hostile, Nobody, User
 
 WORK, PLAN = "work", "plan.json"
@@ -43,7 +43,7 @@ class Request:
     inputs: Sequence[str]
     bundle: Path
     out: Path
-    settings: Settings
+    settings: StreamSettings
     data: Path | None = None
     only: Sequence[str] = ()
 
@@ -61,12 +61,12 @@ class Stopped(FilterdError):
 class _Plan(msgspec.Struct, frozen=True):
     """What has to be the same for a stopped simulation to go on."""
 
-    settings: Settings
+    settings: StreamSettings
     bundle: str
     fingerprint: str
 
 
-def simulate(request: Request, console: Console) -> Record:
+def simulate(request: Request, console: Console) -> FiguresRecord:
     """Run what is not done yet, and return all figures. Raises the errors of what it reads and writes.
 
     Stopped: after Ctrl-C; the same call goes on.
@@ -90,7 +90,7 @@ def stoppable(out: Path) -> Iterator[None]:
         raise Unwritable(f"{error.filename or out}: {error.strerror or error}") from error
 
 
-def _simulate(request: Request, console: Console) -> Record:
+def _simulate(request: Request, console: Console) -> FiguresRecord:
     with prepare.progress(console) as report:
         known = streams.dataset(request.data)
         stream = streams.load(streams.located(request.inputs), request.settings, known, report)
@@ -118,14 +118,14 @@ class _Simulation:
         self._settings = request.settings
         self._margins = Margins(stream, work / "margins")
 
-    def record(self, name: str) -> Record:
+    def record(self, name: str) -> FiguresRecord:
         """Everything, run by run."""
         runs = {arm: self._ours(arm) for arm in OURS if self._request.wants(arm)}
         skipped = self._bogofilters(runs)
         hostile = {one: self._hostile(one) for one in HOSTILE if self._request.wants(one)}
         stream = self._stream
         frozen = self._frozen() if hostile else None
-        return Record(
+        return FiguresRecord(
             bundle=name,
             settings=self._settings,
             data=figures.described(stream, [str(i) for i in self._request.inputs]),
@@ -143,9 +143,9 @@ class _Simulation:
         people = Hostile(self._stream, self._settings, HOSTILE[name])
         return self._run(name, self._filter(name, True, True), self._user(), people)
 
-    def _frozen(self) -> Judged:
+    def _frozen(self) -> ReplayOutcome:
         arm = self._filter(FROZEN, False, False)
-        return Judged.of(arm.alone(self._stream.clean))
+        return ReplayOutcome.of(arm.alone(self._stream.clean))
 
     def _bogofilters(self, runs: dict[str, list[Segment]]) -> dict[str, str]:
         """Both of them, into `runs`; what could not be done, and why."""
@@ -174,7 +174,7 @@ class _Simulation:
 
     def _run(self, name: str, arm: Arm, people: User | Repeated, hostile: Nobody) -> list[Segment]:
         replay = Replay(self._stream, self._settings, arm, people, hostile, self._said(name))
-        segments = replay.run(Log(self._work / "segments" / name))
+        segments = replay.run(ReplayLog(self._work / "segments" / name))
         shutil.rmtree(self._work / name, ignore_errors=True)  # mails, and a hundred megabytes a promotion
         return segments
 

@@ -31,7 +31,7 @@ KNOWN_SPLITS = ("train", "validation")  # of a dataset: what its model was train
 MIN_MAILS = 20  # fewer are no stream
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The site that is simulated.
 
     messages: of the stream, 0 for all; clean: share of all that is set aside; day: messages; every: messages
@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class StreamMail:
     """One message. texts: the canonical text of each of its readings, the first one first."""
 
     raw: bytes
@@ -80,7 +80,7 @@ class Mail:
 class Stream:
     """mails: n of the stream in their order, then those set aside. n: of the stream. lost: by reason."""
 
-    mails: Sequence[Mail]
+    mails: Sequence[StreamMail]
     n: int
     lost: dict[str, int]
     fingerprint: str
@@ -102,7 +102,7 @@ class Stream:
 
 
 def load(
-    inputs: Sequence[Source], settings: Settings, known: Dataset | None = None, report: Report = quiet
+    inputs: Sequence[Source], settings: StreamSettings, known: Dataset | None = None, report: Report = quiet
 ) -> Stream:
     """Read the inputs and mix them. known: what the bundle was trained on is left out.
 
@@ -120,9 +120,9 @@ def load(
     return Stream(chosen, n, dict(losses.counts), fingerprint(chosen))
 
 
-def read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[Mail]:
+def read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[StreamMail]:
     """The mails of inputs that are labelled ham or spam and say something, each in a group of its own."""
-    found: list[Mail] = []
+    found: list[StreamMail] = []
     for source in inputs:
         for one in sources.read(source, losses):
             name = one.label.lower()
@@ -133,12 +133,12 @@ def read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[Mail]
             elif not texts[0].strip():
                 losses.add("no text left", one.where)
             else:
-                found.append(Mail(one.raw, readings[0].kind, texts, name in SPAM_NAMES, len(found)))
+                found.append(StreamMail(one.raw, readings[0].kind, texts, name in SPAM_NAMES, len(found)))
                 report("mails", len(found), 0)
     return found
 
 
-def _without(mails: list[Mail], known: Dataset, losses: Losses) -> list[Mail]:
+def _without(mails: list[StreamMail], known: Dataset, losses: Losses) -> list[StreamMail]:
     """Those whose text, near-duplicates of which are on its side, is none that a model has seen."""
     seen = {str(text) for split in KNOWN_SPLITS for text in known.split(split)["Text"]}
     tested = {str(text) for split in ("test", "test_natural") for text in _split(known, split)}
@@ -151,20 +151,20 @@ def _split(known: Dataset, name: str) -> list[str]:
     return [*map(str, known.split(name)["Text"])] if (known.folder / f"{name}.csv").is_file() else []
 
 
-def _in_group(mail: Mail, number: int) -> Mail:
-    return Mail(mail.raw, mail.kind, mail.texts, mail.is_spam, number)
+def _in_group(mail: StreamMail, number: int) -> StreamMail:
+    return StreamMail(mail.raw, mail.kind, mail.texts, mail.is_spam, number)
 
 
-def _mixed(mails: list[Mail], settings: Settings) -> tuple[list[Mail], int]:
+def _mixed(mails: list[StreamMail], settings: StreamSettings) -> tuple[list[StreamMail], int]:
     """Whole groups, at random, to the clean part until it has its share; the rest mixed, and cut."""
     rng = np.random.default_rng(settings.seed)
-    members: dict[int, list[Mail]] = {}
+    members: dict[int, list[StreamMail]] = {}
     for mail in mails:
         members.setdefault(mail.group, []).append(mail)
     order = [members[number] for number in rng.permutation(sorted(members)).tolist()]
     stream = settings.messages or len(mails)
     wanted = settings.clean * min(len(mails), stream / (1 - settings.clean))
-    clean: list[Mail] = []
+    clean: list[StreamMail] = []
     while order and len(clean) < wanted:
         clean += order.pop()
     rest = [mail for one in order for mail in one]
@@ -174,7 +174,7 @@ def _mixed(mails: list[Mail], settings: Settings) -> tuple[list[Mail], int]:
     return chosen + clean, len(chosen)
 
 
-def fingerprint(mails: Sequence[Mail]) -> str:
+def fingerprint(mails: Sequence[StreamMail]) -> str:
     """SHA-256 over the messages and labels in their order."""
     digest = hashlib.sha256()
     for mail in mails:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from filterd.api import Label
-from filterd_trainer.simulation.stream import Settings, Stream
+from filterd_trainer.simulation.stream import Stream, StreamSettings
 
 USER, FLOOD = "user", "flood"
 STRANGERS = 3  # sources of flips: few, each below any quota
@@ -44,7 +44,7 @@ def flipped(label: Label) -> Label:
 class User:
     """The one who means well."""
 
-    def __init__(self, stream: Stream, settings: Settings) -> None:
+    def __init__(self, stream: Stream, settings: StreamSettings) -> None:
         rng = np.random.default_rng([settings.seed, 1])
         self._stream, self._day = stream, settings.day
         self._corrects = rng.random(stream.n) < settings.corrects
@@ -74,7 +74,7 @@ class Nobody:
 class Hostile(Nobody):
     """Flips and floods; a function of what was learned so far, so that a resumed run meets the same."""
 
-    def __init__(self, stream: Stream, settings: Settings, insider: bool) -> None:
+    def __init__(self, stream: Stream, settings: StreamSettings, insider: bool) -> None:
         self._stream, self._settings, self._insider = stream, settings, insider
 
     def after(self, learned: Sequence[Said]) -> list[Said]:

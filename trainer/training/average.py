@@ -13,14 +13,14 @@ import torch
 
 from filterd.errors import BadInput
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
-from filterd_trainer.training.runs import Config, claim, read_config, weights_of, write_config
+from filterd_trainer.training.runs import RunConfig, claim, read_config, weights_of, write_config
 from filterd_trainer.training.train import MODEL
 
 # What the runs have to share; their seeds, machines and versions may differ.
 SAME = ("recipe", "data_sha256", "base_sha256", "labels", "ham", "architecture", "max_tokens", "text_format")
 
 
-def average(folders: Sequence[Path], out: Path) -> Config:
+def average(folders: Sequence[Path], out: Path) -> RunConfig:
     """Write a run folder with the mean of the runs' weights, [parameters]; it has no log of its own.
 
     Raises BadInput where fewer than two are named or they differ in more than their seed, NotFound,

@@ -66,7 +66,7 @@ class LabelledSplits(Protocol):
         """`train`, `validation` or `test`."""
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`config.json`: what a run was made from.
 
     data_sha256: of the texts and labels of training and validation, in order; base_sha256: of the weights
@@ -91,11 +91,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     averaged: tuple[int, ...] = ()
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: Path) -> RunConfig:
     """A run's config.json. Raises NotFound and BadInput."""
     file = folder / CONFIG
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Config)
+        return msgspec.json.decode(file.read_bytes(), type=RunConfig)
     except OSError as error:
         raise NotFound(f"{file}: {error.strerror}; name the folder of a run") from error
     except msgspec.MsgspecError as error:
@@ -121,7 +121,7 @@ def train(
     resume: bool = False,
     objective: Callable[[TrainingPlan], Objective] | None = None,
     console: Console | None = None,
-) -> Config:
+) -> RunConfig:
     """Train and leave a run folder. source: where the data are from, for the record.
 
     resume: go on from the folder's checkpoint, which has to be of the same data, base and recipe.
@@ -138,7 +138,7 @@ def train(
     model = begin(recipe.base, tuple(data.labels), seed)
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     parts, length = encode(data, recipe, tokenizer, model.gpt.architecture.context)
-    config = Config(
+    config = RunConfig(
         recipe=recipe,
         seed=seed,
         data=str(source.resolve()),
@@ -164,7 +164,7 @@ def train(
     return config
 
 
-def _fit(plan: TrainingPlan, seed: int, config: Config, console: Console | None) -> Fit:
+def _fit(plan: TrainingPlan, seed: int, config: RunConfig, console: Console | None) -> Fit:
     torch.manual_seed(seed)
     run = Fit(plan)
     with Display(run, plan.recipe.way == "lecture", console) as display:
@@ -197,7 +197,7 @@ def _described(run: Fit, plan: TrainingPlan) -> str:
     )
 
 
-def write_config(folder: Path, config: Config) -> None:
+def write_config(folder: Path, config: RunConfig) -> None:
     """Write a run's config.json. Raises Unwritable."""
     checkpoint.write_text(
         folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1).decode() + "\n"
@@ -216,7 +216,7 @@ def claim(folder: Path, resume: bool = False) -> None:
         raise Unwritable(f"{folder}: {error.strerror}; choose another --out") from error
 
 
-def _record(folder: Path, config: Config, resume: bool) -> None:
+def _record(folder: Path, config: RunConfig, resume: bool) -> None:
     if not resume:
         write_config(folder, config)
         return

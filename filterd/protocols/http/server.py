@@ -34,7 +34,7 @@ MAX_FIELDS = 1000  # `Rcpt:` is a field for each recipient
 MAX_AHEAD = 64  # requests that one client may send before it has its answers
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """One connection. `on_…` are the parser's callbacks; what they raise is answered with 400."""
 
     def __init__(self, server: "HttpServer", config: uvicorn.Config, state: ServerState) -> None:
@@ -211,7 +211,7 @@ class HttpServer:
         self._config = uvicorn.Config(
             cast(Any, app),
             interface="asgi3",
-            http=Connection,
+            http=HttpConnection,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -230,8 +230,8 @@ class HttpServer:
         self._config.load()
         self._server = await listen.serve(self._connection, listening)
 
-    def _connection(self) -> Connection:
-        return Connection(self, self._config, self._state)
+    def _connection(self) -> HttpConnection:
+        return HttpConnection(self, self._config, self._state)
 
     async def close(self, drain_s: float) -> None:
         """Take no new requests, answer those under way within `drain_s` seconds, then cut off."""

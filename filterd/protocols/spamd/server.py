@@ -23,8 +23,8 @@ from filterd.kit.door import Door
 from filterd.kit.room import Held, Room
 from filterd.log import log
 from filterd.protocols.spamd import session, wire
-from filterd.protocols.spamd.session import Step
-from filterd.protocols.spamd.wire import Command, Parser, Request, State
+from filterd.protocols.spamd.session import SpamdStep
+from filterd.protocols.spamd.wire import Parser, ParserState, SpamdCommand, SpamdRequest
 
 MAX_CONNECTIONS = 512
 MAX_HELD_BYTES = 256 << 20  # of all mails together, unless a daemon has one room for all its listeners
@@ -72,7 +72,7 @@ class SpamdServer:
 
     async def start(self, sock: socket.socket) -> None:
         """Serve what connects to a listening socket; may be called for several."""
-        self._servers.append(await listen.serve(lambda: Connection(self), sock))
+        self._servers.append(await listen.serve(lambda: SpamdConnection(self), sock))
 
     async def close(self, drain_s: float) -> None:
         """Accept nobody any more, finish what has been asked within `drain_s` seconds, then cut off."""
@@ -81,7 +81,7 @@ class SpamdServer:
         await self.door.drain(drain_s)
 
 
-class Connection(asyncio.Protocol):
+class SpamdConnection(asyncio.Protocol):
     """One connection from its first byte to its last."""
 
     def __init__(self, server: SpamdServer) -> None:
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(DeadlineExceeded("(the request did not come in in its time)"))
 
-    def _begin(self, request: Request | None) -> None:
+    def _begin(self, request: SpamdRequest | None) -> None:
         assert request
         self.asked = True
         self._expect(None)
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             self._expect_gone()
 
-    async def _serve(self, request: Request) -> None:
+    async def _serve(self, request: SpamdRequest) -> None:
         try:
             self._send(await self._carry_out(request))
         except FilterdError as error:
@@ -197,37 +197,37 @@ class Connection(asyncio.Protocol):
             log.exception("spamd request failed")
             self._fail(FilterdError("internal error; filterd's log says more"))
 
-    async def _carry_out(self, request: Request) -> bytes:
+    async def _carry_out(self, request: SpamdRequest) -> bytes:
         server = self._server
         if request.compressed:
             request = await asyncio.to_thread(wire.inflated, request, server.max_bytes, self._held.take)
         step = session.step(request)
-        if request.command is Command.TELL and not server.allow_tell:
+        if request.command is SpamdCommand.TELL and not server.allow_tell:
             raise LearningClosed("learning is off on this listener; see spamd.allow_tell in filterd.yaml")
-        user = self._speaker(request) if request.command is Command.TELL else request.user
+        user = self._speaker(request) if request.command is SpamdCommand.TELL else request.user
         message = Message(request.body, Kind.MAIL, source="spamd", user=user)
         match step:
-            case Step.CLOSE:
+            case SpamdStep.CLOSE:
                 return b""
-            case Step.PONG:
+            case SpamdStep.PONG:
                 return session.PONG
-            case Step.JUDGE:
+            case SpamdStep.JUDGE:
                 return await self._judged(request, message)
-            case Step.LEARN:
+            case SpamdStep.LEARN:
                 return session.told(
                     did_set=await server.classifier.learn(message, Label(request.message_class))
                 )
-            case Step.FORGET:
+            case SpamdStep.FORGET:
                 return session.told(did_remove=await server.classifier.forget(message))
-            case Step.NOTHING:
+            case SpamdStep.NOTHING:
                 return session.told()
 
-    def _speaker(self, request: Request) -> str:
+    def _speaker(self, request: SpamdRequest) -> str:
         """Whose correction it is. Of a local peer that speaks for nobody else his own, whatever he claims."""
         peer = listen.peer_of(self._transport.get_extra_info("socket"))
         return request.user if peer is None or peer in self._server.speakers else peer
 
-    async def _judged(self, request: Request, message: Message) -> bytes:
+    async def _judged(self, request: SpamdRequest, message: Message) -> bytes:
         classifier = self._server.classifier
         verdict = await classifier.check(message)
         if request.command in wire.TAGGED and len(request.body) > AT_ONCE_BYTES:
@@ -271,4 +271,4 @@ class Connection(asyncio.Protocol):
             self._expect_gone()
 
 
-_HEAD = (State.LINE, State.HEADERS)
+_HEAD = (ParserState.LINE, ParserState.HEADERS)

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from filterd import __version__
 from filterd.api import Classifier, Label, Verdict
 from filterd.errors import FilterdError
-from filterd.protocols.spamd.wire import Command, ProtocolError, Request
+from filterd.protocols.spamd.wire import SpamdCommand, SpamdError, SpamdRequest
 from filterd.reasons import reason
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
 
@@ -25,7 +25,7 @@ OK_BARE = b"SPAMD/1.0 0 EX_OK\r\n"  # with a mail straight behind it: clients be
 NEVER = float("inf")  # clients of no version get this header
 MAX_REASON = 400  # characters of an error's text; spamc has 1,024 for the line
 
-Body = Callable[[Verdict, Request, Classifier], bytes]
+Body = Callable[[Verdict, SpamdRequest, Classifier], bytes]
 
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -33,7 +33,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _PHRASES = {69: "Service Unavailable", 75: "Temporary failure", 76: "Bad header line", 79: "Timeout"}
 
 
-class Step(Enum):
+class SpamdStep(Enum):
     """What to do before a request can be answered."""
 
     CLOSE = auto()  # nothing, not even an answer
@@ -44,38 +44,38 @@ class Step(Enum):
     NOTHING = auto()  # a TELL that asks for nothing that we do
 
 
-STEPS: Mapping[Command, Step] = {
-    Command.SKIP: Step.CLOSE,
-    Command.PING: Step.PONG,
+STEPS: Mapping[SpamdCommand, SpamdStep] = {
+    SpamdCommand.SKIP: SpamdStep.CLOSE,
+    SpamdCommand.PING: SpamdStep.PONG,
 } | dict.fromkeys(
     (
-        Command.CHECK,
-        Command.SYMBOLS,
-        Command.REPORT,
-        Command.REPORT_IFSPAM,
-        Command.PROCESS,
-        Command.HEADERS,
+        SpamdCommand.CHECK,
+        SpamdCommand.SYMBOLS,
+        SpamdCommand.REPORT,
+        SpamdCommand.REPORT_IFSPAM,
+        SpamdCommand.PROCESS,
+        SpamdCommand.HEADERS,
     ),
-    Step.JUDGE,
+    SpamdStep.JUDGE,
 )
 
 # TELL by whether "local" is in Set and in Remove. "remote" reports to services that filterd has not.
-TELL_STEPS: Mapping[tuple[bool, bool], Step] = {
-    (True, False): Step.LEARN,
-    (False, True): Step.FORGET,
-    (False, False): Step.NOTHING,
+TELL_STEPS: Mapping[tuple[bool, bool], SpamdStep] = {
+    (True, False): SpamdStep.LEARN,
+    (False, True): SpamdStep.FORGET,
+    (False, False): SpamdStep.NOTHING,
 }
 
 
-def step(request: Request) -> Step:
+def step(request: SpamdRequest) -> SpamdStep:
     """What a request asks for. Raises ProtocolError where it contradicts itself."""
-    if request.command is not Command.TELL:
+    if request.command is not SpamdCommand.TELL:
         return STEPS[request.command]
     asked = TELL_STEPS.get(("local" in request.set, "local" in request.remove))
     if asked is None:
-        raise ProtocolError("Unable to set local and remove local in the same operation.")
-    if asked is Step.LEARN and not request.message_class:
-        raise ProtocolError("(Set: local needs a Message-class, spam or ham)")
+        raise SpamdError("Unable to set local and remove local in the same operation.")
+    if asked is SpamdStep.LEARN and not request.message_class:
+        raise SpamdError("(Set: local needs a Message-class, spam or ham)")
     return asked
 
 
@@ -89,44 +89,44 @@ class Layout:
     words: tuple[str, str] = ("False", "True")
 
 
-def _nothing(verdict: Verdict, request: Request, classifier: Classifier) -> bytes:
+def _nothing(verdict: Verdict, request: SpamdRequest, classifier: Classifier) -> bytes:
     return b""
 
 
-def _symbols(verdict: Verdict, request: Request, classifier: Classifier) -> bytes:
+def _symbols(verdict: Verdict, request: SpamdRequest, classifier: Classifier) -> bytes:
     names = _UNPRINTABLE.sub("?", ",".join(verdict.tests)).encode("ascii")
     return names if request.version >= 1.3 else names + b"\r\n"
 
 
-def _report(verdict: Verdict, request: Request, classifier: Classifier) -> bytes:
+def _report(verdict: Verdict, request: SpamdRequest, classifier: Classifier) -> bytes:
     return report(verdict).encode("ascii")
 
 
-def _report_if_spam(verdict: Verdict, request: Request, classifier: Classifier) -> bytes:
+def _report_if_spam(verdict: Verdict, request: SpamdRequest, classifier: Classifier) -> bytes:
     return report(verdict).encode("ascii") if verdict.label is Label.SPAM else b""
 
 
-def _mail(verdict: Verdict, request: Request, classifier: Classifier) -> bytes:
+def _mail(verdict: Verdict, request: SpamdRequest, classifier: Classifier) -> bytes:
     return classifier.tag(request.body, verdict)
 
 
-def _headers(verdict: Verdict, request: Request, classifier: Classifier) -> bytes:
+def _headers(verdict: Verdict, request: SpamdRequest, classifier: Classifier) -> bytes:
     tagged = classifier.tag(request.body, verdict)
     blank = _BLANK_LINE.search(tagged)
     return tagged[: blank.end()] if blank else tagged
 
 
-LAYOUTS: Mapping[Command, Layout] = {
-    Command.CHECK: Layout(_nothing, NEVER),
-    Command.SYMBOLS: Layout(_symbols, 1.3),
-    Command.REPORT: Layout(_report, 1.3),
-    Command.REPORT_IFSPAM: Layout(_report_if_spam, 1.3, words=("No", "Yes")),
-    Command.PROCESS: Layout(_mail, 1.2, spam_since=1.3),
-    Command.HEADERS: Layout(_headers, 1.2, spam_since=1.3),
+LAYOUTS: Mapping[SpamdCommand, Layout] = {
+    SpamdCommand.CHECK: Layout(_nothing, NEVER),
+    SpamdCommand.SYMBOLS: Layout(_symbols, 1.3),
+    SpamdCommand.REPORT: Layout(_report, 1.3),
+    SpamdCommand.REPORT_IFSPAM: Layout(_report_if_spam, 1.3, words=("No", "Yes")),
+    SpamdCommand.PROCESS: Layout(_mail, 1.2, spam_since=1.3),
+    SpamdCommand.HEADERS: Layout(_headers, 1.2, spam_since=1.3),
 }
 
 
-def judged(request: Request, verdict: Verdict, classifier: Classifier) -> bytes:
+def judged(request: SpamdRequest, verdict: Verdict, classifier: Classifier) -> bytes:
     """The whole answer to a request that was judged; the classifier tags the mail where it goes back."""
     layout = LAYOUTS[request.command]
     body = layout.body(verdict, request, classifier)

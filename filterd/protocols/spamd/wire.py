@@ -37,7 +37,7 @@ _DIGITS = re.compile(rb"[0-9]{1,18}")
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 
 
-class ProtocolError(FilterdError):
+class SpamdError(FilterdError):
     """The client does not speak spamd's protocol."""
 
     exit_status = 76  # EX_PROTOCOL
@@ -51,7 +51,7 @@ class CompressionError(FilterdError):
     spamd_code = 69
 
 
-class Command(StrEnum):
+class SpamdCommand(StrEnum):
     """What a client may ask for."""
 
     CHECK = "CHECK"
@@ -66,19 +66,21 @@ class Command(StrEnum):
 
 
 # Their answer needs the whole body: the mail itself, or a correction that is found again by its content.
-WHOLE_BODY = frozenset({Command.PROCESS, Command.TELL})
-_WITHOUT_BODY = frozenset({Command.SKIP, Command.PING})
-TAGGED = frozenset({Command.PROCESS, Command.HEADERS})  # our headers are written into the mail for these
+WHOLE_BODY = frozenset({SpamdCommand.PROCESS, SpamdCommand.TELL})
+_WITHOUT_BODY = frozenset({SpamdCommand.SKIP, SpamdCommand.PING})
+TAGGED = frozenset(
+    {SpamdCommand.PROCESS, SpamdCommand.HEADERS}
+)  # our headers are written into the mail for these
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SpamdRequest:
     """One request. truncated: `body` is the first part of a larger one.
 
     set, remove: "local", "remote" or both, of TELL. compressed: `body` is still a zlib stream (`inflated`).
     """
 
-    command: Command
+    command: SpamdCommand
     version: float
     user: str = ""
     message_class: str = ""
@@ -90,7 +92,7 @@ class Request:
     truncated: bool = False
 
 
-class State(Enum):
+class ParserState(Enum):
     """What the parser waits for."""
 
     LINE = auto()
@@ -106,19 +108,19 @@ class Parser:
     """
 
     def __init__(self, max_bytes: int = MAX_BODY_BYTES) -> None:
-        self.state = State.LINE
+        self.state = ParserState.LINE
         self._max = max_bytes
         self._lines = bytearray()  # what came and is not a line yet
         self._body = bytearray()
         self._received = 0  # bytes of the body, those past the cap included
         self._ends_line = True  # whether the body's last byte ends a line (rule 3)
         self._headers = 0
-        self._request: Request | None = None
+        self._request: SpamdRequest | None = None
 
     @property
-    def request(self) -> Request | None:
+    def request(self) -> SpamdRequest | None:
         """The request, complete, or None."""
-        return self._request if self.state is State.DONE else None
+        return self._request if self.state is ParserState.DONE else None
 
     @property
     def held(self) -> int:
@@ -127,7 +129,7 @@ class Parser:
 
     def feed(self, data: bytes) -> None:
         """Take what came in."""
-        if self.state in {State.BODY, State.DONE}:
+        if self.state in {ParserState.BODY, ParserState.DONE}:
             self._take(data)
             return
         searched = len(self._lines)
@@ -135,7 +137,7 @@ class Parser:
         while self.state in _READ_LINE:
             end = self._lines.find(b"\n", searched)
             if (len(self._lines) if end < 0 else end) > MAX_LINE_BYTES:
-                raise ProtocolError(f"(line over {MAX_LINE_BYTES} bytes)")
+                raise SpamdError(f"(line over {MAX_LINE_BYTES} bytes)")
             if end < 0:
                 return
             line = bytes(self._lines[:end]).removesuffix(b"\r")
@@ -149,35 +151,37 @@ class Parser:
     def end(self) -> None:
         """The client has closed its half: nothing more comes."""
         match self.state:
-            case State.LINE:
+            case ParserState.LINE:
                 if not self._lines:
-                    raise ProtocolError("(closed before headers)")
+                    raise SpamdError("(closed before headers)")
                 self.feed(b"\n")
                 self.end()
-            case State.HEADERS:
-                raise ProtocolError("(EOF during headers)")
-            case State.BODY:
+            case ParserState.HEADERS:
+                raise SpamdError("(EOF during headers)")
+            case ParserState.BODY:
                 expected = self._head.length
                 if expected is not None:
                     raise _mismatch(expected, f"{self._received} bytes")
                 self._finish()
 
     @property
-    def _head(self) -> Request:
+    def _head(self) -> SpamdRequest:
         assert self._request is not None
         return self._request
 
     def _on_request(self, line: bytes) -> None:
         match = _REQUEST.fullmatch(line)
-        if not match or match[1].decode() not in Command.__members__:
-            raise ProtocolError(_quoted(line))
+        if not match or match[1].decode() not in SpamdCommand.__members__:
+            raise SpamdError(_quoted(line))
         number = _NUMBER.match(match[2])
-        command, version = Command(match[1].decode()), float(number[1]) if number else 0.0
-        self._request = Request(command, version)
+        command, version = SpamdCommand(match[1].decode()), float(number[1]) if number else 0.0
+        self._request = SpamdRequest(command, version)
         if command in _WITHOUT_BODY:
-            self.state = State.HEADERS if version >= 1.5 else State.DONE
+            self.state = ParserState.HEADERS if version >= 1.5 else ParserState.DONE
         else:
-            self.state = State.HEADERS if version > 1.0 or command is Command.TELL else State.BODY
+            self.state = (
+                ParserState.HEADERS if version > 1.0 or command is SpamdCommand.TELL else ParserState.BODY
+            )
 
     def _on_header(self, line: bytes) -> None:
         if not line:
@@ -185,23 +189,23 @@ class Parser:
             return
         self._headers += 1
         if self._headers > MAX_HEADERS:
-            raise ProtocolError("(too many headers)")
+            raise SpamdError("(too many headers)")
         name, colon, value = line.partition(b":")
         if not colon:
-            raise ProtocolError("(header not in 'Name: value' format)")
+            raise SpamdError("(header not in 'Name: value' format)")
         if reader := _HEADERS.get(name):
             self._request = reader(self._head, value.strip())
 
     def _after_headers(self) -> None:
         head = self._head
         if head.command in _WITHOUT_BODY:
-            self.state = State.DONE
+            self.state = ParserState.DONE
             return
         if head.compressed and head.length is None:
             raise CompressionError("Compress requires Content-length header")
         if (head.length or 0) > self._max and self._needs_all:
             raise self._too_large()
-        self.state = State.BODY
+        self.state = ParserState.BODY
 
     @property
     def _needs_all(self) -> bool:
@@ -230,24 +234,24 @@ class Parser:
             self._finish()
 
     def _finish(self) -> None:
-        if self.state is State.DONE:
+        if self.state is ParserState.DONE:
             return
         wanted = self._received if self._head.length is None else self._head.length
         body = bytes(self._body)
         self._body.clear()
         self._request = replace(self._head, body=body, truncated=wanted > len(body))
-        self.state = State.DONE
+        self.state = ParserState.DONE
 
 
-_READ_LINE: dict[State, Callable[[Parser, bytes], None]] = {
-    State.LINE: Parser._on_request,
-    State.HEADERS: Parser._on_header,
+_READ_LINE: dict[ParserState, Callable[[Parser, bytes], None]] = {
+    ParserState.LINE: Parser._on_request,
+    ParserState.HEADERS: Parser._on_header,
 }
 
 
 def inflated(
-    request: Request, max_bytes: int = MAX_BODY_BYTES, take: Callable[[int], None] = lambda size: None
-) -> Request:
+    request: SpamdRequest, max_bytes: int = MAX_BODY_BYTES, take: Callable[[int], None] = lambda size: None
+) -> SpamdRequest:
     """The request with its body decompressed, never more than `max_bytes` of it, however it is built.
 
     take: asked for room for each piece; what it raises ends the work. Takes up to 0.2 s for 64 MiB: call it
@@ -274,36 +278,36 @@ def inflated(
     return replace(request, body=bytes(body[:max_bytes]), truncated=truncated, compressed=False)
 
 
-def _mismatch(expected: int, received: str) -> ProtocolError:
-    return ProtocolError(f"(Content-Length mismatch: Expected {expected} bytes, got {received})")
+def _mismatch(expected: int, received: str) -> SpamdError:
+    return SpamdError(f"(Content-Length mismatch: Expected {expected} bytes, got {received})")
 
 
 def _quoted(line: bytes) -> str:
     return line[:_MAX_QUOTED].decode("ascii", "replace").replace("\ufffd", "?")
 
 
-def _length(head: Request, value: bytes) -> Request:
+def _length(head: SpamdRequest, value: bytes) -> SpamdRequest:
     if not _DIGITS.fullmatch(value):
-        raise ProtocolError("(Content-Length contains non-numeric bytes)")
+        raise SpamdError("(Content-Length contains non-numeric bytes)")
     return replace(head, length=int(value))
 
 
-def _user(head: Request, value: bytes) -> Request:
+def _user(head: SpamdRequest, value: bytes) -> SpamdRequest:
     if _CONTROL.search(value):
-        raise ProtocolError("(User header contains control chars)")
+        raise SpamdError("(User header contains control chars)")
     return replace(head, user=value.decode("utf-8", "replace"))
 
 
-def _message_class(head: Request, value: bytes) -> Request:
+def _message_class(head: SpamdRequest, value: bytes) -> SpamdRequest:
     name = value.decode("latin-1").lower()
     if name not in {"spam", "ham"}:
-        raise ProtocolError("(Message-class header contains invalid class)")
+        raise SpamdError("(Message-class header contains invalid class)")
     return replace(head, message_class=name)
 
 
-def _compress(head: Request, value: bytes) -> Request:
+def _compress(head: SpamdRequest, value: bytes) -> SpamdRequest:
     if b"zlib" not in value.lower():
-        raise ProtocolError(f"(compression type not supported: {_quoted(value)})")
+        raise SpamdError(f"(compression type not supported: {_quoted(value)})")
     return replace(head, compressed=True)
 
 
@@ -311,7 +315,7 @@ def _places(value: bytes) -> frozenset[str]:
     return frozenset(place for place in ("local", "remote") if place.encode() in value.lower())
 
 
-_HEADERS: dict[bytes, Callable[[Request, bytes], Request]] = {
+_HEADERS: dict[bytes, Callable[[SpamdRequest, bytes], SpamdRequest]] = {
     b"Content-length": _length,
     b"User": _user,
     b"Message-class": _message_class,

@@ -42,8 +42,8 @@ def correct(
     mailboxes: list[Path] | None = None,
 ) -> int:
     if label is None:
-        return correcting.forget(paths, correcting.Options(), config)
-    options = correcting.Options(spam=label is Label.SPAM, ham=label is Label.HAM)
+        return correcting.forget(paths, correcting.LearnOptions(), config)
+    options = correcting.LearnOptions(spam=label is Label.SPAM, ham=label is Label.HAM)
     return correcting.learn(paths, options, config, mailboxes or ())
 
 
@@ -258,14 +258,14 @@ def test_sms_in_a_file_and_a_line_each(
     one, many = tmp_path / "one.txt", tmp_path / "many.txt"
     one.write_text("From: nobody you know\nwin a prize\n")
     many.write_text("win a car\n\nwin a house\n")
-    assert correcting.learn([str(one)], correcting.Options(spam=True, sms=True), config) == 0
-    assert correcting.learn([str(many)], correcting.Options(spam=True, lines=True), config) == 0
+    assert correcting.learn([str(one)], correcting.LearnOptions(spam=True, sms=True), config) == 0
+    assert correcting.learn([str(many)], correcting.LearnOptions(spam=True, lines=True), config) == 0
     assert kept(config) == [(Label.SPAM, Kind.SMS, "cli")] * 3
     assert capsys.readouterr().out.splitlines() == [
         "learned as spam: 1, known already: 0",
         "learned as spam: 2, known already: 0",
     ]
-    for wrong in (correcting.Options(ham=True, sms=True), correcting.Options(ham=True, lines=True)):
+    for wrong in (correcting.LearnOptions(ham=True, sms=True), correcting.LearnOptions(ham=True, lines=True)):
         with pytest.raises(ConfigError, match="exclude each other"):
             correcting.learn([], wrong, config, [tmp_path])
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from filterd.commands.cli import app
 from filterd.config import load
-from filterd.quarantine.nexthop import NextHop, Undelivered
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.nexthop import ReleaseHop, Undelivered
+from filterd.quarantine.store import QuarantineStore
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, mail
 
 TEXT = "state: {}\nquarantine: {{next_hop: 'tcp:127.0.0.1:9', sender: f@example.org}}\n"
@@ -21,18 +21,18 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("FILTERD_CONFIG", str(tmp_path / "filterd.yaml"))
     taken: list[str] = []
 
-    def send(hop: NextHop, sender: str, recipient: str, raw: bytes) -> None:
+    def send(hop: ReleaseHop, sender: str, recipient: str, raw: bytes) -> None:
         if recipient == "full@example.org":
             raise Undelivered("the next hop says 452 full")
         taken.append(recipient)
 
-    monkeypatch.setattr(NextHop, "send", send)
+    monkeypatch.setattr(ReleaseHop, "send", send)
     return taken
 
 
 def held(tmp_path: Path, *recipients: str) -> str:
     (tmp_path / "state").mkdir(exist_ok=True)
-    with Quarantine.open(load(tmp_path / "filterd.yaml")) as quarantine:
+    with QuarantineStore.open(load(tmp_path / "filterd.yaml")) as quarantine:
         return quarantine.find(_id(quarantine.keep(mail(*recipients), SPAM))).id
 
 

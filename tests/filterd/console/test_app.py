@@ -16,7 +16,7 @@ from filterd.api import Kind, Label, Message
 from filterd.console import access, app, render
 from filterd.console.accounts import Role
 from filterd.console.settings import HIDDEN, shown
-from filterd.history.store import History
+from filterd.history.store import HistoryStore
 from filterd.language import catalogue
 from tests.filterd.console.made import PASSWORD, SPAM, Made, console_of, token_of
 
@@ -361,7 +361,7 @@ async def test_a_console_that_hangs_delays_no_mail(made: Made, monkeypatch: pyte
     gate = threading.Event()
     mail = Message(b"Subject: lunch\n\nat noon\n", Kind.MAIL)
     async with made.sign_in() as client:
-        monkeypatch.setattr(History, "search", lambda *_: gate.wait(20) and [])
+        monkeypatch.setattr(HistoryStore, "search", lambda *_: gate.wait(20) and [])
         pages = [asyncio.create_task(client.get("/console/messages")) for _ in range(40)]
         await asyncio.sleep(0.2)
         async with asyncio.timeout(5):  # search itself takes twenty seconds

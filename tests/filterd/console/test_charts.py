@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.console.charts import HEIGHT, WIDTH, by_time, nice, shares
-from filterd.history.store import Count
+from filterd.history.store import HourlyCount
 
 NOW = 1_790_000_000.0
 HOUR = int(NOW // 3600)
 
 
-def counts(*rows: tuple[int, str, int]) -> list[Count]:
-    return [Count(HOUR - ago, "mail", label, "model", n, 1.0) for ago, label, n in rows]
+def counts(*rows: tuple[int, str, int]) -> list[HourlyCount]:
+    return [HourlyCount(HOUR - ago, "mail", label, "model", n, 1.0) for ago, label, n in rows]
 
 
 def test_bars_stand_on_one_another_and_fill_the_span() -> None:

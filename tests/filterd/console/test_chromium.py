@@ -23,8 +23,8 @@ from filterd.config import Config, load
 from filterd.corrections.correction import correct
 from filterd.history.record import at, encode
 from filterd.history.recorder import key_of
-from filterd.history.store import History, Kept
-from filterd.quarantine.store import Quarantine
+from filterd.history.store import HistoryStore, Kept
+from filterd.quarantine.store import QuarantineStore
 from tests.conftest import ROOT, need_program
 from tests.filterd.console.made import PASSWORD
 from tests.filterd.console.test_reports import record
@@ -63,13 +63,13 @@ def fill(state: Path) -> None:
         }
         changes |= {"label": list(Label)[i % 3], "settled": ("model", "fastpath")[i % 2]}
         made.append((row(**changes), Kept(kept.features, text)))
-    with History.open(state / "history.sqlite") as history:
+    with HistoryStore.open(state / "history.sqlite") as history:
         history.add(made)
 
 
 def hold(config: Config) -> list[str]:
     """Six held messages; the addresses of pages of theirs."""
-    with Quarantine.open(config) as quarantine:
+    with QuarantineStore.open(config) as quarantine:
         for i, subject in enumerate((*SUBJECTS, HOSTILE, "x" * 190)):
             raw = f"From: win@bad.example\nSubject: {i}\n\nyou are our prize winner {i}\n".encode()
             message = Message(

@@ -13,9 +13,9 @@ from filterd.config import ActionRule
 from filterd.config import Quarantine as Section
 from filterd.errors import NotFound
 from filterd.history.record import encode
-from filterd.quarantine.index import State, Wanted
-from filterd.quarantine.nexthop import NextHop, Undelivered
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.index import Query, State
+from filterd.quarantine.nexthop import ReleaseHop, Undelivered
+from filterd.quarantine.store import QuarantineStore
 from tests.filterd.console.made import SPAM, Made, console_of, token_of
 from tests.filterd.quarantine.made import SPAM as VERDICT
 
@@ -27,10 +27,10 @@ HOSTILE = '<script>alert(1)</script> \u202egpj.exe\x1b[31m & "quoted"'
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
     taken: list[tuple[str, bytes]] = []
 
-    def send(hop: NextHop, sender: str, recipient: str, raw: bytes) -> None:
+    def send(hop: ReleaseHop, sender: str, recipient: str, raw: bytes) -> None:
         taken.append((recipient, raw))
 
-    monkeypatch.setattr(NextHop, "send", send)
+    monkeypatch.setattr(ReleaseHop, "send", send)
     return taken
 
 
@@ -44,12 +44,12 @@ async def made(tmp_path: Path) -> AsyncIterator[Made]:
             actions=(ActionRule(do=Action.QUARANTINE, label=(Label.SPAM,)),),
         )
         found.service.config = config
-        found.service.quarantine = quarantine = Quarantine.open(config, found.recorder.numbers)
+        found.service.quarantine = quarantine = QuarantineStore.open(config, found.recorder.numbers)
         yield found
         quarantine.close()
 
 
-def held(made: Made) -> Quarantine:
+def held(made: Made) -> QuarantineStore:
     assert made.service.quarantine
     return made.service.quarantine
 
@@ -63,7 +63,7 @@ async def judge(made: Made, *recipients: str, subject: str = "hello") -> str:
     )
     assert found.action is Action.QUARANTINE
     made.recorder.flush()
-    return held(made).search(Wanted(), 1)[0].id
+    return held(made).search(Query(), 1)[0].id
 
 
 async def press(client: httpx.AsyncClient, name: str, do: str) -> httpx.Response:
@@ -159,10 +159,10 @@ async def test_forms_need_their_token_and_a_known_deed(made: Made) -> None:
 async def test_a_next_hop_that_refuses_is_shown_and_all_stays(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def send(hop: NextHop, sender: str, recipient: str, raw: bytes) -> None:
+    def send(hop: ReleaseHop, sender: str, recipient: str, raw: bytes) -> None:
         raise Undelivered("the next hop says 550 <b>no</b>")
 
-    monkeypatch.setattr(NextHop, "send", send)
+    monkeypatch.setattr(ReleaseHop, "send", send)
     name = await judge(made, ANN)
     async with made.sign_in() as client:
         answer = await press(client, name, "release")
@@ -229,4 +229,4 @@ async def test_where_it_cannot_be_kept_the_sender_comes_again(made: Made, tmp_pa
         way = Way(frozenset(can))
         message = Message(SPAM % (1, b"x"), Kind.MAIL, "q1", "", (ANN,), "milter", way=way)
         assert (await made.service.check(message)).action is expected
-    assert held(made).search(Wanted(), 9) == []
+    assert held(made).search(Query(), 9) == []

@@ -17,7 +17,7 @@ from filterd.errors import StoreError
 from filterd.history import recorder as recording
 from filterd.history.record import Event, Record
 from filterd.history.recorder import KEY_FILE, Recorder
-from filterd.history.store import History, Search
+from filterd.history.store import HistoryStore, Search
 from filterd.scoring.verdict import Thresholds
 
 RAW = b"From: Win <win@bad.example>\nMessage-ID: <m1@bad.example>\nSubject: secret plans\n\nsecret words\n"
@@ -30,7 +30,9 @@ def event(raw: bytes = RAW, **fields: Any) -> Event:
     return Event(Message(raw, Kind.MAIL, **given | fields), FOUND, THRESHOLDS, time.time())
 
 
-def recorded(tmp_path: Path, *events: Event, log: Log | None = None, **kept: Any) -> tuple[Record, History]:
+def recorded(
+    tmp_path: Path, *events: Event, log: Log | None = None, **kept: Any
+) -> tuple[Record, HistoryStore]:
     """The newest row after these events."""
     config = Config(state=str(tmp_path), history=HistorySection(**kept), log=log or Log())
     recorder = Recorder.open(config)
@@ -38,7 +40,7 @@ def recorded(tmp_path: Path, *events: Event, log: Log | None = None, **kept: Any
         recorder.judged(one)
     recorder.start()
     recorder.close()
-    history = History.open(config.history_url)
+    history = HistoryStore.open(config.history_url)
     return history.search(Search(), 1)[0], history
 
 
@@ -113,7 +115,7 @@ def test_no_line_where_it_is_turned_off(tmp_path: Path, caplog: pytest.LogCaptur
 def test_nobody_waits_for_a_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     monkeypatch.setattr(recording, "MAX_WAITING", 10)
-    monkeypatch.setattr(History, "add", lambda *_: gate.wait(10))
+    monkeypatch.setattr(HistoryStore, "add", lambda *_: gate.wait(10))
     recorder = Recorder.open(Config(state=str(tmp_path)))
     recorder.start()
     started = time.monotonic()
@@ -146,7 +148,7 @@ def test_a_store_that_fails_is_said_once_and_the_next_row_is_tried(
         raise StoreError("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(History, "add", fail)
+        broken.setattr(HistoryStore, "add", fail)
         recorder.judged(event())
         with pytest.raises(StoreError):
             recorder.flush()
@@ -154,7 +156,7 @@ def test_a_store_that_fails_is_said_once_and_the_next_row_is_tried(
     recorder.judged(event())
     recorder.flush()
     recorder.close()
-    with History.open(tmp_path / "history.sqlite") as history:
+    with HistoryStore.open(tmp_path / "history.sqlite") as history:
         assert history.size() == 1
 
 

@@ -13,19 +13,19 @@ from filterd.errors import StoreError
 from filterd.history import record
 from filterd.history import store as history_store
 from filterd.history.record import Numbers
-from filterd.history.store import History, Kept, Search
+from filterd.history.store import HistoryStore, Kept, Search
 from tests.filterd.history.made import NOW, row
 
 KEPT = Kept(b"features", "text")
 
 
 @pytest.fixture
-def history(database: str) -> Iterator[History]:
-    with History.open(database) as made:
+def history(database: str) -> Iterator[HistoryStore]:
+    with HistoryStore.open(database) as made:
         yield made
 
 
-def test_a_row_comes_back_as_it_was(history: History) -> None:
+def test_a_row_comes_back_as_it_was(history: HistoryStore) -> None:
     history.add([(row(), KEPT)])
     assert history.get(row().number) == row()
     assert history.kept(row().number) == KEPT
@@ -49,7 +49,7 @@ def test_a_row_comes_back_as_it_was(history: History) -> None:
         (Search(above=row(2).number), [3]),
     ],
 )
-def test_a_search_finds_what_it_says(history: History, wanted: Search, found: list[int]) -> None:
+def test_a_search_finds_what_it_says(history: HistoryStore, wanted: Search, found: list[int]) -> None:
     plain = {"subject": "lunch", "tests": ("GPT2", "HIDDEN_TEXT")}
     rows = [
         row(0, sender_key="s2", **plain),
@@ -65,7 +65,7 @@ def test_a_search_finds_what_it_says(history: History, wanted: Search, found: li
 
 def test_writers_to_one_store_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "history.sqlite"
-    with History.open(path) as one, History.open(path) as other:
+    with HistoryStore.open(path) as one, HistoryStore.open(path) as other:
         writers = [Numbers(store.enter()) for store in (one, other, one)]
         found = [numbers.next(5.0) for numbers in writers for _ in range(2_000)]
         assert len(set(found)) == len(found)
@@ -75,16 +75,16 @@ def test_writers_to_one_store_never_meet(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_history_from_before_writers_had_numbers_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
-    with History.open(path) as history:
+    with HistoryStore.open(path) as history:
         history.add([(row(), KEPT)])
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE filterd_history_writers")
     connection.close()
-    with History.open(path) as history:
+    with HistoryStore.open(path) as history:
         assert history.enter() == 1 and history.size() == 1
 
 
-def test_pages_go_back_and_forth(history: History) -> None:
+def test_pages_go_back_and_forth(history: HistoryStore) -> None:
     history.add([(row(i), None) for i in range(10)])
     first = history.search(Search(), 4)
     second = history.search(Search(below=first[-1].number), 4)
@@ -92,7 +92,7 @@ def test_pages_go_back_and_forth(history: History) -> None:
     assert history.search(Search(above=second[0].number), 4) == first
 
 
-def test_a_message_is_found_by_each_of_its_names(history: History) -> None:
+def test_a_message_is_found_by_each_of_its_names(history: HistoryStore) -> None:
     history.add([(row(0), None), (row(1, name="q2", message_key="bb", content_hash="c2"), None)])
     for name in ({"name": "q2"}, {"message_key": "bb"}, {"content_hash": "c2"}):
         found = history.find(**name)
@@ -101,7 +101,7 @@ def test_a_message_is_found_by_each_of_its_names(history: History) -> None:
     assert history.find() is None
 
 
-def test_counts_are_by_hour_kind_label_and_stage(history: History) -> None:
+def test_counts_are_by_hour_kind_label_and_stage(history: HistoryStore) -> None:
     history.add([(row(i * 1800, settled="fastpath" if i else "model"), None) for i in range(4)])
     counts = history.counts(NOW)
     assert sum(one.messages for one in counts) == 4
@@ -110,7 +110,7 @@ def test_counts_are_by_hour_kind_label_and_stage(history: History) -> None:
     assert history.counts(NOW, mine=("nobody",)) == []
 
 
-def test_a_correction_is_noted_and_taken_back(history: History) -> None:
+def test_a_correction_is_noted_and_taken_back(history: HistoryStore) -> None:
     history.add([(row(), None)])
     history.corrected(row().number, Label.HAM)
     assert history.search(Search(), 1)[0].corrected is Label.HAM
@@ -118,7 +118,7 @@ def test_a_correction_is_noted_and_taken_back(history: History) -> None:
     assert history.search(Search(), 1)[0].corrected is None
 
 
-def test_retention_goes_by_age_and_number(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_goes_by_age_and_number(history: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW + 10)
     history.add([(row(i), KEPT) for i in range(-5, 10)])
     assert history.prune(days=10 / 86_400, max_rows=1000, correctable=100) == 5
@@ -128,7 +128,7 @@ def test_retention_goes_by_age_and_number(history: History, monkeypatch: pytest.
     assert history.search(Search(to="r1", until=NOW + 6), 9) == []
 
 
-def test_pruning_is_done_in_steps(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pruning_is_done_in_steps(history: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_store, "MAX_PRUNED", 4)
     history.add([(row(i), None) for i in range(10)])
     assert [history.prune(days=1e4, max_rows=1, correctable=0) for _ in range(4)] == [4, 4, 1, 0]
@@ -136,7 +136,7 @@ def test_pruning_is_done_in_steps(history: History, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_history_of_another_schema_is_refused(tmp_path: Path) -> None:
-    with History.open(tmp_path / "h") as history, history._database.writing() as connection:
+    with HistoryStore.open(tmp_path / "h") as history, history._database.writing() as connection:
         connection.execute(sql.text("update filterd_history_state set schema = 99"))
     with pytest.raises(StoreError, match="schema 99"):
-        History.open(tmp_path / "h")
+        HistoryStore.open(tmp_path / "h")

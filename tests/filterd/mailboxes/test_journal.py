@@ -6,13 +6,13 @@ import pytest
 
 from filterd.api import Label
 from filterd.errors import ConfigError, Overloaded, Unwritable
-from filterd.mailboxes.journal import Journal, Known, default_path
+from filterd.mailboxes.journal import Journal, JournalLine, default_path
 
-SPAM = Known("INBOX/1.a\udcff.b", Label.SPAM, acted=True, content="0123")
-HAM = Known("INBOX/2\n", Label.HAM, acted=False)
+SPAM = JournalLine("INBOX/1.a\udcff.b", Label.SPAM, acted=True, content="0123")
+HAM = JournalLine("INBOX/2\n", Label.HAM, acted=False)
 
 
-def write(path: Path, mailbox: Path, *entries: Known) -> None:
+def write(path: Path, mailbox: Path, *entries: JournalLine) -> None:
     with Journal.open(path, mailbox) as journal:
         journal.add(entries)
 

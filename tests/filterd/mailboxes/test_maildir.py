@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from filterd.errors import ConfigError, NotFound
 from filterd.mailboxes import maildir
-from filterd.mailboxes.maildir import Folder, Mail
+from filterd.mailboxes.maildir import Folder, MailFile
 from tests.filterd.mailboxes.made import mail, put
 
 
-def only(folder: Path) -> Mail:
+def only(folder: Path) -> MailFile:
     [found] = maildir.mails(Folder("INBOX", folder))
     return found
 
@@ -46,7 +46,7 @@ def test_mails_in_the_order_of_their_arrival_and_no_links(tmp_path: Path) -> Non
         ("cur", "RS", "3"),
     ]
     with pytest.raises(OSError, match="symbolic links"):
-        Mail(tmp_path, "cur", "17.link.host:2,").read(10)
+        MailFile(tmp_path, "cur", "17.link.host:2,").read(10)
 
 
 @pytest.mark.parametrize("sub", ["cur", "new"])
@@ -125,7 +125,7 @@ def test_following_ends(tmp_path: Path) -> None:
     path = put(tmp_path, 1)
     old = only(tmp_path)
 
-    def never(_: Mail) -> None:
+    def never(_: MailFile) -> None:
         raise FileNotFoundError
 
     with pytest.raises(OSError, match="all the time"):

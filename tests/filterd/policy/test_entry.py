@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from filterd.api import Kind, Message
 from filterd.errors import BadInput
-from filterd.policy.entry import Claims, Do, Entry, What, claims, decide, made
+from filterd.policy.entry import Claims, Do, ListEntry, What, claims, decide, made
 
 NOW = 1_790_000_000.0
 TRUSTED = ("mx.example.org",)
@@ -21,7 +21,7 @@ def who(*, proven: bool = True, list_id: str = "") -> Claims:
     return Claims(ANN, ANN | {"bounce@example.net"}, list_id, proven)
 
 
-def number_of(entries: list[Entry], whose: Claims, *recipients: str) -> int | None:
+def number_of(entries: list[ListEntry], whose: Claims, *recipients: str) -> int | None:
     found = decide(entries, whose, recipients, NOW).entry
     return found.number if found else None
 
@@ -157,7 +157,7 @@ def test_any_bytes_claim_something(raw: bytes) -> None:
 
 
 def test_the_kinds_of_an_entry_have_an_order() -> None:
-    ranks = [Entry(do=do, what=what, value="x").rank for what in What for do in (Do.DENY, Do.ALLOW)]
+    ranks = [ListEntry(do=do, what=what, value="x").rank for what in What for do in (Do.DENY, Do.ALLOW)]
     assert ranks == sorted(ranks)
 
 

@@ -11,7 +11,7 @@ from filterd.errors import BadInput
 from filterd.policy import store as policy_store
 from filterd.policy.entry import made
 from filterd.policy.policy import Policy
-from filterd.policy.store import Rule, Rules
+from filterd.policy.store import PolicyStore, ThresholdRule
 from filterd.scoring.verdict import Thresholds, points
 from tests.filterd.fakes import engine
 
@@ -21,8 +21,8 @@ RAW = b"From: ann@example.net\nSubject: x\n\nhello\n"
 
 
 @pytest.fixture
-def rules(database: str) -> Iterator[Rules]:
-    with Rules.open(database) as made_:
+def rules(database: str) -> Iterator[PolicyStore]:
+    with PolicyStore.open(database) as made_:
         yield made_
 
 
@@ -35,18 +35,18 @@ def mail(raw: bytes = RAW, *recipients: str) -> Message:
     return Message(raw, Kind.MAIL, recipients=recipients)
 
 
-def policy(rules: Rules | None = None, **sections: object) -> Policy:
+def policy(rules: PolicyStore | None = None, **sections: object) -> Policy:
     return Policy(Config(trust=Trust(authserv_ids=("mx.example.org",)), **sections), rules)  # type: ignore[arg-type]
 
 
-def test_where_nothing_is_set_a_verdict_is_as_it_was(rules: Rules) -> None:
+def test_where_nothing_is_set_a_verdict_is_as_it_was(rules: PolicyStore) -> None:
     for found in (verdict(0.5), verdict(0.99), verdict(0.0, available=False)):
         assert policy(rules).decide(mail(), found, BUNDLE) == (found, BUNDLE)
     assert policy(None).decide(mail(), verdict(0.5), BUNDLE).verdict == verdict(0.5)
 
 
-def test_thresholds_move_the_label_and_the_points(rules: Rules) -> None:
-    rules.set_thresholds(Rule("", Kind.MAIL, Thresholds(0.2, 0.4)))
+def test_thresholds_move_the_label_and_the_points(rules: PolicyStore) -> None:
+    rules.set_thresholds(ThresholdRule("", Kind.MAIL, Thresholds(0.2, 0.4)))
     found, thresholds = policy(rules).decide(mail(), verdict(0.5), BUNDLE)
     assert found.label is Label.SPAM and found.points >= 5.0
     assert found.probability == 0.5 and thresholds.spam == 0.4
@@ -54,12 +54,12 @@ def test_thresholds_move_the_label_and_the_points(rules: Rules) -> None:
     assert policy(rules).decide(Message(b"x", Kind.SMS), sms, BUNDLE).verdict == sms
 
 
-def test_the_nearest_thresholds_hold_and_of_several_recipients_the_mildest(rules: Rules) -> None:
+def test_the_nearest_thresholds_hold_and_of_several_recipients_the_mildest(rules: PolicyStore) -> None:
     configured = (
         Threshold(unsure=0.1, spam=0.5),
         Threshold(unsure=0.1, spam=0.6, recipients=("@Example.org",), kinds=(Kind.MAIL,)),
     )
-    rules.set_thresholds(Rule("ben@example.org", Kind.MAIL, Thresholds(0.1, 0.7)))
+    rules.set_thresholds(ThresholdRule("ben@example.org", Kind.MAIL, Thresholds(0.1, 0.7)))
     made_ = policy(rules, thresholds=configured)
 
     def spam(*recipients: str, kind: Kind = Kind.MAIL) -> float:
@@ -84,7 +84,7 @@ def test_the_nearest_thresholds_hold_and_of_several_recipients_the_mildest(rules
         ("allow", RAW, Label.UNSURE, "ALLOW_UNPROVEN"),
     ],
 )
-def test_a_list_decides_and_says_so(rules: Rules, do: str, raw: bytes, label: Label, test: str) -> None:
+def test_a_list_decides_and_says_so(rules: PolicyStore, do: str, raw: bytes, label: Label, test: str) -> None:
     rules.put(made(do, "ann@example.net"))
     found = policy(rules).decide(mail(raw), verdict(0.5), BUNDLE).verdict
     assert found.label is label
@@ -92,20 +92,20 @@ def test_a_list_decides_and_says_so(rules: Rules, do: str, raw: bytes, label: La
     assert (found.points >= 5.0) is (label is Label.SPAM)
 
 
-def test_no_entry_lets_the_test_string_through_or_judges_what_was_not_judged(rules: Rules) -> None:
+def test_no_entry_lets_the_test_string_through_or_judges_what_was_not_judged(rules: PolicyStore) -> None:
     rules.put(made("allow", "example.net"))
     for found in (verdict(0.999999, "GTUBE"), verdict(0.0, available=False)):
         assert policy(rules).decide(mail(AUTH + RAW), found, BUNDLE).verdict == found
 
 
-def test_a_number_that_sends_sms_can_be_stopped(rules: Rules) -> None:
+def test_a_number_that_sends_sms_can_be_stopped(rules: PolicyStore) -> None:
     rules.put(made("deny", "promo@sms.example"))
     message = Message(b"hello", Kind.SMS, sender="promo@sms.example")
     found = policy(rules).decide(message, Verdict(Label.HAM, 0.1, -3.0, Kind.SMS), BUNDLE).verdict
     assert found.label is Label.SPAM
 
 
-def test_an_entry_takes_the_place_of_one_of_the_same_value_and_scope(rules: Rules) -> None:
+def test_an_entry_takes_the_place_of_one_of_the_same_value_and_scope(rules: PolicyStore) -> None:
     rules.put(made("allow", "example.net", note="old"))
     rules.put(made("deny", "example.net", note="new"))
     rules.put(made("deny", "example.net", "ben@example.org"))
@@ -120,7 +120,7 @@ def test_an_entry_takes_the_place_of_one_of_the_same_value_and_scope(rules: Rule
     assert rules.get(kept[0].number) is None
 
 
-def test_lists_have_a_bound(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_have_a_bound(rules: PolicyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy_store, "MAX_ENTRIES", 2)
     for name in ("a.org", "b.org", "b.org"):
         rules.put(made("deny", name))
@@ -129,16 +129,16 @@ def test_lists_have_a_bound(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(rules.entries()) == 2
 
 
-def test_what_another_daemon_sets_is_in_force_after_a_look(rules: Rules, database: str) -> None:
+def test_what_another_daemon_sets_is_in_force_after_a_look(rules: PolicyStore, database: str) -> None:
     here = policy(rules)
-    with Rules.open(database) as there:
+    with PolicyStore.open(database) as there:
         there.put(made("deny", "example.net"))
     assert here.decide(mail(), verdict(0.1), BUNDLE).verdict.label is Label.HAM
     here.refresh()
     assert here.decide(mail(), verdict(0.1), BUNDLE).verdict.label is Label.SPAM
 
 
-def test_where_links_lead_decides(rules: Rules) -> None:
+def test_where_links_lead_decides(rules: PolicyStore) -> None:
     rules.put(made("deny", "link-host:shop.example"))
     found = replace(verdict(0.1), hosts=("a.shop.example",))
     assert policy(rules).decide(mail(), found, BUNDLE).verdict.tests[-1] == "DENIED"

@@ -26,7 +26,7 @@ from filterd.errors import DeadlineExceeded, FilterdError, LearningClosed, Overl
 from filterd.protocols.spamd import server as spamd
 from filterd.protocols.spamd import session
 from filterd.protocols.spamd.server import SpamdServer
-from filterd.protocols.spamd.wire import Command, Request
+from filterd.protocols.spamd.wire import SpamdCommand, SpamdRequest
 from tests.filterd.protocols.fakes import HAM, SPAM, FakeClassifier, verdict
 
 DIALOGS = sorted((Path(__file__).parent / "dialogs").glob("*.txt"))
@@ -116,7 +116,7 @@ async def test_dialog(file: Path, piece: int, peer: Peer) -> None:
 
 def test_every_command_has_a_dialog() -> None:
     sent = "".join(file.read_text() for file in DIALOGS)
-    assert all(f"> {command} SPAMC/" in sent for command in Command)
+    assert all(f"> {command} SPAMC/" in sent for command in SpamdCommand)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_every_command_has_a_dialog() -> None:
 )
 def test_headers_end_with_the_blank_line(raw: bytes, headers: bytes) -> None:
     answer = session.judged(
-        Request(Command.HEADERS, 1.1, body=raw), verdict(Label.HAM, 0.0), FakeClassifier()
+        SpamdRequest(SpamdCommand.HEADERS, 1.1, body=raw), verdict(Label.HAM, 0.0), FakeClassifier()
     )
     end = b"\r\n" if b"\r\n" in raw else b"\n"
     assert answer == b"SPAMD/1.0 0 EX_OK\r\nX-Spam-Score: 0.0" + end + headers

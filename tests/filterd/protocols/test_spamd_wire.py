@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from filterd.errors import BadInput, FilterdError
 from filterd.protocols.spamd import wire
-from filterd.protocols.spamd.wire import Command, CompressionError, Parser, ProtocolError, Request
+from filterd.protocols.spamd.wire import CompressionError, Parser, SpamdCommand, SpamdError, SpamdRequest
 from tests.filterd.protocols.fakes import HAM, SPAM
 
 PACKED = zlib.compress(HAM)
 
 
-def parsed(pieces: list[bytes], *, end: bool = True, max_bytes: int = 1000) -> Request | None:
+def parsed(pieces: list[bytes], *, end: bool = True, max_bytes: int = 1000) -> SpamdRequest | None:
     parser = Parser(max_bytes)
     for piece in pieces:
         parser.feed(piece)
@@ -72,7 +72,9 @@ def test_where_the_bytes_are_cut_does_not_matter(data: bytes, end: bool) -> None
 
 def test_what_a_request_says() -> None:
     asked = parsed([head("TELL", "1.4", "User: ann", "Message-class: SPAM", "Set: local, remote") + SPAM])
-    assert asked == Request(Command.TELL, 1.4, "ann", "spam", frozenset({"local", "remote"}), body=SPAM)
+    assert asked == SpamdRequest(
+        SpamdCommand.TELL, 1.4, "ann", "spam", frozenset({"local", "remote"}), body=SPAM
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,16 +98,16 @@ def test_bodies(data: bytes, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "kind", "says"),
     [
-        pytest.param(b"", ProtocolError, "closed before headers", id="nothing"),
-        pytest.param(b"check SPAMC/1.5\r\n", ProtocolError, "check SPAMC", id="lower-case"),
-        pytest.param(b"EVAL SPAMC/1.5\r\n", ProtocolError, "EVAL", id="unknown-command"),
-        pytest.param(b"\xff\xfe\x00\r\n", ProtocolError, "?", id="binary"),
-        pytest.param(b"CHECK SPAMC/1.5\r\nUser: x\r\n", ProtocolError, "EOF during headers", id="cut"),
-        pytest.param(b"PING SPAMC/1.5\r\n", ProtocolError, "EOF during headers", id="ping-cut"),
-        pytest.param(head("CHECK", "1.5", "Content-length: -5"), ProtocolError, "non-numeric", id="negative"),
-        pytest.param(head("CHECK", "1.5", "Content-length: "), ProtocolError, "non-numeric", id="no-length"),
+        pytest.param(b"", SpamdError, "closed before headers", id="nothing"),
+        pytest.param(b"check SPAMC/1.5\r\n", SpamdError, "check SPAMC", id="lower-case"),
+        pytest.param(b"EVAL SPAMC/1.5\r\n", SpamdError, "EVAL", id="unknown-command"),
+        pytest.param(b"\xff\xfe\x00\r\n", SpamdError, "?", id="binary"),
+        pytest.param(b"CHECK SPAMC/1.5\r\nUser: x\r\n", SpamdError, "EOF during headers", id="cut"),
+        pytest.param(b"PING SPAMC/1.5\r\n", SpamdError, "EOF during headers", id="ping-cut"),
+        pytest.param(head("CHECK", "1.5", "Content-length: -5"), SpamdError, "non-numeric", id="negative"),
+        pytest.param(head("CHECK", "1.5", "Content-length: "), SpamdError, "non-numeric", id="no-length"),
         pytest.param(
-            head("CHECK", "1.5", "Content-length: " + "9" * 4000), ProtocolError, "numeric", id="4000-digits"
+            head("CHECK", "1.5", "Content-length: " + "9" * 4000), SpamdError, "numeric", id="4000-digits"
         ),
         pytest.param(
             head("PROCESS", "1.5", "Content-length: 999999999999999999"), BadInput, "over 1000", id="huge"
@@ -115,13 +117,13 @@ def test_bodies(data: bytes, body: bytes) -> None:
         pytest.param(
             head("CHECK", "1.5", "Compress: zlib", "Content-length: 1001"), BadInput, "1000", id="zlib-large"
         ),
-        pytest.param(head("CHECK", "1.5", "User: a\x01b"), ProtocolError, "control", id="control"),
-        pytest.param(head("TELL", "1.5", "Message-class: x"), ProtocolError, "invalid class", id="class"),
-        pytest.param(head("CHECK", "1.5", "Compress: gzip"), ProtocolError, "supported: gzip", id="gzip"),
+        pytest.param(head("CHECK", "1.5", "User: a\x01b"), SpamdError, "control", id="control"),
+        pytest.param(head("TELL", "1.5", "Message-class: x"), SpamdError, "invalid class", id="class"),
+        pytest.param(head("CHECK", "1.5", "Compress: gzip"), SpamdError, "supported: gzip", id="gzip"),
         pytest.param(head("CHECK", "1.5", "Compress: zlib"), CompressionError, "Content-length", id="zlib"),
-        pytest.param(head("CHECK", "1.5", *["X: y"] * 256), ProtocolError, "too many", id="many-headers"),
-        pytest.param(b"CHECK SPAMC/1.5\r\nX: " + b"y" * 5000, ProtocolError, "line over", id="endless-line"),
-        pytest.param(b"C" * 5000, ProtocolError, "line over", id="endless-request"),
+        pytest.param(head("CHECK", "1.5", *["X: y"] * 256), SpamdError, "too many", id="many-headers"),
+        pytest.param(b"CHECK SPAMC/1.5\r\nX: " + b"y" * 5000, SpamdError, "line over", id="endless-line"),
+        pytest.param(b"C" * 5000, SpamdError, "line over", id="endless-request"),
     ],
 )
 def test_errors(data: bytes, kind: type[FilterdError], says: str) -> None:
@@ -130,7 +132,7 @@ def test_errors(data: bytes, kind: type[FilterdError], says: str) -> None:
 
 
 def test_255_headers_are_taken() -> None:
-    assert parsed([head("CHECK", "1.5", *["X: y"] * 255)]) == Request(Command.CHECK, 1.5)
+    assert parsed([head("CHECK", "1.5", *["X: y"] * 255)]) == SpamdRequest(SpamdCommand.CHECK, 1.5)
 
 
 @pytest.mark.parametrize("headers", [(), ("Content-length: 5000",)], ids=["open-end", "length"])
@@ -141,14 +143,14 @@ def test_a_large_mail_is_judged_by_its_first_part(headers: tuple[str, ...]) -> N
     assert request.body == b"abcde" * 200
 
 
-def zlib_request(body: bytes, command: Command = Command.CHECK) -> Request:
-    return Request(command, 1.5, compressed=True, length=len(body), body=body)
+def zlib_request(body: bytes, command: SpamdCommand = SpamdCommand.CHECK) -> SpamdRequest:
+    return SpamdRequest(command, 1.5, compressed=True, length=len(body), body=body)
 
 
 def test_inflating() -> None:
     found = wire.inflated(zlib_request(PACKED), 1000)
     assert (found.body, found.truncated, found.compressed) == (HAM, False, False)
-    exact = wire.inflated(zlib_request(zlib.compress(b"x" * 1000), Command.PROCESS), 1000)
+    exact = wire.inflated(zlib_request(zlib.compress(b"x" * 1000), SpamdCommand.PROCESS), 1000)
     assert (exact.body, exact.truncated) == (b"x" * 1000, False)
 
 
@@ -166,7 +168,7 @@ def test_a_bomb_stays_small() -> None:
     assert found.truncated
     assert len(found.body) == 1000
     with pytest.raises(BadInput, match="over 1000 bytes"):
-        wire.inflated(zlib_request(bomb, Command.PROCESS), 1000)
+        wire.inflated(zlib_request(bomb, SpamdCommand.PROCESS), 1000)
 
 
 HEADS = st.sampled_from([b"CHECK SPAMC/1.5\r\n", b"TELL SPAMC/1.3\n", b"PING SPAMC/1.5\r\n", b""])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Message
 from filterd.history.record import at, encode
 from filterd.quarantine import signing
-from filterd.quarantine.signing import Link, Signer
+from filterd.quarantine.signing import SignedLink, Signer
 from tests.filterd.quarantine.made import ANN, BEN, RAW
 
 SIGNER = Signer(b"k" * 32, "X-Spam-")
@@ -65,7 +65,7 @@ def test_a_link_is_for_one_message_and_recipient() -> None:
     token = SIGNER.link(NUMBER, "ab" * 16, 1.0)
     assert len(token) <= signing.MAX_TOKEN and token.isascii() and "/" not in token
     found = SIGNER.read(token)
-    assert found and found[:2] == (NUMBER, "ab" * 16) and isinstance(found, Link)
+    assert found and found[:2] == (NUMBER, "ab" * 16) and isinstance(found, SignedLink)
     assert SIGNER.read(SIGNER.link(NUMBER, "ab" * 16, -0.001)) is None
     assert Signer(b"x" * 32, "X-Spam-").read(token) is None
 

@@ -16,23 +16,23 @@ from filterd.errors import ConfigError, NotFound, StoreError
 from filterd.history.record import at
 from filterd.quarantine import nexthop
 from filterd.quarantine.files import STALE_S
-from filterd.quarantine.index import State, Wanted
-from filterd.quarantine.nexthop import NextHop, Undelivered
-from filterd.quarantine.store import Quarantine
+from filterd.quarantine.index import Query, State
+from filterd.quarantine.nexthop import ReleaseHop, Undelivered
+from filterd.quarantine.store import QuarantineStore
 from tests.conftest import ROOT
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, config_of, mail, quarantine_of
 from tests.plugins.smtp_proxy.peers import Sink
 
 
 @pytest.fixture
-def quarantine(tmp_path: Path, database: str) -> Iterator[Quarantine]:
+def quarantine(tmp_path: Path, database: str) -> Iterator[QuarantineStore]:
     config = Config(state=str(tmp_path), feedback=Feedback(url=database))
-    with Quarantine.open(config) as made:
+    with QuarantineStore.open(config) as made:
         yield made
 
 
 @pytest.fixture
-async def sink(quarantine: Quarantine) -> AsyncIterator[Sink]:
+async def sink(quarantine: QuarantineStore) -> AsyncIterator[Sink]:
     made = Sink()
     address = await made.start_tcp()
     quarantine.config = config_of(Path(quarantine.config.state), next_hop=address)
@@ -44,40 +44,40 @@ def files(state: Path) -> list[Path]:
     return sorted(path for path in (state / "quarantine").rglob("*") if path.is_file())
 
 
-def keys(quarantine: Quarantine, address: str) -> tuple[str, ...]:
+def keys(quarantine: QuarantineStore, address: str) -> tuple[str, ...]:
     found = quarantine.keys(address)
     assert found
     return found
 
 
-def test_a_message_is_kept_whole_and_private(quarantine: Quarantine) -> None:
+def test_a_message_is_kept_whole_and_private(quarantine: QuarantineStore) -> None:
     number = quarantine.keep(mail(ANN, BEN, ANN), SPAM)
     (path,) = files(Path(quarantine.config.state))
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o077 == 0
     held, raw = quarantine.files.read(number)
     assert raw == RAW and held.recipients == (ANN, BEN, ANN) and held.sender == "win@bad.example"
-    (entry,) = quarantine.search(Wanted(), 10)
+    (entry,) = quarantine.search(Query(), 10)
     assert (entry.number, entry.size, entry.subject, entry.kept) == (number, len(RAW), "prize", True)
     assert [(one.address, one.state) for one in entry.recipients] == [(ANN, State.HELD), (BEN, State.HELD)]
     assert quarantine.find(entry.id.lower()) == entry
     assert quarantine.message(number, ANN).raw == RAW
 
 
-def test_it_is_found_by_who_may_see_it(quarantine: Quarantine) -> None:
+def test_it_is_found_by_who_may_see_it(quarantine: QuarantineStore) -> None:
     first, second = (quarantine.keep(mail(one), SPAM) for one in (ANN, BEN))
     mine = keys(quarantine, "Ann@Example.org")
-    wanted = [Wanted(mine=mine), Wanted(to=ANN), Wanted(text="PRIZE", to=ANN), Wanted(below=second)]
+    wanted = [Query(mine=mine), Query(to=ANN), Query(text="PRIZE", to=ANN), Query(below=second)]
     assert [[one.number for one in quarantine.search(some, 9)] for some in wanted] == [[first]] * 4
-    assert [one.number for one in quarantine.search(Wanted(sender="<WIN@bad.example>"), 9)] == [second, first]
-    assert [one.number for one in quarantine.search(Wanted(above=first), 9)] == [second]
-    assert quarantine.search(Wanted(text="100%"), 9) == quarantine.search(Wanted(mine=()), 9) == []
-    other = quarantine.search(Wanted(to=BEN), 1)[0].id
+    assert [one.number for one in quarantine.search(Query(sender="<WIN@bad.example>"), 9)] == [second, first]
+    assert [one.number for one in quarantine.search(Query(above=first), 9)] == [second]
+    assert quarantine.search(Query(text="100%"), 9) == quarantine.search(Query(mine=()), 9) == []
+    other = quarantine.search(Query(to=BEN), 1)[0].id
     for name in (other, "nonsense", "0" * 13):
         with pytest.raises(NotFound, match="not in quarantine, or not yours"):
             quarantine.find(name, mine)
 
 
-async def test_released_it_is_as_it_came_for_each_his_own(quarantine: Quarantine, sink: Sink) -> None:
+async def test_released_it_is_as_it_came_for_each_his_own(quarantine: QuarantineStore, sink: Sink) -> None:
     number = quarantine.keep(mail(ANN, BEN), SPAM)
     assert await asyncio.to_thread(quarantine.release, number, keys(quarantine, BEN), "ben") == [BEN]
     assert quarantine.files.read(number)[1] == RAW  # Ann's still lies here
@@ -91,12 +91,12 @@ async def test_released_it_is_as_it_came_for_each_his_own(quarantine: Quarantine
         await asyncio.to_thread(quarantine.release, number, keys(quarantine, BEN), "ben")
     assert await asyncio.to_thread(quarantine.release, number, None, "anna") == [ANN]
     assert files(Path(quarantine.config.state)) == [] and len(sink.taken) == 2
-    (entry,) = quarantine.search(Wanted(None), 9)
+    (entry,) = quarantine.search(Query(None), 9)
     assert [(one.state, one.by) for one in entry.recipients] == [("released", "anna"), ("released", "ben")]
-    assert not entry.kept and quarantine.search(Wanted(), 9) == []
+    assert not entry.kept and quarantine.search(Query(), 9) == []
 
 
-async def test_pressed_twice_it_is_sent_once(quarantine: Quarantine, sink: Sink) -> None:
+async def test_pressed_twice_it_is_sent_once(quarantine: QuarantineStore, sink: Sink) -> None:
     number = quarantine.keep(mail(), SPAM)
     both = [asyncio.to_thread(quarantine.release, number, None, "anna") for _ in range(2)]
     done = await asyncio.gather(*both, return_exceptions=True)
@@ -104,13 +104,13 @@ async def test_pressed_twice_it_is_sent_once(quarantine: Quarantine, sink: Sink)
 
 
 @pytest.mark.parametrize("says", [{"RCPT": "550 5.1.1 no\x1bbody"}, {".": "451 4.3.0 full"}, {"DATA": "cut"}])
-async def test_what_is_not_taken_stays(quarantine: Quarantine, sink: Sink, says: dict[str, Any]) -> None:
+async def test_what_is_not_taken_stays(quarantine: QuarantineStore, sink: Sink, says: dict[str, Any]) -> None:
     sink.says = says
     number = quarantine.keep(mail(), SPAM)
     with pytest.raises(Undelivered, match="next hop") as error:
         await asyncio.to_thread(quarantine.release, number, None, "anna")
     assert str(error.value).isprintable()
-    assert quarantine.search(Wanted(), 9)[0].held and quarantine.files.read(number)[1] == RAW
+    assert quarantine.search(Query(), 9)[0].held and quarantine.files.read(number)[1] == RAW
 
 
 async def test_lmtp_over_a_unix_socket_and_a_null_sender(tmp_path: Path) -> None:
@@ -126,13 +126,13 @@ async def test_lmtp_over_a_unix_socket_and_a_null_sender(tmp_path: Path) -> None
 
 def test_where_released_mail_goes() -> None:
     proxies = {"lmtp_proxy": {"next_hop": "unix:/run/x"}, "smtp_proxy": {"next_hop": "tcp:127.0.0.1:10026"}}
-    assert NextHop.of(Config(plugins=proxies)) == NextHop("127.0.0.1", 10026, lmtp=False)
+    assert ReleaseHop.of(Config(plugins=proxies)) == ReleaseHop("127.0.0.1", 10026, lmtp=False)
     del proxies["smtp_proxy"]
-    assert NextHop.of(Config(plugins=proxies)) == NextHop("/run/x", 0, lmtp=True)
+    assert ReleaseHop.of(Config(plugins=proxies)) == ReleaseHop("/run/x", 0, lmtp=True)
     with pytest.raises(NotFound, match=r"set quarantine\.next_hop"):
-        NextHop.of(Config())
+        ReleaseHop.of(Config())
     with pytest.raises(ConfigError, match="no next hop"):
-        NextHop.of(parse("quarantine: {next_hop: 'unix:/run/x'}", "f"))
+        ReleaseHop.of(parse("quarantine: {next_hop: 'unix:/run/x'}", "f"))
     for bad in ("next_hop: x", "link: 'ftp://x'", "link: 'https://x/'", "sender: x"):
         with pytest.raises(ConfigError, match=r"f:1: quarantine: "):
             parse(f"quarantine: {{{bad}}}", "f")
@@ -141,26 +141,26 @@ def test_where_released_mail_goes() -> None:
 def test_an_address_cannot_say_more_to_the_next_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nexthop, "TIMEOUT_S", 5.0)
     with pytest.raises(Undelivered):
-        NextHop("127.0.0.1", 9, lmtp=False).send("a\r\nRCPT TO:<x>", ANN, RAW)
+        ReleaseHop("127.0.0.1", 9, lmtp=False).send("a\r\nRCPT TO:<x>", ANN, RAW)
 
 
-def test_deleted_is_gone_for_those_it_is_deleted_for(quarantine: Quarantine) -> None:
+def test_deleted_is_gone_for_those_it_is_deleted_for(quarantine: QuarantineStore) -> None:
     number = quarantine.keep(mail(ANN, BEN), SPAM)
     quarantine.delete(number, keys(quarantine, ANN), "ann")
     assert files(Path(quarantine.config.state))
     quarantine.delete(number, None, "anna")
-    assert not files(Path(quarantine.config.state)) and quarantine.search(Wanted(), 9) == []
+    assert not files(Path(quarantine.config.state)) and quarantine.search(Query(), 9) == []
     with pytest.raises(NotFound, match="not on this machine, or not any more"):
         quarantine.files.read(number)
 
 
-def test_what_is_old_or_too_much_goes_the_oldest_first(quarantine: Quarantine) -> None:
+def test_what_is_old_or_too_much_goes_the_oldest_first(quarantine: QuarantineStore) -> None:
     state = Path(quarantine.config.state)
     numbers = [quarantine.keep(mail(), SPAM) for _ in range(4)]
     assert quarantine.tidy(settled_s=0.0) == 0
     quarantine.config = config_of(state, max_bytes=2 * len(RAW) + 1)
     assert quarantine.tidy() == 2
-    assert [one.number for one in quarantine.search(Wanted(), 9)] == numbers[:1:-1]
+    assert [one.number for one in quarantine.search(Query(), 9)] == numbers[:1:-1]
     assert len(files(state)) == 2
     old = quarantine.files.read(numbers[3])[0]
     held = type(old)(**{name: getattr(old, name) for name in old.__struct_fields__} | {"number": at(1e9)})
@@ -168,13 +168,13 @@ def test_what_is_old_or_too_much_goes_the_oldest_first(quarantine: Quarantine) -
     assert quarantine.tidy() == 1 and len(files(state)) == 2
 
 
-def test_a_disk_that_is_full_is_said(quarantine: Quarantine, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_said(quarantine: QuarantineStore, tmp_path: Path) -> None:
     (tmp_path / "quarantine").write_bytes(b"")
     with pytest.raises(StoreError, match="check its folder's owner, mode and space"):
         quarantine.keep(mail(), SPAM)
 
 
-def test_a_half_written_file_goes_once_nobody_can_be_writing_it(quarantine: Quarantine) -> None:
+def test_a_half_written_file_goes_once_nobody_can_be_writing_it(quarantine: QuarantineStore) -> None:
     quarantine.keep(mail(), SPAM)
     (path,) = files(Path(quarantine.config.state))
     part = path.with_suffix(".part")
@@ -231,7 +231,7 @@ def test_killed_at_any_step_nothing_is_lost(tmp_path: Path) -> None:
         sent = (state / "sent").read_text().split() if (state / "sent").exists() else []
         with quarantine_of(state) as quarantine:
             quarantine.tidy(settled_s=-1.0)
-            rows = quarantine.search(Wanted(), 9)
+            rows = quarantine.search(Query(), 9)
             waiting = [one.address for row in rows for one in row.recipients if one.state is State.HELD]
             if b"kept" in died.stdout:  # from then on the sender relies on us
                 assert {*waiting, *sent} == {ANN, BEN}

@@ -45,11 +45,11 @@ def test_an_attachment_is_named_by_its_kind() -> None:
 def test_a_correction_is_told_with_who_and_when() -> None:
     when = datetime(2026, 5, 3, tzinfo=UTC)
     assert "ann marked this very message as spam on 2026-05-03." in said(
-        verdict("GPT2"), correction=reason.Correction(Label.SPAM, when, "ann")
+        verdict("GPT2"), correction=reason.CorrectionReason(Label.SPAM, when, "ann")
     )
     assert any(
         "Somebody marked" in one
-        for one in said(verdict("GPT2"), correction=reason.Correction(Label.HAM, when))
+        for one in said(verdict("GPT2"), correction=reason.CorrectionReason(Label.HAM, when))
     )
 
 

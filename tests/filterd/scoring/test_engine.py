@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BundleError
 from filterd.reading.text import GTUBE
-from filterd.scoring.engine import Look, batches
+from filterd.scoring.engine import ModelLook, batches
 from filterd.scoring.verdict import Calibration, Thresholds, log_odds
 from tests.filterd.fakes import engine
 
@@ -123,10 +123,10 @@ def test_probes_that_score_otherwise_refuse_the_bundle() -> None:
 
 def test_the_window_that_both_halves_together_call_most_like_spam_decides() -> None:
     rows = np.array([[0.0, 2.0], [1.0, 0.0], [0.0, 1.5]], np.float32)
-    look = Look.of(rows, (0,), wide=[0.0, 2.0, 1.0])
+    look = ModelLook.of(rows, (0,), wide=[0.0, 2.0, 1.0])
     assert (look.deep, look.margins) == ([2.0, -1.0, 1.5], [2.0, 1.0, 2.5])
     assert (look.deciding, look.margin, look.wide_margin) == (2, 2.5, 2.0)
-    assert Look.of(rows, (0,)).deciding == 0
+    assert ModelLook.of(rows, (0,)).deciding == 0
 
 
 def test_looks_are_what_verdicts_are_made_of() -> None:

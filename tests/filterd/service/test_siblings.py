@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from filterd.service import siblings
-from filterd.service.metrics import Metrics
+from filterd.service.metrics import ServiceMetrics
 from filterd.service.siblings import Siblings
 
 
-def page(*of: Metrics) -> dict[str, float]:
+def page(*of: ServiceMetrics) -> dict[str, float]:
     through_json = [json.loads(json.dumps(siblings.samples(one.registry))) for one in of]
     families = text_string_to_metric_families(siblings.exposition(through_json).decode())
     return {f"{s.name}{sorted(s.labels.items())}": s.value for f in families for s in f.samples}
@@ -24,7 +24,7 @@ def page(*of: Metrics) -> dict[str, float]:
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=4))
 def test_counters_and_histograms_are_added(counts: list[int]) -> None:
-    workers = [Metrics() for _ in counts]
+    workers = [ServiceMetrics() for _ in counts]
     for one, count in zip(workers, counts, strict=True):
         for _ in range(count):
             one.cache_hits.inc()

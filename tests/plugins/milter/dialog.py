@@ -21,7 +21,7 @@ import yaml
 
 from filterd import errors
 from filterd.api import Label, Message, Verdict
-from filterd_plugins.milter.rules import Settings
+from filterd_plugins.milter.rules import MilterSettings
 from tests.filterd.protocols.fakes import verdict
 
 DIALOGS = sorted((Path(__file__).parent / "dialogs").glob("*.txt"))
@@ -46,9 +46,9 @@ def unescaped(said: str) -> bytes:
     return said.encode().decode("unicode_escape").encode("latin-1")
 
 
-def settings(lines: list[str]) -> Settings:
+def settings(lines: list[str]) -> MilterSettings:
     text = "\n".join(line[2:] for line in lines if line.startswith("!"))
-    return msgspec.convert(yaml.safe_load(text) or {}, Settings)
+    return msgspec.convert(yaml.safe_load(text) or {}, MilterSettings)
 
 
 def outcome(name: str) -> Verdict | errors.FilterdError:

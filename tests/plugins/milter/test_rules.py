@@ -13,7 +13,7 @@ from filterd import config
 from filterd.api import Action as Do
 from filterd.api import Label, Verdict
 from filterd.errors import ConfigError
-from filterd_plugins.milter.rules import Envelope, Rule, Settings, decide, way
+from filterd_plugins.milter.rules import Envelope, MilterRule, MilterSettings, decide, way
 from filterd_plugins.milter.wire import Client
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import verdict
@@ -29,8 +29,8 @@ ENVELOPE = Envelope(
 )
 
 
-def settings(*rules: dict[str, object]) -> Settings:
-    return msgspec.convert({"rules": list(rules), "quarantine": "server"}, Settings)
+def settings(*rules: dict[str, object]) -> MilterSettings:
+    return msgspec.convert({"rules": list(rules), "quarantine": "server"}, MilterSettings)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_mail_without_recipients_is_decided_by_rules_without_recipients() -> N
 
 
 def test_filterd_keeps_what_is_whole_and_what_nobody_kept_is_never_dropped() -> None:
-    own = msgspec.convert({"rules": [{"do": "quarantine"}]}, Settings)
+    own = msgspec.convert({"rules": [{"do": "quarantine"}]}, MilterSettings)
     assert way(own, ENVELOPE).settle(SPAM, ["ben@example.org"]) is Do.QUARANTINE
     assert way(own, ENVELOPE, whole=False).settle(SPAM, ["ben@example.org"]) is Do.MOVE
     assert not own.may_quarantine  # the mail server need not know how
@@ -134,7 +134,7 @@ def test_patterns_are_quick_whatever_they_are_matched_with() -> None:
 )
 def test_refused_settings_say_where_and_what(given: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        config.settings(config.Config(plugins={"milter": given}), "milter", Settings, "filterd.yaml")
+        config.settings(config.Config(plugins={"milter": given}), "milter", MilterSettings, "filterd.yaml")
     assert said in str(error.value)
     assert str(error.value).startswith("filterd.yaml: plugins.milter")
     assert "\n" not in str(error.value)
@@ -145,16 +145,16 @@ def test_the_pages_examples_are_right() -> None:
     examples = re.findall(r"^plugins:\n(?:  .*\n)+", page, re.M)
     assert len(examples) == 2
     for example in examples:
-        msgspec.convert(yaml.safe_load(example)["plugins"]["milter"], Settings)
+        msgspec.convert(yaml.safe_load(example)["plugins"]["milter"], MilterSettings)
 
 
 def test_the_page_has_every_key_with_its_default() -> None:
     page = (ROOT / "docs" / "plugins" / "milter.md").read_text("utf-8")
-    for key in Rule.__struct_fields__:
+    for key in MilterRule.__struct_fields__:
         assert f"`{key}" in page, key
     for do in Do:
         assert f"| `{do}` |" in page, do
-    for key in Settings.__struct_fields__:
-        default = getattr(Settings(), key)
+    for key in MilterSettings.__struct_fields__:
+        default = getattr(MilterSettings(), key)
         shown = default if isinstance(default, str) and key != "mode" else json.dumps(default)
         assert f"| `{key}` | `{shown}` |" in page, key

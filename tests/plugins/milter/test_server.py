@@ -14,7 +14,7 @@ from filterd.api import StreamPlugin
 from filterd.errors import Overloaded
 from filterd.kit.door import Door
 from filterd_plugins.milter import server as module
-from filterd_plugins.milter.rules import Settings
+from filterd_plugins.milter.rules import MilterSettings
 from filterd_plugins.milter.server import MAX_WAITING_BYTES, Milter
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.milter.dialog import packet
@@ -54,7 +54,7 @@ class Server:
     def __init__(self, path: Path, **settings: object) -> None:
         self.path = path
         self.classifier = FakeClassifier()
-        self.milter = Milter(Settings(**settings), self.classifier)  # type: ignore[arg-type]
+        self.milter = Milter(MilterSettings(**settings), self.classifier)  # type: ignore[arg-type]
         self.door = Door(self.milter.settings.max_connections)
         self.serve = partial(self.milter.protocol, self.door)
         self._peers: list[Peer] = []
@@ -90,8 +90,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def test_it_is_a_plugin() -> None:
-    plugin: StreamPlugin = Milter(Settings(), FakeClassifier())
-    assert plugin.Settings is Settings
+    plugin: StreamPlugin = Milter(MilterSettings(), FakeClassifier())
+    assert plugin.Settings is MilterSettings
 
 
 async def test_a_mail(served: Server) -> None:
@@ -238,7 +238,7 @@ async def test_bytes_that_come_while_it_judges_are_bounded(served: Server) -> No
             async with asyncio.timeout(0.5):
                 await peer.writer.drain()
     (connection,) = served.door.guests
-    assert isinstance(connection, module.Connection)
+    assert isinstance(connection, module.MilterConnection)
     assert MAX_WAITING_BYTES < connection._session.waiting < 2 * MAX_WAITING_BYTES
     served.classifier.gate.set()
     assert await peer.letters(2) == "ia"
@@ -297,9 +297,9 @@ async def test_the_drain_ends_in_its_time(served: Server) -> None:
 async def test_tcp_does_not_wait_for_more(served: Server) -> None:
     """TCP_NODELAY: a reply would else wait for the mail server's delayed ACK, 40 ms."""
     opened = listen.open_socket("tcp:127.0.0.1:0")
-    made: list[module.Connection] = []
+    made: list[module.MilterConnection] = []
 
-    def protocol() -> module.Connection:
+    def protocol() -> module.MilterConnection:
         made.append(served.serve())
         return made[-1]
 

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.api import Action, Verdict
-from filterd_plugins.milter.rules import Settings
+from filterd_plugins.milter.rules import MilterSettings
 from filterd_plugins.milter.session import (
     MAX_FORGED,
     MAX_MACROS,
     MAX_RECIPIENT_BYTES,
     MAX_RECIPIENTS,
     TRANSITIONS,
-    Session,
-    State,
+    MilterSession,
+    MilterState,
 )
-from filterd_plugins.milter.wire import Command, ProtocolError
+from filterd_plugins.milter.wire import MilterCommand, MilterError
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.milter import dialog
 from tests.plugins.milter.dialog import DIALOGS, VERDICTS, packet
@@ -32,37 +32,37 @@ HEADER = packet("L Subject| hello|")
 END = packet("E")
 SPAM, HAM = VERDICTS["spam"], VERDICTS["ham"]
 assert isinstance(SPAM, Verdict)
-DEFAULTS = Settings()
+DEFAULTS = MilterSettings()
 # Of each command one packet that is right, wherever it may come.
 RIGHT = {
-    Command.ABORT: packet("A"),
-    Command.BODY: packet("B text\\r\\n"),
-    Command.CONNECT: CONNECT,
-    Command.MACRO: packet("D Ci|ABC|"),
-    Command.END_OF_BODY: END,
-    Command.HELO: packet("H client.example.net|"),
-    Command.QUIT_NEW_CONNECTION: packet("K"),
-    Command.HEADER: HEADER,
-    Command.MAIL: MAIL,
-    Command.END_OF_HEADERS: packet("N"),
-    Command.NEGOTIATE: NEGOTIATE,
-    Command.QUIT: packet("Q"),
-    Command.RCPT: packet("R <ben@example.org>|"),
-    Command.DATA: packet("T"),
-    Command.UNKNOWN: packet("U HELP|"),
+    MilterCommand.ABORT: packet("A"),
+    MilterCommand.BODY: packet("B text\\r\\n"),
+    MilterCommand.CONNECT: CONNECT,
+    MilterCommand.MACRO: packet("D Ci|ABC|"),
+    MilterCommand.END_OF_BODY: END,
+    MilterCommand.HELO: packet("H client.example.net|"),
+    MilterCommand.QUIT_NEW_CONNECTION: packet("K"),
+    MilterCommand.HEADER: HEADER,
+    MilterCommand.MAIL: MAIL,
+    MilterCommand.END_OF_HEADERS: packet("N"),
+    MilterCommand.NEGOTIATE: NEGOTIATE,
+    MilterCommand.QUIT: packet("Q"),
+    MilterCommand.RCPT: packet("R <ben@example.org>|"),
+    MilterCommand.DATA: packet("T"),
+    MilterCommand.UNKNOWN: packet("U HELP|"),
 }
 WAY_TO = {
-    State.START: b"",
-    State.READY: NEGOTIATE,
-    State.IDLE: NEGOTIATE + CONNECT,
-    State.ENVELOPE: NEGOTIATE + CONNECT + MAIL,
-    State.HEADERS: NEGOTIATE + CONNECT + MAIL + HEADER,
-    State.BODY: NEGOTIATE + CONNECT + MAIL + HEADER + packet("B text"),
+    MilterState.START: b"",
+    MilterState.READY: NEGOTIATE,
+    MilterState.IDLE: NEGOTIATE + CONNECT,
+    MilterState.ENVELOPE: NEGOTIATE + CONNECT + MAIL,
+    MilterState.HEADERS: NEGOTIATE + CONNECT + MAIL + HEADER,
+    MilterState.BODY: NEGOTIATE + CONNECT + MAIL + HEADER + packet("B text"),
 }
 
 
-def made(settings: Settings = DEFAULTS, way: bytes = b"") -> Session:
-    session = Session(settings, FakeClassifier())
+def made(settings: MilterSettings = DEFAULTS, way: bytes = b"") -> MilterSession:
+    session = MilterSession(settings, FakeClassifier())
     session.receive(way)
     return session
 
@@ -97,7 +97,7 @@ def test_dialog(file: Path, cut: Callable[[bytes], list[bytes]]) -> None:
 
 def test_every_command_and_action_has_a_dialog() -> None:
     sent = "".join(file.read_text("utf-8") for file in DIALOGS)
-    for command in Command:
+    for command in MilterCommand:
         assert f"\n> {command.value.decode()}" in sent
     for reply in "acdimyqO":
         assert f"\n< {reply}" in sent
@@ -115,7 +115,7 @@ def test_the_table_is_what_happens() -> None:
                 session.receive(data)
                 assert session.state is TRANSITIONS[state, command], f"{command} in {state}"
             else:
-                with pytest.raises(ProtocolError, match=f"{command.name} has no place here"):
+                with pytest.raises(MilterError, match=f"{command.name} has no place here"):
                     session.receive(data)
 
 
@@ -127,10 +127,10 @@ def test_any_dialog_ends_in_packets_or_an_error(said: list[bytes]) -> None:
         for data in said:
             out += session.receive(data)
             while session.mail:
-                assert session.state is State.JUDGING
+                assert session.state is MilterState.JUDGING
                 assert len(session.mail.raw) <= DEFAULTS.max_bytes
                 out += session.answer(HAM) + session.receive(b"")
-    except ProtocolError:
+    except MilterError:
         pass
     assert all(letter in b"acim" for letter, _ in packets(out))
 
@@ -186,11 +186,11 @@ def test_what_comes_while_a_mail_is_judged_waits() -> None:
     assert session.receive(b"") == packet("c")
     assert session.answer(SPAM) == marked
     assert session.receive(b"") == b""
-    assert session.state is State.CLOSED
+    assert session.state is MilterState.CLOSED
 
 
 def test_a_large_body_is_kept_up_to_the_cap() -> None:
-    session = made(Settings(max_bytes=100_000), NEGOTIATE + CONNECT + MAIL + HEADER)
+    session = made(MilterSettings(max_bytes=100_000), NEGOTIATE + CONNECT + MAIL + HEADER)
     chunk = struct.pack("!I", 65_536) + b"B" + b"x" * 65_535
     for _ in range(800):  # 52 MB
         assert session.receive(chunk) == b""
@@ -201,7 +201,7 @@ def test_a_large_body_is_kept_up_to_the_cap() -> None:
 
 
 def test_headers_count_towards_the_cap_and_are_forged_beyond_it_too() -> None:
-    session = made(Settings(max_bytes=100), NEGOTIATE + CONNECT + MAIL)
+    session = made(MilterSettings(max_bytes=100), NEGOTIATE + CONNECT + MAIL)
     for _ in range(1000):
         session.receive(packet("L X-Filler| " + "x" * 1000 + "|"))
     session.receive(packet("L X-Spam-Flag| NO|") + END)
@@ -261,7 +261,7 @@ def test_too_many_forged_headers_are_refused() -> None:
 def test_too_many_macros_are_no_macros() -> None:
     session = made(way=NEGOTIATE + CONNECT)
     names = "".join(f"n{i}|v|" for i in range(MAX_MACROS + 1))
-    with pytest.raises(ProtocolError, match="macros at once"):
+    with pytest.raises(MilterError, match="macros at once"):
         session.receive(packet(f"D M{names}"))
 
 
@@ -275,7 +275,7 @@ def test_too_many_macros_are_no_macros() -> None:
 )
 def test_what_cannot_work_ends_at_once(offer: str, said: str) -> None:
     settings = dialog.settings(["! quarantine: server", "! rules: [{do: quarantine}]"])
-    with pytest.raises(ProtocolError, match=said):
+    with pytest.raises(MilterError, match=said):
         made(settings).receive(packet(offer))
 
 
@@ -286,11 +286,11 @@ SUBMITTED = MAIL + packet("R <ben@example.org>|") + packet("R <carl@example.org>
 def test_what_users_submit_is_noted_and_not_judged() -> None:
     classifier = FakeClassifier()
     classifier.notes_submissions = True
-    session = Session(DEFAULTS, classifier)
+    session = MilterSession(DEFAULTS, classifier)
     session.receive(NEGOTIATE + CONNECT)
     forged = b"".join(packet("L X-Spam-Flag| YES|") for _ in range(MAX_FORGED + 1))
     said = session.receive(LOGGED_IN + SUBMITTED + forged + packet("B " + "x" * 1000) + END)
-    assert said.endswith(packet("a")) and session.state is State.IDLE
+    assert said.endswith(packet("a")) and session.state is MilterState.IDLE
     assert classifier.written == [("ann@example.net", ["ben@example.org", "carl@example.org"])]
     session.receive(packet("D Mi|TWO|") + SUBMITTED + END)
     assert session.mail and not session.mail.login and len(classifier.written) == 1
@@ -299,13 +299,13 @@ def test_what_users_submit_is_noted_and_not_judged() -> None:
 def test_where_logins_are_judged_they_are_noted_too() -> None:
     classifier = FakeClassifier()
     classifier.notes_submissions = True
-    session = Session(Settings(skip_authenticated=False), classifier)
+    session = MilterSession(MilterSettings(skip_authenticated=False), classifier)
     session.receive(NEGOTIATE + CONNECT + LOGGED_IN + SUBMITTED + END)
     assert session.mail and session.mail.login == "ann" and len(classifier.written) == 1
 
 
 def test_a_mail_that_is_cut_off_is_not_kept_by_filterd() -> None:
-    session = made(Settings(max_bytes=10), NEGOTIATE + CONNECT + MAIL + packet("R <ben@example.org>|"))
+    session = made(MilterSettings(max_bytes=10), NEGOTIATE + CONNECT + MAIL + packet("R <ben@example.org>|"))
     session.receive(packet("B " + "x" * 11) + END)
     assert session.mail and Action.QUARANTINE not in session.mail.way.can
     session = made(DEFAULTS, NEGOTIATE + CONNECT + MAIL + packet("R <ben@example.org>|"))

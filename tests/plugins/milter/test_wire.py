@@ -15,19 +15,19 @@ from filterd_plugins.milter.wire import (
     MAX_HEADER_DATA,
     MAX_STRINGS,
     Client,
-    Command,
+    MilterCommand,
+    MilterError,
     Packets,
-    ProtocolError,
 )
 
-LETTERS = [command.value for command in Command]
+LETTERS = [command.value for command in MilterCommand]
 
 
 def encoded(letter: bytes, data: bytes) -> bytes:
     return struct.pack("!I", len(data) + 1) + letter + data
 
 
-def everything(packets: Packets) -> list[tuple[Command, bytes]]:
+def everything(packets: Packets) -> list[tuple[MilterCommand, bytes]]:
     found = []
     while one := packets.next():
         found.append(one)
@@ -47,7 +47,7 @@ def test_packets_come_out_as_they_went_in_wherever_they_are_cut(
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         packets.feed(stream[start:end])
         found += everything(packets)
-    assert found == [(Command(letter), content) for letter, content in said]
+    assert found == [(MilterCommand(letter), content) for letter, content in said]
     assert len(packets) == 0
 
 
@@ -58,7 +58,7 @@ def test_any_bytes_are_packets_or_an_error(pieces: list[bytes]) -> None:
         for piece in pieces:
             packets.feed(piece)
             everything(packets)
-    except ProtocolError:
+    except MilterError:
         return
     assert len(packets) <= sum(map(len, pieces))
 
@@ -80,7 +80,7 @@ def test_a_length_is_refused_before_its_bytes_are_there(letter: bytes, most: int
     assert packets.next() is None
     packets = Packets()
     packets.feed(struct.pack("!I", most + 2) + letter)
-    with pytest.raises(ProtocolError, match="larger than any real one"):
+    with pytest.raises(MilterError, match="larger than any real one"):
         packets.next()
 
 
@@ -98,7 +98,7 @@ def test_a_length_is_refused_before_its_bytes_are_there(letter: bytes, most: int
 def test_other_protocols_end_at_once(head: bytes) -> None:
     packets = Packets()
     packets.feed(head)
-    with pytest.raises(ProtocolError):
+    with pytest.raises(MilterError):
         packets.next()
 
 
@@ -116,7 +116,7 @@ READERS: list[Callable[[bytes], object]] = [
 def test_readers_read_or_refuse_anything(reader: Callable[[bytes], object], data: bytes) -> None:
     try:
         reader(data)
-    except ProtocolError as error:
+    except MilterError as error:
         assert "\n" not in str(error)
 
 
@@ -137,7 +137,7 @@ def test_readers_read_or_refuse_anything(reader: Callable[[bytes], object], data
     ],
 )
 def test_refused(reader: Callable[[bytes], object], data: bytes) -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(MilterError):
         reader(data)
 
 

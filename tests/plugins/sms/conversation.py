@@ -17,7 +17,7 @@ from filterd import listen
 from filterd.api import WebPlugin
 from filterd.protocols.http.server import HttpServer
 from filterd_plugins.sms.server import Sms
-from filterd_plugins.sms.settings import Settings
+from filterd_plugins.sms.settings import SmsSettings
 from tests.filterd.protocols.fakes import FakeClassifier
 
 TOKEN, SECRET = "12345", "s#cret"
@@ -67,7 +67,7 @@ def _http(lines: list[str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines[: end + 1]).encode() + "\n".join(lines[end + 1 :]).encode()
 
 
-def settings(folder: Path, changes: dict[str, str] | None = None, **given: Any) -> Settings:
+def settings(folder: Path, changes: dict[str, str] | None = None, **given: Any) -> SmsSettings:
     (folder / "twilio").write_text(f"{TOKEN}\n")
     (folder / "kannel").write_text(f"{SECRET}\n")
     sections: dict[str, dict[str, str]] = {
@@ -81,13 +81,13 @@ def settings(folder: Path, changes: dict[str, str] | None = None, **given: Any) 
     for name, value in (changes or {}).items():
         section, _, key = name.partition(".")
         sections[section][key] = value
-    return msgspec.convert(sections | given, Settings)
+    return msgspec.convert(sections | given, SmsSettings)
 
 
 class Running:
     """The plugin as the daemon serves it."""
 
-    def __init__(self, given: Settings, path: Path) -> None:
+    def __init__(self, given: SmsSettings, path: Path) -> None:
         self.classifier, self._path = FakeClassifier(), path
         sms: WebPlugin = Sms(given, self.classifier)
         self.server = HttpServer(

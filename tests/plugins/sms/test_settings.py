@@ -9,7 +9,7 @@ from filterd import config
 from filterd.config import Config
 from filterd.errors import ConfigError
 from filterd_plugins.sms.server import Sms
-from filterd_plugins.sms.settings import Settings
+from filterd_plugins.sms.settings import SmsSettings
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.sms.conversation import settings
 
@@ -17,9 +17,9 @@ TWILIO = {"secret_file": "/s", "url": "https://a.example/t", "forward_to": "http
 KANNEL = {"secret_file": "/s", "forward_to": "http://b.example"}
 
 
-def load(given: dict[str, Any]) -> Settings:
-    found = config.settings(Config(plugins={"sms": given}), "sms", Settings, "filterd.yaml")
-    assert isinstance(found, Settings)
+def load(given: dict[str, Any]) -> SmsSettings:
+    found = config.settings(Config(plugins={"sms": given}), "sms", SmsSettings, "filterd.yaml")
+    assert isinstance(found, SmsSettings)
     return found
 
 

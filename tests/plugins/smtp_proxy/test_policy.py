@@ -4,24 +4,24 @@ from dataclasses import replace
 
 from filterd.api import Action, Label
 from filterd_plugins.smtp_proxy.policy import decide, way
-from filterd_plugins.smtp_proxy.settings import Settings
+from filterd_plugins.smtp_proxy.settings import ProxySettings
 from tests.filterd.protocols.fakes import verdict
 
 SPAM = verdict(Label.SPAM, 15.0)
 
 
 def test_quarantine_is_filterds_or_a_mailbox() -> None:
-    own = Settings(next_hop="tcp:127.0.0.1:1", spam=Action.QUARANTINE)
+    own = ProxySettings(next_hop="tcp:127.0.0.1:1", spam=Action.QUARANTINE)
     assert way(own).settle(SPAM, ()) is Action.QUARANTINE and not way(own).holds
     kept = decide(replace(SPAM, action=Action.QUARANTINE), own)
     assert kept.reply and kept.reply.encode() == b"250 2.0.0 Ok, held\r\n"
     assert decide(SPAM, own).action is Action.MOVE and decide(SPAM, own).reply is None
-    box = Settings(next_hop="tcp:127.0.0.1:1", spam=Action.QUARANTINE, quarantine="box@example.org")
+    box = ProxySettings(next_hop="tcp:127.0.0.1:1", spam=Action.QUARANTINE, quarantine="box@example.org")
     assert way(box).holds and decide(SPAM, box).reply is None
 
 
 def test_what_the_settings_leave_open_is_for_the_configuration() -> None:
-    own = Settings(next_hop="tcp:127.0.0.1:1", reject_points=20.0)
+    own = ProxySettings(next_hop="tcp:127.0.0.1:1", reject_points=20.0)
     asked = way(own).own
     assert asked
     assert asked(SPAM, "") is None and asked(replace(SPAM, points=20.0), "") is Action.REJECT

@@ -12,7 +12,7 @@ from filterd.errors import ConfigError
 from filterd.kit.address import Tcp, Unix
 from filterd_plugins.smtp_proxy import policy
 from filterd_plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
-from filterd_plugins.smtp_proxy.settings import Settings
+from filterd_plugins.smtp_proxy.settings import ProxySettings
 from tests.conftest import ROOT
 from tests.filterd.protocols.fakes import FakeClassifier, verdict
 
@@ -20,11 +20,11 @@ PAGE = (ROOT / "docs" / "plugins" / "smtp_proxy.md").read_text("utf-8")
 HOP = "tcp:127.0.0.1:10026"
 
 
-def settings(**given: object) -> Settings:
-    return msgspec.convert({"next_hop": HOP} | given, Settings)
+def settings(**given: object) -> ProxySettings:
+    return msgspec.convert({"next_hop": HOP} | given, ProxySettings)
 
 
-@pytest.mark.parametrize("key", Settings.__struct_fields__)
+@pytest.mark.parametrize("key", ProxySettings.__struct_fields__)
 def test_the_page_has_every_key_with_its_default(key: str) -> None:
     row = re.search(rf"^\|[^|]*`{key}`[^|]*\|([^|]*)\|", PAGE, re.M)
     assert row, f"docs/plugins/smtp_proxy.md does not name {key}"
@@ -76,7 +76,7 @@ def test_addresses(text: str, address: Unix | Tcp) -> None:
 def test_what_is_wrong_is_said_in_one_line(given: dict[str, object], reason: str) -> None:
     whole = config.Config(plugins={"smtp_proxy": {"next_hop": HOP} | given})
     with pytest.raises(ConfigError) as raised:
-        config.settings(whole, "smtp_proxy", Settings, "filterd.yaml")
+        config.settings(whole, "smtp_proxy", ProxySettings, "filterd.yaml")
     said = str(raised.value)
     assert said.startswith("filterd.yaml: plugins.smtp_proxy")
     assert reason in said
@@ -85,7 +85,9 @@ def test_what_is_wrong_is_said_in_one_line(given: dict[str, object], reason: str
 
 def test_no_next_hop() -> None:
     with pytest.raises(ConfigError, match="missing required field `next_hop`"):
-        config.settings(config.Config(plugins={"smtp_proxy": {}}), "smtp_proxy", Settings, "filterd.yaml")
+        config.settings(
+            config.Config(plugins={"smtp_proxy": {}}), "smtp_proxy", ProxySettings, "filterd.yaml"
+        )
 
 
 @pytest.mark.parametrize("key", ["tls_certificate", "next_hop_ca"])

@@ -11,13 +11,13 @@ from filterd_plugins.smtp_proxy.wire import (
     BadReply,
     BadSyntax,
     BareNewline,
-    Command,
     DataParser,
     LineParser,
     LineTooLong,
     Problem,
     Reply,
     ReplyParser,
+    SmtpCommand,
     WireError,
 )
 
@@ -144,10 +144,10 @@ def test_a_long_line_is_read_to_its_end(pieces: int) -> None:
 @pytest.mark.parametrize(
     ("line", "command"),
     [
-        pytest.param(b"QUIT", Command("QUIT"), id="bare"),
-        pytest.param(b"quit  ", Command("QUIT"), id="blanks behind"),
-        pytest.param(b"Mail FROM:<>", Command("MAIL", b"FROM:<>"), id="mixed case"),
-        pytest.param(b"NOOP \xff", Command("NOOP", b"\xff"), id="8 bits"),
+        pytest.param(b"QUIT", SmtpCommand("QUIT"), id="bare"),
+        pytest.param(b"quit  ", SmtpCommand("QUIT"), id="blanks behind"),
+        pytest.param(b"Mail FROM:<>", SmtpCommand("MAIL", b"FROM:<>"), id="mixed case"),
+        pytest.param(b"NOOP \xff", SmtpCommand("NOOP", b"\xff"), id="8 bits"),
         pytest.param(b"", None, id="empty"),
         pytest.param(b" QUIT", None, id="blank first"),
         pytest.param(b"QU\0IT", None, id="NUL"),
@@ -155,7 +155,7 @@ def test_a_long_line_is_read_to_its_end(pieces: int) -> None:
         pytest.param(b"\x16\x03\x01\x02", None, id="a TLS handshake in the clear"),
     ],
 )
-def test_commands(line: bytes, command: Command | None) -> None:
+def test_commands(line: bytes, command: SmtpCommand | None) -> None:
     if command:
         assert wire.parse_command(line) == command
         return

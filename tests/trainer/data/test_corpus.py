@@ -94,7 +94,7 @@ def test_messages_are_read_as_the_filter_reads_them() -> None:
         },
     ]
     assert losses.counts == {"no text left": 1}
-    assert set(corpus.canonical(given, losses, corpus.Reading(Kind.SMS))["Kind"]) == {"sms"}
+    assert set(corpus.canonical(given, losses, corpus.CorpusReading(Kind.SMS))["Kind"]) == {"sms"}
 
 
 @pytest.mark.parametrize(

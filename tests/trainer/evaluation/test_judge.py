@@ -22,7 +22,7 @@ from filterd_trainer.evaluation import judge as judging
 from filterd_trainer.evaluation.judge import Subject
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, from_safetensors, to_safetensors
 from filterd_trainer.training.recipe import Recipe
-from filterd_trainer.training.runs import Config
+from filterd_trainer.training.runs import RunConfig
 from tests.filterd import fakes
 from tests.trainer.samples import labelled
 
@@ -56,7 +56,7 @@ def run(folder: Path, way: Way = "filterd", seed: int = 0, windows: int = 1) -> 
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
     to_safetensors(SpamClassifier(GPT2(TINY), 2), folder / "model.safetensors", ("ham", "spam"))
-    config = Config(
+    config = RunConfig(
         recipe=Recipe(way=way, windows=windows),
         seed=seed,
         data="",

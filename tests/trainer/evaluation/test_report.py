@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from filterd.errors import Unwritable
-from filterd_trainer.evaluation.report import Block, Gallery, Grid, Paragraph, Picture, Section, page, write
+from filterd_trainer.evaluation.report import Block, Chapter, Gallery, Grid, Paragraph, Picture, page, write
 
 PNG = b"\x89PNG\r\n\x1a\n not really"
 
@@ -30,14 +30,14 @@ class Balanced(HTMLParser):
 
 def whole() -> str:
     parts = [
-        Section("In short", [Paragraph("All is well."), Grid([["accuracy", 0.97, None]], ["", "a", "b"])]),
-        Section("Two side by side", [Gallery([Picture(PNG, "one"), Picture(PNG, "two", "A caption")])]),
+        Chapter("In short", [Paragraph("All is well."), Grid([["accuracy", 0.97, None]], ["", "a", "b"])]),
+        Chapter("Two side by side", [Gallery([Picture(PNG, "one"), Picture(PNG, "two", "A caption")])]),
     ]
     return page("A report", parts, lead="of a test")
 
 
 def alone(block: Block) -> str:
-    return page("A report", [Section("Only", [block])])
+    return page("A report", [Chapter("Only", [block])])
 
 
 def test_page_is_well_formed_and_links_its_sections() -> None:
@@ -71,7 +71,7 @@ def test_figure_holds_the_image_itself() -> None:
     ],
 )
 def test_text_is_never_markup(block: Block) -> None:
-    html = page(hostile, [Section(hostile, [block])], hostile)
+    html = page(hostile, [Chapter(hostile, [block])], hostile)
     assert "<img src=x" not in html
     assert 'onerror="' not in html
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from filterd.api import Kind
-from filterd.scoring.engine import Look
+from filterd.scoring.engine import ModelLook
 from filterd.scoring.linear import Wide, read
 from filterd_trainer.export import linear
 from tests.trainer import tiny
@@ -20,9 +20,9 @@ def labelled(count: int, seed: int) -> linear.WindowTexts:
     return linear.WindowTexts([[one] for one in made], kinds, np.array(labels, dtype=bool), groups)
 
 
-def looks(deep: NDArray[np.float64]) -> list[Look]:
+def looks(deep: NDArray[np.float64]) -> list[ModelLook]:
     """Messages of one window each, by these margins of the GPT-2."""
-    return [Look.of(np.array([[0.0, nats]]), (0,)) for nats in deep]
+    return [ModelLook.of(np.array([[0.0, nats]]), (0,)) for nats in deep]
 
 
 def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:

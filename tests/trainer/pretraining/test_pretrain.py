@@ -18,7 +18,7 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2
 from filterd_trainer.pretraining import pretrain, tokens
-from filterd_trainer.pretraining.pretrain import Head, PretrainSettings
+from filterd_trainer.pretraining.pretrain import LanguageHead, PretrainSettings
 from filterd_trainer.training.train import Interrupted
 
 TINY = Architecture(vocabulary=50257, context=32, width=8, layers=1, heads=1)
@@ -87,7 +87,7 @@ def test_the_estimated_loss_is_near_the_exact_one(frequent: int) -> None:
     hidden, embedding = torch.randn(64, 8) / 2, torch.randn(100, 8)
     targets = torch.randint(0, 30, (64,))
     exact = torch.nn.functional.cross_entropy(hidden @ embedding.T, targets)
-    head = Head(torch.arange(100, 0, -1), frequent, sampled=50)
+    head = LanguageHead(torch.arange(100, 0, -1), frequent, sampled=50)
     estimates = torch.stack([head.loss(hidden, embedding, targets) for _ in range(200)])
     assert estimates.mean() == pytest.approx(float(exact), abs=0.02)
     if frequent == 100:

@@ -13,13 +13,13 @@ from filterd.corrections.store import Store
 from filterd.scoring import bundle
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.export import export
-from filterd_trainer.retraining.gate import Rules
+from filterd_trainer.retraining.gate import GateRules
 from filterd_trainer.retraining.retrain import RetrainRequest
 from tests.trainer import tiny
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # What the tiny champion says of our everyday messages is a matter of luck.
-LENIENT = Rules(max_worse=1.0, max_lost=1.0, probe_slack=100.0)
+LENIENT = GateRules(max_worse=1.0, max_lost=1.0, probe_slack=100.0)
 SPAM = ("double your coins {} at once", "invest {} coins with us tonight", "coins {} grow while you sleep")
 HAM = ("your coat {} hangs in the hall", "coffee at {} in the garden", "the garden gate key is number {}")
 

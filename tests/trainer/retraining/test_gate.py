@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from filterd.api import Label
 from filterd_trainer.retraining import gate
-from filterd_trainer.retraining.gate import Evidence, Finding, Held, HeldAnswers, Probed, Rules
+from filterd_trainer.retraining.gate import Evidence, Finding, GateRules, HeldAnswers, HeldOutMail, Probed
 
 HAM, UNSURE, SPAM = Label.HAM, Label.UNSURE, Label.SPAM
 NUMBERS = {HAM: 0.01, UNSURE: 0.5, SPAM: 0.99}
@@ -24,9 +24,9 @@ def held(
     corrected: list[bool] | None = None,
     sources: list[str] | None = None,
     groups: list[int] | None = None,
-) -> Held:
+) -> HeldOutMail:
     n = len(is_spam)
-    return Held(
+    return HeldOutMail(
         is_spam=np.array(is_spam),
         groups=np.array(groups if groups is not None else range(n)),
         corrected=np.array(corrected if corrected is not None else [True] * n),
@@ -36,12 +36,12 @@ def held(
     )
 
 
-def better(n: int = 20) -> Held:
+def better(n: int = 20) -> HeldOutMail:
     """Spam that the champion missed and the challenger has."""
     return held([True] * n, [HAM] * n, [SPAM] * n)
 
 
-def evidence(of: Held | None = None, **changes: object) -> Evidence:
+def evidence(of: HeldOutMail | None = None, **changes: object) -> Evidence:
     given: dict[str, object] = {
         "new": {"cli": 40}, "dropped": {}, "ham": 40, "spam": 60, "held_groups": 12,
         "held": of if of is not None else better(),
@@ -49,12 +49,12 @@ def evidence(of: Held | None = None, **changes: object) -> Evidence:
     return Evidence(**(given | changes))  # type: ignore[arg-type]
 
 
-def found(rule: str, of: Evidence, rules: Rules | None = None) -> Finding:
-    return next(one for one in gate.judge(of, rules or Rules()) if one.rule == rule)
+def found(rule: str, of: Evidence, rules: GateRules | None = None) -> Finding:
+    return next(one for one in gate.judge(of, rules or GateRules()) if one.rule == rule)
 
 
 def test_a_better_challenger_passes_every_rule() -> None:
-    findings = gate.judge(evidence(), Rules())
+    findings = gate.judge(evidence(), GateRules())
     assert [one.rule for one in findings if not one.passed] == []
     assert gate.reason(findings) == ""
     assert len({one.rule for one in findings}) == len(findings) == 9
@@ -71,7 +71,7 @@ def test_a_better_challenger_passes_every_rule() -> None:
     ],
 )
 def test_too_little_to_learn_from(rule: str, changes: dict[str, object]) -> None:
-    before = gate.before_training(evidence(None, **changes), Rules())
+    before = gate.before_training(evidence(None, **changes), GateRules())
     assert [one.rule for one in before if not one.passed] == [rule]
     assert gate.reason(before).startswith(f"{rule}: ")
 
@@ -168,15 +168,15 @@ def test_everyday_messages_may_hardly_get_worse() -> None:
 def test_no_model_is_better_than_itself(messages: list[tuple[bool, Label, int]]) -> None:
     spam, labels, groups = (list(column) for column in zip(*messages, strict=True))
     same = held(spam, labels, labels, groups=groups)
-    passed = {one.rule: one.passed for one in gate.judge(evidence(same), Rules())}
+    passed = {one.rule: one.passed for one in gate.judge(evidence(same), GateRules())}
     assert not passed["better"] and passed["false positives"] and passed["recall"]
 
 
 def test_a_comparison_needs_a_challenger() -> None:
     with pytest.raises(ValueError, match="no challenger"):
-        gate.judge(Evidence(new={}, dropped={}, ham=1, spam=1, held_groups=1), Rules())
+        gate.judge(Evidence(new={}, dropped={}, ham=1, spam=1, held_groups=1), GateRules())
 
 
 def test_lines_are_for_people() -> None:
-    lines = gate.lines(gate.judge(evidence(ham=1), Rules()))
+    lines = gate.lines(gate.judge(evidence(ham=1), GateRules()))
     assert any(line.startswith("FAIL minimum: 40 new corrections, 1 ham") for line in lines)

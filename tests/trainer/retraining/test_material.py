@@ -9,7 +9,7 @@ from filterd.api import Label
 from filterd.corrections.store import Store
 from filterd.errors import BadInput, NotFound
 from filterd_trainer.retraining import material
-from filterd_trainer.retraining.gate import Rules
+from filterd_trainer.retraining.gate import GateRules
 from filterd_trainer.retraining.material import Material, gather, rehearse
 from tests.trainer import tiny
 from tests.trainer.retraining.corrections import correction, corrections
@@ -23,9 +23,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def gathered(
-    store: Store, since: int = 0, rehearsal: pd.DataFrame | None = None, rules: Rules | None = None
+    store: Store, since: int = 0, rehearsal: pd.DataFrame | None = None, rules: GateRules | None = None
 ) -> Material:
-    return gather(store, since, store.position().revision, rehearsal, rules or Rules())
+    return gather(store, since, store.position().revision, rehearsal, rules or GateRules())
 
 
 def test_the_newest_of_each_label_are_held_out(store: Store) -> None:
@@ -91,7 +91,7 @@ def test_a_campaign_is_told_ten_times_at_most(store: Store) -> None:
 def test_a_source_keeps_its_quota(store: Store) -> None:
     store.learn_many(corrections(40, "web"))
     store.learn_many(corrections(10, "cli", first=40))
-    rules = Rules(source_floor=5)
+    rules = GateRules(source_floor=5)
     found = gathered(store, rules=rules)
     assert found.new == {"cli": 10, "web": 10} and found.dropped == {"web": 30}
     assert gathered(store).dropped == {}  # nobody's 500 are reached

@@ -14,7 +14,7 @@ from filterd.scoring.engine import Engine
 from filterd.scoring.linear import features
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.retraining import refit
-from filterd_trainer.retraining.refit import Added, Asked, Half
+from filterd_trainer.retraining.refit import Added, Half, RefitInput
 from tests.filterd import fakes
 from tests.trainer.retraining import corrections
 from tests.trainer.retraining.corrections import HAM, SPAM
@@ -28,9 +28,9 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Engine.open(corrections.champion(tmp_path_factory.mktemp("champion")))
 
 
-def asked(texts: list[str], spam: list[bool], held: list[bool] | None = None, kind: Kind = SMS) -> Asked:
+def asked(texts: list[str], spam: list[bool], held: list[bool] | None = None, kind: Kind = SMS) -> RefitInput:
     """One window each, of which the champion knows nothing."""
-    return Asked(
+    return RefitInput(
         [[features(one)] for one in texts],
         [[0.0]] * len(texts),
         [kind] * len(texts),
@@ -39,7 +39,7 @@ def asked(texts: list[str], spam: list[bool], held: list[bool] | None = None, ki
     )
 
 
-def some(count: int) -> Asked:
+def some(count: int) -> RefitInput:
     spam = [i % 2 == 0 for i in range(count)]
     return asked([(SPAM if one else HAM)[i // 2 % 3].format(f"no{i}") for i, one in enumerate(spam)], spam)
 

@@ -23,7 +23,7 @@ from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd_trainer.gpt2.model import read_tensors
 from filterd_trainer.retraining import run_folder
-from filterd_trainer.retraining.gate import Rules
+from filterd_trainer.retraining.gate import GateRules
 from filterd_trainer.retraining.lock import Busy, only_one
 from filterd_trainer.retraining.retrain import Outcome, retrain
 from filterd_trainer.retraining.strategies import HeadTraining
@@ -151,7 +151,7 @@ def test_a_trial_comes_first_and_the_next_night_waits_for_it(tmp_path: Path, cha
     daemon.leave()  # without a daemon nothing is seen of it
     with Store.open(asked.feedback) as opened:
         opened.forget(corrections.corrections(1)[0].content_hash)
-    retrain(dataclasses.replace(asked, rules=Rules(min_corrections=1000)))
+    retrain(dataclasses.replace(asked, rules=GateRules(min_corrections=1000)))
     assert not (store / bundle.CHALLENGER).exists()
 
 

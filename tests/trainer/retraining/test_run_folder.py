@@ -7,7 +7,7 @@ import pytest
 
 from filterd.errors import BadInput
 from filterd_trainer.retraining import run_folder
-from filterd_trainer.retraining.gate import Rules
+from filterd_trainer.retraining.gate import GateRules
 from filterd_trainer.retraining.run_folder import RetrainPlan, claim
 
 PLAN = RetrainPlan(
@@ -17,7 +17,7 @@ PLAN = RetrainPlan(
     rewritten=0,
     strategy="auto",
     rehearsal=(),
-    rules=Rules(),
+    rules=GateRules(),
     seed=123,
 )
 

@@ -13,13 +13,13 @@ from filterd.scoring.engine import Engine
 from filterd_trainer.retraining import lock, retrain
 from filterd_trainer.simulation import arms, stream
 from filterd_trainer.simulation.arms import Bogofilter, Margins, Ours
-from filterd_trainer.simulation.stream import Settings, Stream
+from filterd_trainer.simulation.stream import Stream, StreamSettings
 from filterd_trainer.simulation.users import USER, Said
 from filterd_trainer.training import train
 from tests.conftest import need_program
 from tests.trainer.simulation import mails
 
-SETTINGS = Settings(clean=0.1)
+SETTINGS = StreamSettings(clean=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -184,5 +184,5 @@ def test_readings_of_an_ambiguous_mail_all_count(site: Stream, margins: Margins)
     assert all(mail.texts[0] == text.read(Message(mail.raw))[0].canonical for mail in site.mails)
     engine = margins.engine(bundle.DEFAULT)
     texts = [mail.texts[0] for mail in site.mails[:2]]
-    double = stream.Mail(b"", site.mails[0].kind, tuple(texts), False, 0)
+    double = stream.StreamMail(b"", site.mails[0].kind, tuple(texts), False, 0)
     assert arms._highest(engine, [double]) == [max(engine.margins(texts, [site.mails[0].kind] * 2))]

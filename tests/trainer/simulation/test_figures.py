@@ -6,25 +6,25 @@ import pytest
 from filterd.api import Kind, Label
 from filterd_trainer.simulation import figures
 from filterd_trainer.simulation.arms import Night
-from filterd_trainer.simulation.replay import Judged, Look, Segment
-from filterd_trainer.simulation.stream import Mail, Stream
+from filterd_trainer.simulation.replay import ReplayLook, ReplayOutcome, Segment
+from filterd_trainer.simulation.stream import Stream, StreamMail
 from filterd_trainer.simulation.users import Said
 
 N, CLEAN = 80, 40
 
 
 def stream() -> Stream:
-    mails = [Mail(b"", Kind.MAIL, ("text",), i % 2 == 0, i) for i in range(N + CLEAN)]
+    mails = [StreamMail(b"", Kind.MAIL, ("text",), i % 2 == 0, i) for i in range(N + CLEAN)]
     return Stream(mails, N, {"no text left": 2, "empty file": 0}, "print")
 
 
-def judged(places: range, wrong: set[int], unsure: set[int] = frozenset()) -> Judged:  # type: ignore[assignment]
+def judged(places: range, wrong: set[int], unsure: set[int] = frozenset()) -> ReplayOutcome:  # type: ignore[assignment]
     labels, p = [], []
     for i in places:
         spam = (i % 2 == 0) is not (i in wrong)
         labels.append(Label.UNSURE if i in unsure else Label.SPAM if spam else Label.HAM)
         p.append(0.5 if i in unsure else 0.99 if spam else 0.01)
-    return Judged(p, labels)
+    return ReplayOutcome(p, labels)
 
 
 def segments(
@@ -34,8 +34,8 @@ def segments(
     night = Night("b2", True)
     return [
         Segment(0, judged(range(40), wrong, unsure or set()), learned or []),
-        Segment(40, judged(range(40, N), wrong, unsure or set()), [], night, Look(clean, clean)),
-        Segment(N, Judged([], []), [], Night("b2", False, "minimum"), Look(clean, clean)),
+        Segment(40, judged(range(40, N), wrong, unsure or set()), [], night, ReplayLook(clean, clean)),
+        Segment(N, ReplayOutcome([], []), [], Night("b2", False, "minimum"), ReplayLook(clean, clean)),
     ]
 
 
@@ -96,7 +96,7 @@ def test_what_was_replayed_is_described() -> None:
 
 def test_equal_recall_needs_no_thresholds() -> None:
     p = np.linspace(0.1, 0.9, 40)
-    one = Judged(p.tolist(), [Label.HAM] * 40)
+    one = ReplayOutcome(p.tolist(), [Label.HAM] * 40)
     measured = figures._measured(one, p > 0.5, np.ones((1, 40)))
     assert measured["fpr_at_recall_95"][0] == 0
     assert measured["recall"][0] == 0

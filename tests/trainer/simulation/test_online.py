@@ -14,7 +14,7 @@ from filterd.scoring import bundle
 from filterd_trainer import cli
 from filterd_trainer.simulation import chronicle, online
 from filterd_trainer.simulation.arms import Opinion, bogofilter_missing
-from filterd_trainer.simulation.online import Request, Settings, Speaker, replay
+from filterd_trainer.simulation.online import OnlineRequest, OnlineSettings, Speaker, replay
 from filterd_trainer.simulation.simulate import Stopped
 from filterd_trainer.simulation.stream import Stream, located
 from filterd_trainer.simulation.users import Said
@@ -54,7 +54,7 @@ class Wrong:
 
 def heard(stream: Stream, mode: str, **settings: float) -> list[tuple[int, Said]]:
     wrong = Wrong(stream)
-    how = Settings(**settings)  # type: ignore[arg-type]
+    how = OnlineSettings(**settings)  # type: ignore[arg-type]
     replay(wrong, Speaker(stream, how, mode), stream.n, lambda what, done: None)
     return wrong.heard
 
@@ -79,13 +79,13 @@ def test_some_are_wrong(stream: Stream) -> None:
 
 
 def test_who_is_right_is_not_corrected(stream: Stream) -> None:
-    speaker = Speaker(stream, Settings(), "errors")
+    speaker = Speaker(stream, OnlineSettings(), "errors")
     assert speaker.sees(0, stream.mails[0].label) is None
     assert speaker.sees(0, Label.UNSURE) is not None
 
 
 def test_every_run(inputs: list[str], tmp_path: Path) -> None:
-    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", Settings(day=5), only=OURS)
+    request = OnlineRequest(inputs, bundle.DEFAULT, tmp_path / "out", OnlineSettings(day=5), only=OURS)
     record = online.simulate(request, QUIET)
     assert [(run.mode, run.filter) for run in record.runs] == [
         (mode, one) for mode in online.MODES for one in OURS
@@ -104,7 +104,9 @@ def test_every_run(inputs: list[str], tmp_path: Path) -> None:
 
 
 def test_beside_bogofilter(inputs: list[str], tmp_path: Path) -> None:
-    request = Request(inputs, bundle.DEFAULT, tmp_path, Settings(messages=20), ("errors",), ("bogofilter",))
+    request = OnlineRequest(
+        inputs, bundle.DEFAULT, tmp_path, OnlineSettings(messages=20), ("errors",), ("bogofilter",)
+    )
     record = online.simulate(request, QUIET)
     if missing := bogofilter_missing():
         assert (record.skipped, record.runs) == ({"bogofilter": missing}, [])
@@ -113,22 +115,24 @@ def test_beside_bogofilter(inputs: list[str], tmp_path: Path) -> None:
 
 
 def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", Settings(), ("all", "errors"), ("fused",))
-    whole = online.Ours.judge
+    request = OnlineRequest(
+        inputs, bundle.DEFAULT, tmp_path / "out", OnlineSettings(), ("all", "errors"), ("fused",)
+    )
+    whole = online.OnlineFilter.judge
     judged: list[int] = []
 
-    def judge(self: online.Ours, places: Sequence[int]) -> list[Opinion]:
+    def judge(self: online.OnlineFilter, places: Sequence[int]) -> list[Opinion]:
         judged.extend(places)
         if len(judged) == 90:
             raise KeyboardInterrupt
         return whole(self, places)
 
-    monkeypatch.setattr(online.Ours, "judge", judge)
+    monkeypatch.setattr(online.OnlineFilter, "judge", judge)
     with pytest.raises(Stopped, match="the same command goes on"):
         online.simulate(request, QUIET)
     record = online.simulate(request, QUIET)
     assert len(judged) == 90 + 60, "the first mode was not judged again"
-    straight = Request(
+    straight = OnlineRequest(
         inputs, bundle.DEFAULT, tmp_path / "straight", *(request.settings, request.modes, request.only)
     )
     assert online.simulate(straight, QUIET).runs == record.runs
@@ -159,8 +163,8 @@ def test_the_command(inputs: list[str], tmp_path: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--mode some: choose of all, errors"):
-        online.simulate(Request([], bundle.DEFAULT, tmp_path, Settings(), modes=("some",)), QUIET)
+        online.simulate(OnlineRequest([], bundle.DEFAULT, tmp_path, OnlineSettings(), modes=("some",)), QUIET)
     with pytest.raises(ConfigError, match="--only both: choose of model, learner"):
-        online.simulate(Request([], bundle.DEFAULT, tmp_path, Settings(), only=("both",)), QUIET)
+        online.simulate(OnlineRequest([], bundle.DEFAULT, tmp_path, OnlineSettings(), only=("both",)), QUIET)
     with pytest.raises(BadInput, match="--corrects"):
-        Settings(corrects=0.0)
+        OnlineSettings(corrects=0.0)

@@ -8,11 +8,11 @@ import pytest
 from filterd.api import Kind, Label
 from filterd.errors import BadInput
 from filterd_trainer.simulation.arms import Night, Opinion
-from filterd_trainer.simulation.replay import Log, Repeated, Replay, Segment
-from filterd_trainer.simulation.stream import Mail, Settings, Stream
+from filterd_trainer.simulation.replay import Repeated, Replay, ReplayLog, Segment
+from filterd_trainer.simulation.stream import Stream, StreamMail, StreamSettings
 from filterd_trainer.simulation.users import Hostile, Nobody, Said, User
 
-SETTINGS = Settings(day=10, every=25, corrects=1.0, wrong=0.0)
+SETTINGS = StreamSettings(day=10, every=25, corrects=1.0, wrong=0.0)
 N, CLEAN = 60, 6
 
 
@@ -49,7 +49,7 @@ class Parrot:
 
 
 def stream() -> Stream:
-    mails = [Mail(b"", Kind.MAIL, ("text",), i % 4 == 0, i) for i in range(N + CLEAN)]
+    mails = [StreamMail(b"", Kind.MAIL, ("text",), i % 4 == 0, i) for i in range(N + CLEAN)]
     return Stream(mails, N, {}, "")
 
 
@@ -60,7 +60,7 @@ def replay(arm: Parrot, people: User | Repeated | None = None, hostile: Nobody |
 
 def test_a_correction_comes_a_day_late(tmp_path: Path) -> None:
     arm = Parrot()
-    segments = replay(arm).run(Log(tmp_path))
+    segments = replay(arm).run(ReplayLog(tmp_path))
     assert [said.mail for said in arm.told] == list(range(0, N - SETTINGS.day, 4))
     known = dict(arm.asked[: N + CLEAN * 2])
     assert known[9] == 0, "the first day nobody has said anything"
@@ -73,7 +73,7 @@ def test_a_correction_comes_a_day_late(tmp_path: Path) -> None:
 
 def test_a_night_ends_with_a_look_at_clean_mail(tmp_path: Path) -> None:
     arm = Parrot()
-    segments = replay(arm).run(Log(tmp_path))
+    segments = replay(arm).run(ReplayLog(tmp_path))
     assert arm.nights == [4, 10, 13]
     assert segments[0].night is None
     for segment in segments[1:]:
@@ -86,31 +86,33 @@ def test_a_night_ends_with_a_look_at_clean_mail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("hostile", [False, True])
 def test_stopped_and_gone_on_with_it_is_the_same(tmp_path: Path, hostile: bool) -> None:
     def people() -> Nobody:
-        settings = Settings(day=10, every=25, corrects=1.0, wrong=0.0, hostile=0.3)
+        settings = StreamSettings(day=10, every=25, corrects=1.0, wrong=0.0, hostile=0.3)
         return Hostile(stream(), settings, insider=False) if hostile else Nobody()
 
-    straight = replay(Parrot(), hostile=people()).run(Log(tmp_path / "straight"))
+    straight = replay(Parrot(), hostile=people()).run(ReplayLog(tmp_path / "straight"))
     with pytest.raises(KeyboardInterrupt):
-        replay(Parrot(stops_at=53), hostile=people()).run(Log(tmp_path / "stopped"))
-    assert len(Log(tmp_path / "stopped").read()) == 2
+        replay(Parrot(stops_at=53), hostile=people()).run(ReplayLog(tmp_path / "stopped"))
+    assert len(ReplayLog(tmp_path / "stopped").read()) == 2
     arm = Parrot()
-    assert replay(arm, hostile=people()).run(Log(tmp_path / "stopped")) == straight
+    assert replay(arm, hostile=people()).run(ReplayLog(tmp_path / "stopped")) == straight
     assert min(place for place, _ in arm.asked if place < N) == 50
     assert (len(arm.told) > 13) is hostile
     again = Parrot(stops_at=0)
-    assert replay(again, hostile=people()).run(Log(tmp_path / "stopped")) == straight, "nothing is done twice"
+    assert replay(again, hostile=people()).run(ReplayLog(tmp_path / "stopped")) == straight, (
+        "nothing is done twice"
+    )
 
 
 def test_corrections_of_another_run_are_repeated(tmp_path: Path) -> None:
     given = [Said(12, 3, Label.SPAM, "user"), Said(40, 20, Label.HAM, "user")]
     arm = Parrot()
-    segments = replay(arm, Repeated(given)).run(Log(tmp_path))
+    segments = replay(arm, Repeated(given)).run(ReplayLog(tmp_path))
     assert arm.told == given
     assert [said for segment in segments for said in segment.learned] == given
 
 
 def test_a_damaged_segment_is_named(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    log = ReplayLog(tmp_path)
     replay(Parrot()).run(log)
     assert all(isinstance(one, Segment) for one in log.read())
     (tmp_path / "001.json").write_text("{")

@@ -14,11 +14,11 @@ from filterd_trainer.retraining import retrain
 from filterd_trainer.simulation import arms, simulate
 from filterd_trainer.simulation.arms import Opinion, Ours
 from filterd_trainer.simulation.simulate import Request, Stopped
-from filterd_trainer.simulation.stream import Settings
+from filterd_trainer.simulation.stream import StreamSettings
 from tests.trainer.simulation import mails
 
 QUIET = Console(quiet=True)
-SETTINGS = Settings(clean=0.15, day=8, every=16, hostile=0.2, corrects=1.0)
+SETTINGS = StreamSettings(clean=0.15, day=8, every=16, hostile=0.2, corrects=1.0)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pyte
 def test_another_seed_begins_anew(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     one = simulate.simulate(Request(inputs, bundle.DEFAULT, out, SETTINGS, only=("frozen",)), QUIET)
-    other = Settings(clean=0.15, day=8, every=16, seed=9)
+    other = StreamSettings(clean=0.15, day=8, every=16, seed=9)
     two = simulate.simulate(Request(inputs, bundle.DEFAULT, out, other, only=("frozen",)), QUIET)
     assert one.data.fingerprint != two.data.fingerprint
     assert not two.differences

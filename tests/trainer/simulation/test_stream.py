@@ -8,12 +8,12 @@ import pytest
 from filterd.errors import BadInput
 from filterd_trainer.data import corpus
 from filterd_trainer.simulation import stream
-from filterd_trainer.simulation.stream import Settings, Stream
+from filterd_trainer.simulation.stream import Stream, StreamSettings
 from tests.trainer.simulation import mails
 
 
-def load(where: Path, settings: Settings | None = None, known: corpus.Dataset | None = None) -> Stream:
-    return stream.load(stream.located([f"site={where}"]), settings or Settings(), known)
+def load(where: Path, settings: StreamSettings | None = None, known: corpus.Dataset | None = None) -> Stream:
+    return stream.load(stream.located([f"site={where}"]), settings or StreamSettings(), known)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clean_mail_shares_no_group_with_the_stream(where: Path, tmp_path: Path) -> None:
     for i in range(12):  # a campaign: the same mail to others
         (where / "spam" / f"copy{i}.eml").write_text(mails.mail("spam", "the same again", 500) + f"{i}\n")
-    found = load(where, Settings(clean=0.3))
+    found = load(where, StreamSettings(clean=0.3))
     groups = found.groups
     assert not set(groups[: found.n]) & set(groups[list(found.clean)])
     assert len(set(groups)) < len(groups)
@@ -33,13 +33,13 @@ def test_clean_mail_shares_no_group_with_the_stream(where: Path, tmp_path: Path)
 
 
 def test_the_same_seed_gives_the_same_days(where: Path) -> None:
-    one, two, other = load(where), load(where), load(where, Settings(seed=4))
+    one, two, other = load(where), load(where), load(where, StreamSettings(seed=4))
     assert one.fingerprint == two.fingerprint != other.fingerprint
     assert 0 < one.is_spam[: one.n // 2].sum() < one.n // 2, "mixed, and not ham first"
 
 
 def test_a_limit_keeps_the_clean_share(where: Path) -> None:
-    found = load(where, Settings(messages=30, clean=0.25))
+    found = load(where, StreamSettings(messages=30, clean=0.25))
     assert found.n == 30
     assert 10 <= len(found.clean) <= 22
 
@@ -72,9 +72,9 @@ def test_other_labels_are_counted(where: Path, tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadInput, match="--"):
-        Settings(**wrong)  # type: ignore[arg-type]
+        StreamSettings(**wrong)  # type: ignore[arg-type]
 
 
 def test_segments_end_with_a_night() -> None:
-    assert Settings(every=500).starts(1200) == [0, 500, 1000, 1200]
-    assert Settings(every=500).starts(1000) == [0, 500, 1000]
+    assert StreamSettings(every=500).starts(1200) == [0, 500, 1000, 1200]
+    assert StreamSettings(every=500).starts(1000) == [0, 500, 1000]

@@ -4,12 +4,12 @@ import pytest
 
 from filterd.api import Kind, Label, Message
 from filterd.reading.text import read
-from filterd_trainer.simulation.stream import Mail, Settings, Stream
+from filterd_trainer.simulation.stream import Stream, StreamMail, StreamSettings
 from filterd_trainer.simulation.users import USER, Hostile, Nobody, Said, User, is_hostile, variant
 
 
 def stream(n: int = 4000) -> Stream:
-    return Stream([Mail(b"", Kind.MAIL, ("text",), i % 3 == 0, i) for i in range(n)], n, {}, "")
+    return Stream([StreamMail(b"", Kind.MAIL, ("text",), i % 3 == 0, i) for i in range(n)], n, {}, "")
 
 
 def wrongly(one: Stream, place: int) -> Label:
@@ -17,7 +17,7 @@ def wrongly(one: Stream, place: int) -> Label:
 
 
 def test_a_user_corrects_a_share_a_day_late() -> None:
-    one, settings = stream(), Settings(day=100)
+    one, settings = stream(), StreamSettings(day=100)
     user = User(one, settings)
     said = [user.sees(i, wrongly(one, i)) for i in range(one.n)]
     given = [s for s in said if s]
@@ -29,7 +29,7 @@ def test_a_user_corrects_a_share_a_day_late() -> None:
 
 def test_a_user_says_nothing_of_what_is_right_and_corrects_unsure() -> None:
     one = stream()
-    user = User(one, Settings(corrects=1.0, wrong=0.0))
+    user = User(one, StreamSettings(corrects=1.0, wrong=0.0))
     assert user.sees(0, Label.SPAM) is None
     for place, label in ((0, Label.SPAM), (1, Label.HAM)):
         said = user.sees(place, Label.UNSURE)
@@ -39,7 +39,7 @@ def test_a_user_says_nothing_of_what_is_right_and_corrects_unsure() -> None:
 
 def test_all_arms_meet_the_same_user() -> None:
     one = stream()
-    users = [User(one, Settings()) for _ in range(2)]
+    users = [User(one, StreamSettings()) for _ in range(2)]
     for place in range(0, one.n, 2):  # the other arm was wrong about fewer
         users[1].sees(place, wrongly(one, place))
     said = [[user.sees(i, wrongly(one, i)) for i in range(one.n)] for user in users]
@@ -48,7 +48,7 @@ def test_all_arms_meet_the_same_user() -> None:
 
 @pytest.mark.parametrize("insider", [False, True])
 def test_hostile_people_have_their_share(insider: bool) -> None:
-    one, settings = stream(), Settings(hostile=0.1, corrects=1.0)
+    one, settings = stream(), StreamSettings(hostile=0.1, corrects=1.0)
     people, learned = Hostile(one, settings, insider), list[Said]()
     for at in range(300, 1200):
         learned.append(Said(at, at - 250, one.mails[at - 250].label, USER))
