@@ -539,7 +539,8 @@ def test_the_document_is_whole() -> None:
 async def test_the_document_describes_what_is_answered(client: httpx.AsyncClient) -> None:
     schema = openapi.DOCUMENT["components"]["schemas"]["VerdictBody"]
     said = (await client.post("/v1/check", content=HAM)).json()
-    assert set(said) == set(schema["properties"]) == set(schema["required"])
+    assert set(said) == set(schema["properties"])
+    assert set(said) - {"points"} == set(schema["required"])  # a model that knows no spam gives none
 
 
 def test_a_message_keeps_its_envelope() -> None:
