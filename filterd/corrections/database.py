@@ -137,8 +137,12 @@ class News:
         pooled = self._engine.raw_connection()
         connection: Any = pooled.driver_connection
         pooled.detach()  # it is not given back, and no transaction may be open while it listens
-        connection.autocommit = True
-        connection.execute(f"LISTEN {CHANNEL}")
+        try:
+            connection.autocommit = True
+            connection.execute(f"LISTEN {CHANNEL}")
+        except self._engine.dialect.loaded_dbapi.Error:
+            connection.close()
+            raise
         return connection
 
 

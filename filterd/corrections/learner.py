@@ -27,6 +27,7 @@ from filterd.scoring.saved import save
 
 MAX_KEPT_TEXT = MAX_TEXT
 POLL_S = 1.0  # between two looks for what others wrote, at the most; a query of one row
+ENDING_S = 2.0  # for the thread that follows: a look, or the wait for one
 SAVE_S = 300.0  # between two savings of a memory that changed: what a crash has to read again
 
 
@@ -61,6 +62,8 @@ class Learner:
     def close(self) -> None:
         """Save the memory, so that the next start need not read the store, and close the store."""
         self._ending.set()
+        if self._follower is not None:
+            self._follower.join(ENDING_S)
         with contextlib.suppress(StoreError):
             self._save()
         self.store.close()
