@@ -210,7 +210,7 @@ def send(self, sender, recipient, raw):
         stream.write(recipient.encode() + b"\\n")
 
 quarantine = quarantine_of(Path(sys.argv[1]), next_hop="tcp:127.0.0.1:9")
-nexthop.NextHop.send = counted(send)
+nexthop.ReleaseHop.send = counted(send)
 os.fsync, Path.rename, Path.unlink = counted(os.fsync), counted(Path.rename), counted(Path.unlink)
 files.Files.keep, store.Index.put = counted(files.Files.keep), counted(store.Index.put)
 store.Index.settle = counted(store.Index.settle)
