@@ -5,7 +5,9 @@ that has come in one transaction. Where it does not keep up (a slow disk, a lock
 out what makes a message correctable, then whole rows, and counts them: mail never waits for it.
 """
 
+import contextlib
 import os
+import tempfile
 import threading
 import time
 from collections import deque
@@ -181,15 +183,21 @@ def key_of(state: Path, name: str = KEY_FILE) -> bytes:
     """The key of this site's hashes, or another of that name, made once, 0600. Raises StoreError."""
     path = state / name
     try:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
+        if path.exists():
             return _read_key(path)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(made := os.urandom(KEY_LENGTH))
+        descriptor, part = tempfile.mkstemp(prefix=f".{name}-", dir=state)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(os.urandom(KEY_LENGTH))
+                stream.flush()
+                os.fsync(stream.fileno())
+            with contextlib.suppress(FileExistsError):  # another worker was first; its key is whole as well
+                os.link(part, path)
+        finally:
+            Path(part).unlink()
+        return _read_key(path)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; check its owner and mode") from error
-    return made
 
 
 def _read_key(path: Path) -> bytes:

@@ -4,6 +4,7 @@ import logging
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from filterd.config import History as HistorySection
 from filterd.errors import StoreError
 from filterd.history import recorder as recording
 from filterd.history.record import Event, Record
-from filterd.history.recorder import KEY_FILE, Recorder
+from filterd.history.recorder import KEY_FILE, Recorder, key_of
 from filterd.history.store import HistoryStore, Search
 from filterd.scoring.verdict import Thresholds
 
@@ -78,6 +79,18 @@ def test_a_recipient_is_found_by_the_whole_address_only(tmp_path: Path) -> None:
     ]
     assert history.search(Search(to=keys.address("example.org")), 9) == []
     history.close()
+
+
+def test_workers_that_start_together_have_one_key(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def made(_: int) -> bytes:
+        together.wait()
+        return key_of(tmp_path)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(made, range(8)))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
 
 
 def test_the_key_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
