@@ -164,6 +164,9 @@ class _Connection:
         self._sock: socket.socket | None = None
         self.kept = True
 
+    def __del__(self) -> None:
+        self.close()
+
     async def exchange(self, request: bytes) -> tuple[int, bytes]:
         """Status and body."""
         if self._sock:
