@@ -18,7 +18,7 @@ from filterd_trainer.evaluation.calibrate import MAX_FALSE_POSITIVE_RATE, rate_b
 from filterd_trainer.evaluation.intervals import NAMES, Metrics, Spread
 from filterd_trainer.evaluation.results import MeasuredOn
 from filterd_trainer.export import terms
-from filterd_trainer.export.left_out import MAX_SPAM, MAX_UNSURE
+from filterd_trainer.export.left_out import MAX_KNOWN_SPAM, MAX_SPAM, MAX_UNSURE
 from filterd_trainer.export.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128))  # messages x tokens, as in docs/design.md
@@ -149,7 +149,11 @@ def write(manifest: Manifest) -> str:
     parts = [
         _what(manifest, metrics["megabytes"]),
         _data(metrics["data"]),
-        _decisions(manifest, msgspec.convert(metrics["validation"], dict[Kind, HeldOut])),
+        _decisions(
+            manifest,
+            msgspec.convert(metrics["validation"], dict[Kind, HeldOut]),
+            left_out="left_out" in metrics,
+        ),
         *(
             [_left_out(msgspec.convert(metrics["left_out"], dict[Kind, HeldOut]))]
             if "left_out" in metrics
@@ -206,7 +210,7 @@ def _data(data: dict[str, Any]) -> str:
     return "## Data\n\n" + _table(["what", "value"], rows)
 
 
-def _decisions(manifest: Manifest, held: dict[Kind, HeldOut]) -> str:
+def _decisions(manifest: Manifest, held: dict[Kind, HeldOut], *, left_out: bool) -> str:
     rows = []
     for kind in Kind:
         line, cut, h = manifest.calibration[kind], manifest.thresholds[kind], held.get(kind)
@@ -228,10 +232,12 @@ def _decisions(manifest: Manifest, held: dict[Kind, HeldOut]) -> str:
         if few
         else ""
     )
+    rates = MAX_KNOWN_SPAM if left_out else dict.fromkeys(Kind, MAX_FALSE_POSITIVE_RATE)
+    most = ", ".join(f"{rate:.1%} of that {kind} ham" for kind, rate in rates.items())
     return f"""## Calibration and thresholds
 
 Fitted on the validation part with its own share of spam, through this very bundle; so the figures below \
-flatter it. At most {MAX_FALSE_POSITIVE_RATE:.1%} of that ham may be called spam.
+flatter it. At most {most} may be called spam.
 
 {_table(["kind", "log-odds", "unsure from", "spam from", "called spam on validation"], rows)}{warning}"""
 

@@ -21,6 +21,7 @@ from filterd_trainer.training.batches import Rows, sorted_batches
 
 MAX_DIFFERENCE = 1e-4  # |Δp| of the ONNX graph from PyTorch, and of a message alone from the same in a batch
 MAX_FLIPPED = 0.003  # share of verdicts that the shipped arithmetic may change
+ONE = 1  # verdict, which of a few dozen messages says nothing of a share
 MESSAGES_A_PASS = 16
 NEIGHBOURS = 48  # messages that are scored alone and in company, from the shortest to the longest
 
@@ -83,7 +84,7 @@ def check_flipped(
         verdict.label(a, thresholds[kind]) != verdict.label(b, thresholds[kind])
         for a, b, kind in zip(shipped, floats, kinds, strict=True)
     )
-    if flipped > allowed * len(kinds):
+    if flipped > max(ONE, allowed * len(kinds)):
         raise BundleError(
             f"export: quantisation changes {flipped} of {len(kinds)} verdicts, {allowed:.1%} are allowed;"
             " export with --quantization fp32"

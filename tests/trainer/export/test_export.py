@@ -218,6 +218,7 @@ def test_too_many_changed_verdicts_fail() -> None:
     shipped[3] = 0.6
     with pytest.raises(BundleError, match="4 of 1000"):
         parity.check_flipped(shipped, floats, kinds, cut)
+    assert parity.check_flipped(shipped[3:60], floats[3:60], kinds[3:60], cut) == 1
 
 
 @pytest.mark.parametrize(("ham", "cautious"), [(50, True), (2000, False)])
