@@ -3,6 +3,7 @@
 import pytest
 
 from filterd.api import Kind, Message
+from filterd.reading.text import read
 from filterd.reasons.occlusion import MAX_PIECES, explain, occlude, strongest
 from filterd.scoring.bundle import Certainty, Side
 from filterd.scoring.engine import Engine
@@ -36,13 +37,13 @@ def test_a_settled_message_is_explained_by_what_settled_it(monkeypatch: pytest.M
     shipped = Engine.open(threads=1)
     # Whatever the linear half says is certain enough, so that this does not hang on the bundle that ships.
     shipped.fast_path = dict.fromkeys(Kind, Certainty(ham=Side(limit=50.0, scale=1.0, offset=0.0)))
-    message = Message(b"see you at noon", Kind.SMS)
+    message = Message(b"Subject: prize\n\nYou are a WINNER! Claim your free prize now.\n", Kind.MAIL)
     found = explain(shipped, message)
     assert found.verdict.tests == ("FASTPATH",)
     assert found.by == "linear"
     assert any(points for _, points in found.pieces)
     monkeypatch.delattr(Engine, "logits")  # the model is not asked
-    assert occlude(shipped, "see you at noon", Kind.SMS, linear=True) == found.pieces
+    assert occlude(shipped, read(message)[0].canonical, Kind.MAIL, linear=True) == found.pieces
 
 
 def test_no_words_are_no_pieces() -> None:
