@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -23,6 +23,7 @@ from filterd.errors import ConfigError, StoreError
 
 LOCK_TIMEOUT_S = 10  # a commit takes milliseconds; who holds a lock for longer is stuck
 CHANNEL = "filterd_corrections"  # of LISTEN and NOTIFY
+PREPARING = 0x66696C74  # the advisory lock of who makes tables; any number that is ours
 CONNECT_TIMEOUT_S = 5  # to a PostgreSQL in the same data centre; a mail server waits behind this
 
 _SQLITE_ADVICE = {
@@ -80,6 +81,14 @@ class Database:
             connection.execution_options(filterd_writing=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def preparing(self) -> Iterator[Connection]:
+        """A `writing` that makes or changes tables: two daemons may start at once. Raises StoreError."""
+        with self.writing() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's writers wait for each other anyway
+                connection.execute(select(func.pg_advisory_xact_lock(PREPARING)))
+            yield connection
 
     def notify(self, connection: Connection) -> None:
         """Tell whoever listens, once this transaction is over; PostgreSQL alone can."""

@@ -426,10 +426,10 @@ class Store:
     def _check_schema(self) -> None:
         found = self._schema()
         if found is None:
-            with self._database.writing() as connection:
+            with self._database.preparing() as connection:
                 create(connection)
         elif found == 1:
-            with self._database.writing() as connection:
+            with self._database.preparing() as connection:
                 total, renewed = migrate(connection)
             log.warning(
                 f"{self._database.name}: {total:,} corrections brought to schema {SCHEMA};"

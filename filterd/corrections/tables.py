@@ -58,8 +58,7 @@ STATE = sql.Table(
 
 
 def create(connection: Connection) -> None:
-    """Make the tables of an empty store, if nobody else has meanwhile."""
-    _one_at_a_time(connection)
+    """Make the tables of an empty store, if nobody else has meanwhile; `Database.preparing`, as `migrate`."""
     if not sql.inspect(connection).has_table(STATE.name):
         TABLES.create_all(connection)
         none = {"revision": 0, "rewritten": 0, "retrained": 0, "retrained_bundle": ""}
@@ -69,7 +68,6 @@ def create(connection: Connection) -> None:
 def migrate(connection: Connection) -> tuple[int, int]:
     """Bring a store of schema 1 to this one, within one transaction: how many corrections, and how many of
     them have features again. (0, 0) where somebody else did so meanwhile."""
-    _one_at_a_time(connection)
     if connection.execute(sql.select(STATE.c.schema)).scalar_one() != 1:
         return 0, 0
     connection.execute(sql.text("DROP INDEX ix_filterd_corrections_time"))
@@ -97,11 +95,6 @@ def _renew(connection: Connection) -> tuple[int, int]:
         last, total = rows[-1].number, total + len(rows)
         renewed += sum(bool(row.text) for row in rows)
     return total, renewed
-
-
-def _one_at_a_time(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # two daemons may start at once
-        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C74)))
 
 
 def row_of(correction: Correction) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def _record(row: sql.Row[Any]) -> Record:
 
 
 def _prepare(database: Database) -> None:
-    with database.writing() as connection:
+    with database.preparing() as connection:
         _create(connection)
         found = connection.execute(sql.select(_STATE.c.schema)).scalar_one_or_none()
     if found != SCHEMA:
@@ -309,8 +309,6 @@ def _prepare(database: Database) -> None:
 
 
 def _create(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # two daemons may start at once
-        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C75)))
     if not sql.inspect(connection).has_table(_STATE.name):
         _TABLES.create_all(connection)
         connection.execute(_STATE.insert().values(schema=SCHEMA))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from filterd.errors import ConfigError, NotFound, Unwritable
+from filterd.kit.disk import sync
 from filterd.mailboxes import compressed
 
 MAX_DEPTH = 16  # of folders within folders where they are nested; Dovecot's own limit for names is lower
@@ -227,7 +228,7 @@ def rewrite(mail: MailFile, change: Callable[[bytes], bytes], head_bytes: int) -
         draft.rename(changed.path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_folder(changed.path.parent)
+    sync(changed.path.parent)
     return changed
 
 
@@ -272,11 +273,3 @@ def _stamp(mail: MailFile) -> str:
     """The seconds of its arrival, which its name begins with."""
     stamp = mail.file.split(".")[0]
     return stamp if stamp.isascii() and stamp.isdigit() else str(int(mail.path.stat().st_mtime))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

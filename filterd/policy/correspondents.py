@@ -43,9 +43,7 @@ class Known:
 
     def __init__(self, database: Database, keys: Keys) -> None:
         self._database, self._keys = database, keys
-        with database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # two daemons may start at once
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C77)))
+        with database.preparing() as connection:
             _TABLES.create_all(connection)
 
     @classmethod

@@ -60,7 +60,7 @@ class PolicyStore:
     def open(cls, where: str | Path) -> Self:
         """Open or create. Raises ConfigError too."""
         database = Database(where)
-        with database.writing() as connection:
+        with database.preparing() as connection:
             _TABLES.create_all(connection)
         return cls(database)
 

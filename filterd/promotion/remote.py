@@ -160,9 +160,9 @@ class _Source:
             error.close()
             raise BundleError(f"{url}: the server answers {error.code} {error.reason}") from None
         except URLError as error:
-            raise BundleError(f"{url}: {_said(error.reason)}") from None
+            raise BundleError(f"{url}: {why(error.reason)}") from None
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            raise BundleError(f"{url}: {_said(error)}") from None
+            raise BundleError(f"{url}: {why(error)}") from None
 
 
 @contextmanager
@@ -193,7 +193,8 @@ class _Redirects(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _said(reason: object) -> str:
+def why(reason: object) -> str:
+    """What kept a request of TIMEOUT_S from its answer, for people."""
     if isinstance(reason, TimeoutError):
         return f"no answer in {TIMEOUT_S:.0f} s"
     if isinstance(reason, OSError) and reason.strerror:

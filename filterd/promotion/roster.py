@@ -54,9 +54,7 @@ class Roster:
     def __init__(self, database: Database, state: Path) -> None:
         self._database = database
         self.name = f"{socket.gethostname()}:{state}"[:400]
-        with database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # two daemons may start at once
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C78)))
+        with database.preparing() as connection:
             _TABLES.create_all(connection)
 
     @classmethod

@@ -17,6 +17,7 @@ import msgspec
 from filterd.api import Kind, Label
 from filterd.errors import NotFound, StoreError
 from filterd.history import record
+from filterd.kit.disk import sync
 
 FOLDER: Final = "quarantine"
 SUFFIX: Final = ".held"
@@ -124,15 +125,6 @@ class Files:
     def _path(self, number: int) -> Path:
         day = datetime.fromtimestamp((number >> record.COUNT_BITS) / 1000, UTC)
         return self._root / f"{day:%Y-%m-%d}" / f"{record.encode(number)}{SUFFIX}"
-
-
-def sync(folder: Path) -> None:
-    """Have the disk know a folder's names."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:

@@ -123,9 +123,7 @@ class Index:
 
     def __init__(self, database: Database, keys: Keys, host: str) -> None:
         self._database, self._keys, self.host = database, keys, host
-        with database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # two daemons may start at once
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(0x66696C76)))
+        with database.preparing() as connection:
             _TABLES.create_all(connection)
 
     def close(self) -> None:

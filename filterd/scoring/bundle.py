@@ -7,7 +7,6 @@ becomes visible by one rename. A *store* is a folder of bundles with two links, 
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import msgspec
 
 from filterd.api import Kind
 from filterd.errors import BundleError
+from filterd.kit.disk import sync
 from filterd.scoring.verdict import Calibration, Thresholds
 
 FORMAT = 1
@@ -331,8 +331,8 @@ def writing(target: Path) -> Iterator[Path]:
         folder.chmod(0o755)
         for file in folder.iterdir():
             file.chmod(0o644)  # safetensors writes 0600, and a daemon's user is another than the trainer's
-            _sync(file)
-        _sync(folder)
+            sync(file)
+        sync(folder)
         _replace_folder(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -352,9 +352,9 @@ def rewrite_manifest(folder: Path, manifest: Manifest) -> None:
     temporary = folder / f".{MANIFEST}.new"
     temporary.write_bytes(_encoded(manifest))
     temporary.chmod(0o644)
-    _sync(temporary)
+    sync(temporary)
     temporary.replace(folder / MANIFEST)
-    _sync(folder)
+    sync(folder)
 
 
 def now() -> datetime:
@@ -368,16 +368,8 @@ def _replace_folder(folder: Path, target: Path) -> None:
     if target.exists():
         target.rename(old)
     folder.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def install(opened: Bundle, store: Path) -> str:
@@ -433,7 +425,7 @@ def _give_current(store: Path, before: Path) -> None:
 def end_trial(store: Path) -> None:
     """Nobody is on trial any more; the bundle itself stays for inspection."""
     (store / CHALLENGER).unlink(missing_ok=True)
-    _sync(store)
+    sync(store)
 
 
 def rollback(store: Path) -> str:
@@ -451,4 +443,4 @@ def _link(link: Path, target: str) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(link)
-    _sync(link.parent)
+    sync(link.parent)

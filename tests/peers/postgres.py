@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,21 @@ class Postgres:
             self._process.wait(TIMEOUT_S)
             self._process = None
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """None of its processes does anything meanwhile; connections stay open."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        stopped = [self._process.pid, *map(int, children.read_text().split())]
+        try:
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in reversed(stopped):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def restart(self) -> None:
         """Stop it, and start it again."""
         self.stop()
@@ -74,9 +89,7 @@ def running() -> Iterator[Postgres]:
     """A server that runs; the test is skipped where there is none to run."""
     if PROGRAM is None:
         pytest.skip("needs the program postgres (apt-get install postgresql)")
-    folder = Path(
-        tempfile.mkdtemp(dir="/tmp", prefix="pg.")
-    )  # pytest's own folders are closed to other users
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="pg."))  # pytest's own are closed to other users
     made = Postgres(PROGRAM, folder)
     try:
         made.start()

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from filterd.errors import BadInput, FilterdError, NotFound, Unwritable
+from filterd.promotion.remote import TIMEOUT_S, why
 
 URL = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
 NAME = "SMSSpamCollection"
@@ -27,7 +28,6 @@ SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
 NOTICE = "readme.txt"  # the collection's terms ask to keep it
 MAX_ARCHIVE = 16 << 20  # bytes; the archive has 0.2 MB, and a wrong address should not fill a disk
 MAX_FILE = 4 << 20  # bytes unpacked; the collection has 0.5 MB
-TIMEOUT_S = 30.0  # without a byte; slower than any link that is worth waiting for
 TRIES = 3  # connections that may be cut before the person is asked; each resumes
 CHUNK = 1 << 16
 
@@ -86,9 +86,9 @@ def download(url: str, part: Path, report: Report) -> Path:
             part.unlink(missing_ok=True)
             reason = "the server refuses to go on"
         except URLError as error:
-            raise Unreachable(f"cannot reach {host} ({_said(error.reason)}); {_OTHERWISE}") from None
+            raise Unreachable(f"cannot reach {host} ({why(error.reason)}); {_OTHERWISE}") from None
         except (HTTPException, ConnectionError, TimeoutError) as error:
-            reason = _said(error)
+            reason = why(error)
     held = part.stat().st_size if part.exists() else 0
     raise Unreachable(f"{url}: {reason}; {held:,} bytes are kept, run the same command again to go on")
 
@@ -128,14 +128,6 @@ def _starts_at(response: HTTPResponse) -> int:
     unit, _, span = (response.headers.get("Content-Range") or "").partition(" ")
     first = span.partition("-")[0]
     return int(first) if unit == "bytes" and first.isdigit() else -1
-
-
-def _said(reason: object) -> str:
-    if isinstance(reason, TimeoutError):
-        return f"no answer in {TIMEOUT_S:.0f} s"
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return str(reason) or type(reason).__name__
 
 
 def _find(source: Path) -> Path:

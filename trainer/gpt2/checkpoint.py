@@ -5,7 +5,6 @@ never tensors of one step with counters of another.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from filterd.errors import BadInput, NotFound, Unwritable
+from filterd.kit.disk import sync
 
 FILE = "checkpoint.safetensors"
 _STATE = "state"
@@ -60,17 +60,9 @@ def write_text(file: Path, text: str) -> None:
 
 
 def _replace(temporary: Path, file: Path) -> None:
-    _sync(temporary)
+    sync(temporary)
     temporary.replace(file)
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(file.parent)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
