@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
 from filterd.api import Kind
-from filterd.errors import BundleError, ConfigError
+from filterd.errors import ConfigError
 from filterd.scoring import bundle
 from filterd.scoring.backend import Backend, open_backend
 from filterd.scoring.bundle import Bundle
@@ -67,7 +67,7 @@ def export(
             tokenizer,
             (shipped, open_backend(Path(scratch))),
             model,
-            validation,
+            parts.compared(dataset, validation),
             line,
             request.max_flipped,
         )
@@ -128,7 +128,7 @@ def _check(
     tokenizer: Tokenizer,
     backends: tuple[Backend, Backend],
     model: SpamClassifier,
-    validation: Messages,
+    some: Messages,
     line: Calibration,
     max_flipped: float,
 ) -> parity.Parity:
@@ -138,7 +138,6 @@ def _check(
     def judged(backend: Backend, of: Messages) -> Floats:
         return shares(logits_of(parts.engine_of(manifest, tokenizer, backend), of), line.slope)
 
-    some = validation.some(parts.COMPARED)
     few = some.some(parts.BY_PYTORCH)
     by_floats, by_shipped = judged(floats, some), judged(shipped, some)
     windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
@@ -146,16 +145,6 @@ def _check(
         fp32=parity.check_graph(judged(floats, few), judged(parity.TorchBackend(model), few)),
         alone=parity.check_neighbours(shipped, windows, (), line),
         shipped=float(np.abs(by_shipped - by_floats).max()),
-        flipped=_flipped(by_shipped, by_floats, max_flipped),
+        flipped=parity.check_flipped(by_shipped.argmax(axis=1) != by_floats.argmax(axis=1), max_flipped),
         messages=len(some.texts),
     )
-
-
-def _flipped(shipped: Floats, floats: Floats, allowed: float) -> int:
-    flipped = int((shipped.argmax(axis=1) != floats.argmax(axis=1)).sum())
-    if flipped > allowed * len(shipped):
-        raise BundleError(
-            f"export: quantisation changes {flipped} of {len(shipped)} classes, {allowed:.1%} are allowed;"
-            " export with --quantization fp32"
-        )
-    return flipped

@@ -47,7 +47,7 @@ from filterd_trainer.training.runs import RunConfig, read_config, weights_of
 
 QUANTIZATIONS = ("int8", "fp32")
 OBSERVED = 256  # training messages that outlier channels are looked for in
-COMPARED = 2000  # validation messages that the graph in floats judges as well; 0.3% of them are six
+COMPARED = 2000  # messages that the graph in floats judges as well; 0.3% of them are six
 BY_PYTORCH = 300  # of them, which PyTorch judges too
 CAUTION = 1.0  # nats above the highest held-out ham where there are fewer than card.FEW_HAM of it
 MIN_PER_CLASS = 20  # of one kind in validation; a kind with fewer shares the other's calibration
@@ -165,7 +165,7 @@ def export(
             shipped,
             open_backend(Path(scratch)),
             model,
-            validation,
+            compared(dataset, validation),
             request.max_flipped,
             half,
         )
@@ -209,6 +209,20 @@ def messages(dataset: Dataset, split: str) -> Messages:
         for t, kind in zip(frame["Text"], kinds, strict=True)
     ]
     return Messages(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
+
+
+def compared(dataset: Dataset, validation: Messages) -> Messages:
+    """What arithmetic is compared on: COMPARED of validation, and of training where that has fewer.
+
+    A share of 0.3% cannot be seen on a few dozen messages.
+    """
+    some = validation.some(COMPARED)
+    if not (missing := COMPARED - len(some.texts)):
+        return some
+    more = messages(dataset, "train").some(missing)
+    return Messages(
+        some.texts + more.texts, np.concatenate([some.is_spam, more.is_spam]), some.kinds + more.kinds
+    )
 
 
 def manifest_of(request: ExportRequest, config: RunConfig, architecture: Architecture) -> Manifest:
@@ -493,7 +507,7 @@ def _check(
     shipped: Backend,
     floats: Backend,
     model: SpamClassifier,
-    validation: Messages,
+    some: Messages,
     max_flipped: float,
     half: Wide | None,
 ) -> parity.Parity:
@@ -501,7 +515,6 @@ def _check(
         margins = engine_of(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
         return _probabilities(manifest, margins, of.kinds)
 
-    some = validation.some(COMPARED)
     few = some.some(BY_PYTORCH)
     by_floats, by_shipped = judged(floats, some), judged(shipped, some)
     windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
@@ -510,7 +523,9 @@ def _check(
         fp32=parity.check_graph(judged(floats, few), judged(parity.TorchBackend(model), few)),
         alone=parity.check_neighbours(shipped, windows, manifest.ham_indices, steepest),
         shipped=float(np.abs(by_shipped - by_floats).max()),
-        flipped=parity.check_flipped(by_shipped, by_floats, some.kinds, manifest.thresholds, max_flipped),
+        flipped=parity.check_flipped(
+            parity.flipped(by_shipped, by_floats, some.kinds, manifest.thresholds), max_flipped
+        ),
         messages=len(some.texts),
     )
 

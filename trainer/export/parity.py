@@ -21,11 +21,11 @@ from filterd_trainer.training.batches import Rows, sorted_batches
 
 MAX_DIFFERENCE = 1e-4  # |Δp| of the ONNX graph from PyTorch, and of a message alone from the same in a batch
 MAX_FLIPPED = 0.003  # share of verdicts that the shipped arithmetic may change
-ONE = 1  # verdict, which of a few dozen messages says nothing of a share
 MESSAGES_A_PASS = 16
 NEIGHBOURS = 48  # messages that are scored alone and in company, from the shortest to the longest
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,24 +72,23 @@ def check_graph(onnx: Floats, pytorch: Floats) -> float:
     return difference
 
 
-def check_flipped(
-    shipped: Floats,
-    floats: Floats,
-    kinds: Sequence[Kind],
-    thresholds: dict[Kind, Thresholds],
-    allowed: float = MAX_FLIPPED,
-) -> int:
-    """How many verdicts two arrays of probabilities disagree on. Raises BundleError for too many."""
-    flipped = sum(
-        verdict.label(a, thresholds[kind]) != verdict.label(b, thresholds[kind])
-        for a, b, kind in zip(shipped, floats, kinds, strict=True)
-    )
-    if flipped > max(ONE, allowed * len(kinds)):
+def flipped(
+    shipped: Floats, floats: Floats, kinds: Sequence[Kind], thresholds: dict[Kind, Thresholds]
+) -> Flags:
+    """Which verdicts two arrays of probabilities disagree on, [n]."""
+    pairs = zip(shipped, floats, kinds, strict=True)
+    return np.array([verdict.label(a, thresholds[k]) != verdict.label(b, thresholds[k]) for a, b, k in pairs])
+
+
+def check_flipped(changed: Flags, allowed: float = MAX_FLIPPED) -> int:
+    """How many verdicts the shipped arithmetic changes, of [n]. Raises BundleError for too many."""
+    count = int(changed.sum())
+    if count > allowed * len(changed):
         raise BundleError(
-            f"export: quantisation changes {flipped} of {len(kinds)} verdicts, {allowed:.1%} are allowed;"
+            f"export: quantisation changes {count} of {len(changed)} verdicts, {allowed:.1%} are allowed;"
             " export with --quantization fp32"
         )
-    return flipped
+    return count
 
 
 def check_neighbours(

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from filterd.api import Kind, Label, Message
 from filterd.commands.input import Item
 from filterd.commands.output import as_json, line
-from filterd.errors import BundleError, ConfigError
+from filterd.errors import ConfigError
 from filterd.headers import tag
 from filterd.protocols.http import wire
 from filterd.reasons.occlusion import explain
@@ -140,11 +140,6 @@ def test_what_needs_spam_is_one_line(place: Path) -> None:
     asked = ExportRequest(run=place / "run", data=place / "data", out=place / "x", calibrate_on="test")
     with pytest.raises(ConfigError, match="knows no ham"):
         export.export(asked)
-
-
-def test_too_many_other_answers_are_refused(place: Path) -> None:
-    with pytest.raises(BundleError, match="quantisation changes"):
-        classes._flipped(np.array([[0.9, 0.1]]), np.array([[0.1, 0.9]]), 0.0)
 
 
 def test_the_temperature_is_found() -> None:
