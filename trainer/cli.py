@@ -653,6 +653,7 @@ def retrain_command(
 
 @app.command("simulate")
 def simulate_command(
+    context: typer.Context,
     inputs: Annotated[
         list[str], typer.Option("--input", help="PATH or NAME=PATH of labelled mails; repeatable.")
     ],
@@ -683,8 +684,15 @@ def simulate_command(
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
 ) -> None:
     """Replay a corpus as a site's mail: what memory and retraining do for it, and what hostile users can."""
+    from filterd.errors import ConfigError
     from filterd.scoring import bundle
 
+    others = {"modes": "--mode"} if not as_online else {"dataset": "--data"}
+    others |= {name: f"--{name}" for name in ("clean", "every", "hostile")} if as_online else {}
+    for name, option in others.items():
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            raise ConfigError(f"{option} means nothing {'with' if as_online else 'without'} --online")
     if as_online:
         from filterd_trainer.simulation import online, online_pages
 

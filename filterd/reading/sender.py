@@ -36,7 +36,7 @@ KEYS: Final = (
     "read",
     "auth",
 )
-_FREE: Final = ("from ", "reply ", "parts ")  # lines with words of the sender's; all others are our own
+FREE: Final = ("from ", "reply ", "parts ")  # lines with words of the sender's; all others are our own
 MAX_NAME: Final = 48  # characters of a display name; a phone shows about 30
 MAX_SHOWN: Final = 256  # characters of one that is looked at
 MAX_ADDRESS: Final = 64  # its end is what tells who it is
@@ -118,7 +118,7 @@ def head(
         _read(facts),
         authentication.words(fields, sender.organisation, trusted) if trusted else "",
     )
-    return tuple(_normalised(line) if line.startswith(_FREE) else line for line in lines if line)
+    return tuple(_normalised(line) if line.startswith(FREE) else line for line in lines if line)
 
 
 def _normalised(line: str) -> str:

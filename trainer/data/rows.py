@@ -42,12 +42,12 @@ NO_FACTS: Final = RowFacts()
 def content(row: Mapping[str, Any], text: object) -> bytes | None:
     """The message's bytes: `raw` decoded, or the text, as a mail where the row says so; None without any."""
     raw = row.get("raw")
-    if isinstance(raw, (str, bytes)) and "text" not in row:
+    if isinstance(raw, (str, bytes)) and row.get("text") is None:
         return _whole(raw)
     if not isinstance(text, str) or not text.strip():
         return None
     subject, sender = (str(row.get(name) or "") for name in ("subject", "sender"))
-    if row.get("kind") == "mail" or subject or (sender and "kind" not in row):
+    if row.get("kind") == "mail" or subject or (sender and row.get("kind") is None):
         return _mail(subject, sender, text)
     return text.encode("utf-8", "replace")
 

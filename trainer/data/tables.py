@@ -21,6 +21,7 @@ MAX_LINE: Final = 8 << 20  # bytes of a line: a message with every byte escaped,
 MAX_INPUT: Final = 4 << 30  # bytes unpacked; some fifty Enrons, and the end of a decompression bomb
 HEAD: Final = 64 << 10  # bytes that tell encoding and delimiter; hundreds of short messages
 SEEN_ROWS: Final = 200  # rows that tell label and text where no header does
+ADVICE: Final = "name yours with --label-column and --text-column (names, or numbers from 1)"
 MAX_CLASSES: Final = 50  # different values among those: more are texts, not labels
 CHUNK: Final = 1 << 20  # bytes decoded at a time
 BATCH: Final = 1000  # rows of a Parquet file in memory at once
@@ -168,6 +169,7 @@ def _texts(stream: BufferedIOBase, encoding: str) -> Iterator[str]:
 
 def _decoded(line: bytes | str, number: int, encoding: str, lost: Lost) -> str:
     if isinstance(line, str):
+        line = line.removeprefix("\ufeff") if number == 1 else line
         if "\ufffd" in line:
             lost(f"not {encoding} in places", number)
         return line
@@ -261,21 +263,30 @@ def columns(path: Path, seen: Sequence[TableRow], *, label: str = "", text: str 
         else:
             there = ", ".join(cell[:40] for cell in first[:10])
             raise BadInput(f"{path}:1: no column {name or option!r} among {there}; use --{option}-column")
-    return Columns(found[0], found[1], named or bool(set(names) & {*LABELS, *TEXTS}))
+    if not named and names[found[0]] in LABELS and names[found[1]] in TEXTS:
+        named = True
+    if not named:
+        _refuse_unknown_header(path, seen, found[0])
+    return Columns(found[0], found[1], named)
 
 
 def _without_header(path: Path, seen: Sequence[TableRow]) -> Columns:
     """Label and text as UCI has them, if what is there bears it out."""
-    advice = "name yours with --label-column and --text-column (names, or numbers from 1)"
     if len(seen[0].cells) < 2:
-        raise BadInput(f"{path}:1: one column; {advice}, or its --delimiter")
+        raise BadInput(f"{path}:1: one column; {ADVICE}, or its --delimiter")
     labels = Counter(row.cells[0].strip().casefold() for row in seen if len(row.cells) > 1)
-    first = seen[0].cells[0].strip()
     if len(labels) > min(MAX_CLASSES, max(2, len(seen) // 2)):
-        raise BadInput(f"{path}:1: no header, and the first column holds no labels; {advice}")
-    if len(labels) > 2 and labels[first.casefold()] == 1 and min(sorted(labels.values())[1:]) > 1:
-        raise BadInput(f"{path}:1: the first line, {first[:40]!r}, …, looks like an unknown header; {advice}")
+        raise BadInput(f"{path}:1: no header, and the first column holds no labels; {ADVICE}")
+    _refuse_unknown_header(path, seen, 0)
     return Columns(0, 1, header=False)
+
+
+def _refuse_unknown_header(path: Path, seen: Sequence[TableRow], label: int) -> None:
+    """Raises BadInput where the first row's label is there once, and the others more than once."""
+    labels = Counter(row.cells[label].strip().casefold() for row in seen if len(row.cells) > label)
+    first = seen[0].cells[label].strip()
+    if len(labels) > 2 and labels[first.casefold()] == 1 and min(sorted(labels.values())[1:]) > 1:
+        raise BadInput(f"{path}:1: the first line, {first[:40]!r}, …, looks like an unknown header; {ADVICE}")
 
 
 def parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

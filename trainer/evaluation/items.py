@@ -61,7 +61,7 @@ def value_of(head: Sequence[str], name: str) -> str:
     said = line.partition(" ")[2]
     if name == "from":
         return "nobody" if said == "nobody" else "named" if "<" in said else "bare"
-    return "other" if name == "reply" and said else said
+    return "other" if said and f"{name} " in sender.FREE else said
 
 
 def without(canonical: str, name: str) -> str:

@@ -234,9 +234,10 @@ def _decisions(manifest: Manifest, held: dict[Kind, HeldOut], *, left_out: bool)
     )
     rates = MAX_KNOWN_SPAM if left_out else dict.fromkeys(Kind, MAX_FALSE_POSITIVE_RATE)
     most = ", ".join(f"{rate:.1%} of that {kind} ham" for kind, rate in rates.items())
+    fitted = "Thresholds keep their rates" if left_out else "Fitted"
     return f"""## Calibration and thresholds
 
-Fitted on the validation part with its own share of spam, through this very bundle; so the figures below \
+{fitted} on the validation part with its own share of spam, through this very bundle; so the figures below \
 flatter it. At most {most} may be called spam.
 
 {_table(["kind", "log-odds", "unsure from", "spam from", "called spam on validation"], rows)}{warning}"""
@@ -327,7 +328,8 @@ LIMITS = """## Limits
 
 - It knows what its training data knew. Mail and SMS of other years, countries and languages are judged \
 worse; correct it (`filterd learn`) and retrain.
-- It reads text. Images, attachments, what a link leads to and who sent a message are invisible to it.
+- It reads text: what a message shows, readable attachments, and what a mail's head says of its sender. \
+Pictures and what a link leads to are invisible to it.
 - An attacker who can query it can find wordings that pass. Keep sender checks (SPF, DKIM, \
 DMARC) and block lists.
 - A probability is only as good as the validation part is like your mail: where the share of spam is \

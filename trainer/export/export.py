@@ -68,7 +68,7 @@ class ExportRequest:
     wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead;
     wide_with: a bundle with whose wide half the fitted one is averaged.
     calibrate_on: a split of sources that never trained, which calibration and thresholds are fitted to.
-    max_flipped: share of the validation part's verdicts that the shipped arithmetic may change.
+    max_flipped: share of the verdicts (`compared`) that the shipped arithmetic may change.
     origins: what the weights derive from besides the data, each with its licence; for the card.
     """
 
@@ -588,7 +588,8 @@ def finish(manifest: Manifest, folder: Path, validation: Messages) -> None:
     (folder / bundle.CARD).write_text("", "utf-8")
     bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
     speed = timed(folder, validation)
-    size = {name: round((folder / name).stat().st_size / 1e6, 2) for name in bundle.REQUIRED[:3]}
+    entries = bundle.entries(folder)
+    size = {name: round(entries[name].bytes / 1e6, 2) for name in sorted(entries) if name != bundle.CARD}
     metrics = manifest.metrics | {"speed": msgspec.to_builtins(speed), "megabytes": size}
     manifest = msgspec.structs.replace(manifest, metrics=metrics)
     (folder / bundle.CARD).write_text(card.write(manifest), "utf-8")

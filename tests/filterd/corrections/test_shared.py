@@ -100,7 +100,7 @@ def test_the_server_says_so_before_anybody_looks(
 ) -> None:
     monkeypatch.setattr(learners, "POLL_S", 3_600.0)
     with daemons(emptied.url, tmp_path) as (one, other):
-        time.sleep(WITHIN_S)  # both listen
+        until(lambda: _listening(emptied) == 2)
         one.learn(mail(1), Label.SPAM)
         until(lambda: word(other, 1) == 1)
         other.learn(mail(2), Label.SPAM)
@@ -119,6 +119,12 @@ def test_a_server_that_was_restarted(emptied: Postgres, tmp_path: Path) -> None:
         emptied.start()
         until(lambda: _learned(one, 2))
         until(lambda: word(other, 2) == 1)
+
+
+def _listening(server: Postgres) -> int:
+    asked = sql.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+    with _engine(server).begin() as connection:
+        return int(connection.execute(asked).scalar_one())
 
 
 @contextmanager

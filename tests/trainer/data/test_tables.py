@@ -1,6 +1,7 @@
 """Tables as people have them: encodings, delimiters, headers and none, and rows that swallow others."""
 
 import base64
+import codecs
 import csv
 import io
 import json
@@ -136,6 +137,22 @@ def test_columns_have_numbers_where_they_have_no_names(tmp_path: Path) -> None:
     assert read(path, label_column="3", text_column="1")[0] == ROWS
     with pytest.raises(BadInput, match="no column '4'"):
         read(path, label_column="4", text_column="1")
+    spam_first = ROWS[1:] + ROWS[:1]  # `spam` is a usual name of the column, too
+    path.write_text("".join(f'"{text}",x,{label}\n' for label, text in spam_first))
+    assert read(path, label_column="3", text_column="1")[0] == spam_first
+
+
+def test_columns_with_numbers_and_a_header_that_nobody_knows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Kategorie,Inhalt\n" + "".join(f'{label},"{text}"\n' for label, text in ROWS))
+    with pytest.raises(BadInput, match="'Kategorie', …, looks like an unknown header"):
+        read(path, label_column="1", text_column="2")
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(codecs.BOM_UTF16_LE + table().encode("utf-16-le"))
+    assert read(path, encoding="utf-16-le")[0] == ROWS
 
 
 def test_labels_are_one_whatever_their_case(tmp_path: Path) -> None:
@@ -170,6 +187,9 @@ def test_parquet(tmp_path: Path) -> None:
     assert read(bare)[0] == ROWS
     parquet.write_table(pa.table({"label": ["ham"], "raw": [MAIL.encode()]}), path)
     assert read(path)[0] == [("ham", MAIL)]
+    both = pa.table({"label": ["ham", "spam"], "raw": [MAIL.encode(), None], "text": [None, "win"]})
+    parquet.write_table(both, path)
+    assert read(path)[0] == [("ham", MAIL), ("spam", "win")]
     path.write_bytes(b"PAR1 but no more")
     with pytest.raises(BadInput, match=r"a\.parquet") as caught:
         read(path)

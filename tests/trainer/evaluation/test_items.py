@@ -65,3 +65,4 @@ def test_of_a_sender_only_its_form_counts(head: list[str], value: str) -> None:
     assert items.value_of(head, "from") == value
     assert items.value_of(head, "reply") == ""
     assert items.value_of([*head, "reply example.net"], "reply") == "other"
+    assert items.value_of([*head, "parts pdf invoice"], "parts") == "other"
