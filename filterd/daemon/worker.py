@@ -206,7 +206,7 @@ class Worker:
             try:
                 await asyncio.to_thread(self._learner.prune)
                 await asyncio.to_thread(self._forget)
-            except StoreError as error:
+            except FilterdError as error:
                 log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
 
@@ -222,7 +222,7 @@ class Worker:
                     started=self.service.started,
                     judged=sum(status["judged"].values()),
                 )
-            except StoreError as error:
+            except FilterdError as error:
                 log.error("not announced to other daemons", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(roster.EVERY_S)
 
@@ -238,7 +238,7 @@ class Worker:
                 dropped = await asyncio.to_thread(self._quarantine.tidy)
                 if dropped:
                     log.info("quarantine", extra={"fields": {"dropped": dropped}})
-            except StoreError as error:
+            except FilterdError as error:
                 log.error("quarantine not tidied", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(TIDY_EVERY_S)
 

@@ -7,6 +7,7 @@ file or none, and each says all that the index needs to know of it: an index tha
 """
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ FOLDER: Final = "quarantine"
 SUFFIX: Final = ".held"
 PART: Final = ".part"  # of a file that is being written
 STALE_S: Final = 3600.0  # a part of this age was left by a crash; writing takes seconds
+DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # what our folders are called
 MAX_HEAD: Final = 16 << 20  # bytes of the first line: 10,000 recipients of the milter, each 1 KB
 
 
@@ -103,10 +105,14 @@ class Files:
             raise _failed(place, error) from error
 
     def numbers(self) -> Iterator[int]:
-        """Of all messages that are there whole. Removes what a crash left half written, and empty folders."""
+        """Of all messages that are there whole. Removes what a crash left half written, and empty folders.
+
+        Other folders are a person's: what he moved away is not looked at.
+        """
         try:
             for day in sorted(self._root.iterdir()) if self._root.is_dir() else ():
-                yield from self._of_day(day)
+                if DAY.fullmatch(day.name):
+                    yield from self._of_day(day)
         except OSError as error:
             raise _failed(self._root, error) from error
 
@@ -115,7 +121,7 @@ class Files:
         for path in day.iterdir():
             number = record.decode(path.stem)
             left = True
-            if path.suffix == SUFFIX and number is not None:
+            if number is not None and path == self._path(number):
                 yield number
             elif path.suffix == PART and path.stat().st_mtime < datetime.now(UTC).timestamp() - STALE_S:
                 path.unlink(missing_ok=True)

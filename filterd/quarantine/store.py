@@ -12,16 +12,19 @@ released again: twice is better than never.
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from filterd.api import Message, Verdict
 from filterd.config import Config
 from filterd.corrections.database import Database
-from filterd.errors import NotFound
+from filterd.errors import FilterdError, NotFound
 from filterd.history import record
 from filterd.history.record import Keys, Numbers
 from filterd.history.recorder import key_of
+from filterd.log import log
 from filterd.quarantine.files import Files, HeldMail
 from filterd.quarantine.index import Entry, Index, Query, State
 from filterd.quarantine.nexthop import ReleaseHop
@@ -39,6 +42,7 @@ class QuarantineStore:
         self.config, self.numbers, self._keys = config, numbers, keys
         self.files = Files(state)
         self._lock = threading.Lock()
+        self._said: set[int] = set()  # numbers of files that the log has a line about
         self.signer = Signer(key_of(state, KEY_FILE), config.headers.prefix)
         self.index = Index(Database(config.feedback_url), keys, socket.gethostname())
 
@@ -134,6 +138,7 @@ class QuarantineStore:
     def tidy(self, *, settled_s: float = KEPT_AT_ONCE_S) -> int:
         """Mend what a crash left, and drop what the retention no longer covers; how many were dropped.
 
+        A file that cannot be read or removed is said once, and stays; the others are looked after.
         settled_s: age of files that nobody can still be about to index.
         """
         self._mend(settled_s)
@@ -141,7 +146,8 @@ class QuarantineStore:
         while numbers := self.index.over(days=section.retention_days, max_bytes=section.max_bytes):
             self.index.drop(numbers)
             for number in numbers:
-                self.files.remove(number)
+                with self._each(number):
+                    self.files.remove(number)
             dropped += len(numbers)
         return dropped
 
@@ -152,10 +158,24 @@ class QuarantineStore:
             some = numbers[start : start + LOOKED_UP]
             known = self.index.known(some)
             for number in some:
-                if number not in known:
-                    self.index.put(self.files.head(number))
-                elif not known[number]:
-                    self.files.remove(number)
+                with self._each(number):
+                    if number not in known:
+                        self.index.put(self.files.head(number))
+                    elif not known[number]:
+                        self.files.remove(number)
+
+    @contextmanager
+    def _each(self, number: int) -> Iterator[None]:
+        """Work at one file of many: what is wrong with it is said once, and the others' turn comes."""
+        try:
+            yield
+        except NotFound:  # somebody released or deleted it meanwhile
+            return
+        except FilterdError as error:
+            if number not in self._said:
+                self._said.add(number)
+                fields = {"id": record.encode(number), "reason": str(error)}
+                log.error("quarantine: one file left as it is", extra={"fields": fields})
 
     def search(self, wanted: Query, limit: int) -> list[Entry]:
         """As `Index.search`."""

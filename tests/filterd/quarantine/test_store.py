@@ -13,7 +13,7 @@ import pytest
 
 from filterd.config import Config, Feedback, parse
 from filterd.errors import ConfigError, NotFound, StoreError
-from filterd.history.record import at
+from filterd.history.record import at, encode
 from filterd.quarantine import nexthop
 from filterd.quarantine.files import STALE_S
 from filterd.quarantine.index import Query, State
@@ -184,6 +184,26 @@ def test_a_half_written_file_goes_once_nobody_can_be_writing_it(quarantine: Quar
     os.utime(part, (time.time() - STALE_S - 1,) * 2)
     quarantine.tidy(settled_s=0.0)
     assert not part.exists() and path.exists()
+
+
+def test_one_damaged_file_stops_neither_the_mending_nor_the_retention(
+    quarantine: QuarantineStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = Path(quarantine.config.state)
+    bad, lost, kept = (quarantine.keep(mail(), SPAM) for _ in range(3))
+    damaged, _, _ = files(state)
+    damaged.write_bytes(b"{half\n")
+    aside = state / "quarantine" / "damaged"
+    aside.mkdir()
+    (aside / damaged.name).write_bytes(b"{moved away\n")
+    (damaged.parent / f"{encode(at(1e9))}.held").write_bytes(b"of another day\n")
+    quarantine.index.drop([bad, lost])
+    quarantine.config = config_of(state, max_bytes=len(RAW))
+    assert [quarantine.tidy(settled_s=-1.0) for _ in range(2)] == [1, 0]
+    assert [row.number for row in quarantine.search(Query(None), 9)] == [kept]
+    assert damaged.exists() and (aside / damaged.name).exists()
+    (said,) = [one for one in caplog.records if "one file left" in one.message]
+    assert "damaged; move it away" in said.fields["reason"]  # type: ignore[attr-defined]
 
 
 # A process dies before the step of that number: each is a call that changes what is on the disk.
