@@ -56,19 +56,24 @@ class Files:
         self._root = state / FOLDER
 
     def keep(self, held: HeldMail, raw: bytes) -> None:
-        """Write a message; on the disk when this returns."""
+        """Write a message; on the disk when this returns, and nothing of it there when it raises."""
         place = self._path(held.number)
         try:
             _make_folder(place.parent)
             part = place.with_suffix(PART)
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(msgspec.json.encode(held) + b"\n")
-                stream.write(raw)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.rename(place)
-            sync(place.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(msgspec.json.encode(held) + b"\n")
+                    stream.write(raw)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                part.rename(place)
+                sync(place.parent)
+            except OSError:
+                for left in (part, place):
+                    left.unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise _failed(place, error) from error
 

@@ -13,14 +13,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
 from filterd.api import Message, Verdict
 from filterd.config import Config
 from filterd.corrections.database import Database
-from filterd.errors import FilterdError, NotFound
+from filterd.errors import FilterdError, NotFound, StoreError
 from filterd.history import record
 from filterd.history.record import Keys, Numbers
 from filterd.history.recorder import key_of
@@ -62,7 +62,10 @@ class QuarantineStore:
         self.close()
 
     def keep(self, message: Message, found: Verdict) -> int:
-        """Keep a message; durable when this returns its number."""
+        """Keep a message; durable when this returns its number.
+
+        Where it raises the sender keeps it and tries again, so what there is of it here goes.
+        """
         now = time.time()
         held = HeldMail(
             number=self.numbers.next(now),
@@ -78,7 +81,12 @@ class QuarantineStore:
             size=len(message.raw),
         )
         self.files.keep(held, message.raw)
-        self.index.put(held)
+        try:
+            self.index.put(held)
+        except Exception:
+            with suppress(StoreError):
+                self.files.remove(held.number)
+            raise
         return held.number
 
     def find(self, name: str, mine: tuple[str, ...] | None = None) -> Entry:

@@ -1,6 +1,7 @@
 """Kept whole, released once for each recipient, and lost by no crash, whatever it comes between."""
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from filterd.config import Config, Feedback, parse
 from filterd.errors import ConfigError, NotFound, StoreError
 from filterd.history.record import at, encode
+from filterd.quarantine import files as held_files
 from filterd.quarantine import nexthop
 from filterd.quarantine.files import STALE_S
 from filterd.quarantine.index import Query, State
@@ -172,6 +174,37 @@ def test_a_disk_that_is_full_is_said(quarantine: QuarantineStore, tmp_path: Path
     (tmp_path / "quarantine").write_bytes(b"")
     with pytest.raises(StoreError, match="check its folder's owner, mode and space"):
         quarantine.keep(mail(), SPAM)
+
+
+def test_while_the_database_is_away_retries_leave_nothing(
+    quarantine: QuarantineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("the database is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quarantine.index, "put", away)
+        for _ in range(3):
+            with pytest.raises(StoreError, match="away"):
+                quarantine.keep(mail(), SPAM)
+    assert files(Path(quarantine.config.state)) == []
+    quarantine.keep(mail(), SPAM)
+    assert quarantine.tidy(settled_s=-1.0) == 0 and len(quarantine.search(Query(), 9)) == 1
+
+
+@pytest.mark.parametrize("step", ["fsync", "sync"])
+def test_a_disk_that_fills_up_leaves_nothing_half(
+    quarantine: QuarantineStore, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    quarantine.keep(mail(), SPAM)
+    before = files(Path(quarantine.config.state))
+    monkeypatch.setattr(held_files if step == "sync" else os, step, full)
+    with pytest.raises(StoreError, match="No space left"):
+        quarantine.keep(mail(), SPAM)
+    assert files(Path(quarantine.config.state)) == before
 
 
 def test_a_half_written_file_goes_once_nobody_can_be_writing_it(quarantine: QuarantineStore) -> None:
