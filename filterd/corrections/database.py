@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from filterd.errors import ConfigError, StoreError
+from filterd.kit.disk import give_to_owner
 
 LOCK_TIMEOUT_S = 10  # a commit takes milliseconds; who holds a lock for longer is stuck
 CHANNEL = "filterd_corrections"  # of LISTEN and NOTIFY
@@ -182,7 +183,7 @@ def _create_private(path: Path) -> None:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                _give_to_owner(descriptor, path.parent)
+                give_to_owner(descriptor, path.parent)
             finally:
                 os.close(descriptor)
         except FileExistsError:
@@ -190,13 +191,6 @@ def _create_private(path: Path) -> None:
                 path.chmod(0o600)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; check the folder's owner, mode and space") from error
-
-
-def _give_to_owner(descriptor: int, folder: Path) -> None:
-    """What root makes in a folder of the daemon's user is for that user to open."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

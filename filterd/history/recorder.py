@@ -30,10 +30,12 @@ from filterd.history.record import (
     settled,
 )
 from filterd.history.store import HistoryStore, Kept
+from filterd.kit.disk import give_to_owner
 from filterd.log import log
 from filterd.reading.text import read
 
 KEY_FILE: Final = "history.key"
+IDENTITY_FILE: Final = "identity"  # not secret: only told apart by it
 KEY_LENGTH: Final = 32  # bytes
 MAX_WAITING: Final = 2_000  # messages between two writes; a second of more than any machine has judged
 MAX_WAITING_BYTES: Final = 64 << 20  # of their bytes
@@ -191,6 +193,7 @@ def key_of(state: Path, name: str = KEY_FILE) -> bytes:
                 stream.write(os.urandom(KEY_LENGTH))
                 stream.flush()
                 os.fsync(stream.fileno())
+                give_to_owner(stream.fileno(), state)
             with contextlib.suppress(FileExistsError):  # another worker was first; its key is whole as well
                 os.link(part, path)
         finally:
@@ -198,6 +201,11 @@ def key_of(state: Path, name: str = KEY_FILE) -> bytes:
         return _read_key(path)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; check its owner and mode") from error
+
+
+def identity(state: Path) -> str:
+    """What tells a state folder from all others, whatever its host is called today. Raises StoreError."""
+    return key_of(state, IDENTITY_FILE).hex()[:12]
 
 
 def _read_key(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """The daemons on one store: each says from time to time that it is there, so that every one knows the others.
 
-A name is the host and the state folder, so a daemon that was restarted takes its own row again.
+A name is the host, the state folder and its identity, so a daemon that was restarted takes its own row again,
+and one whose host is called otherwise now (a container that was made anew) removes the row of its old name.
 """
 
 import socket
@@ -14,16 +15,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from filterd.config import Config
 from filterd.corrections.database import Database
+from filterd.history.recorder import identity
 
 EVERY_S: Final = 30.0  # between two signs of life
 GONE_S: Final = 120.0  # without one it is shown as silent
+MAX_NAME: Final = 400  # characters; of a host 253, and of a path what is left
 FORGOTTEN_S: Final = 7 * 86_400.0
 
 _TABLES = sql.MetaData()
 _ROSTER = sql.Table(
     "filterd_daemons",
     _TABLES,
-    Column("name", sql.String(400), primary_key=True),
+    Column("name", sql.String(MAX_NAME), primary_key=True),
     Column("version", sql.Text, nullable=False),
     Column("model", sql.Text, nullable=False),
     Column("started", sql.Double, nullable=False),
@@ -51,16 +54,19 @@ class Peer(NamedTuple):
 class Roster:
     """Who is there. Its methods may be called from many threads; all raise StoreError."""
 
-    def __init__(self, database: Database, state: Path) -> None:
+    def __init__(self, database: Database, state: Path, own: str) -> None:
+        """own: the state folder's identity."""
         self._database = database
-        self.name = f"{socket.gethostname()}:{state}"[:400]
+        self._identity = f" {own}"
+        self.name = f"{socket.gethostname()}:{state}"[: MAX_NAME - len(self._identity)] + self._identity
         with database.preparing() as connection:
             _TABLES.create_all(connection)
 
     @classmethod
     def open(cls, config: Config) -> Self:
         """In the database of the corrections. Raises ConfigError too."""
-        return cls(Database(config.feedback_url), Path(config.state))
+        state = Path(config.state)
+        return cls(Database(config.feedback_url), state, identity(state))
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,6 +81,8 @@ class Roster:
             made = insert(_ROSTER).values(row)
             connection.execute(made.on_conflict_do_update(index_elements=["name"], set_=row))
             connection.execute(_ROSTER.delete().where(_ROSTER.c.seen < now - FORGOTTEN_S))
+            renamed = (_ROSTER.c.name.endswith(self._identity), _ROSTER.c.name != self.name)
+            connection.execute(_ROSTER.delete().where(*renamed))
 
     def others(self) -> list[Peer]:
         """All but this one, by name."""

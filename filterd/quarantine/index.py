@@ -122,6 +122,7 @@ class Index:
     """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
 
     def __init__(self, database: Database, keys: Keys, host: str) -> None:
+        """host: whose files the rows made here are about; different for each state folder."""
         self._database, self._keys, self.host = database, keys, host
         with database.preparing() as connection:
             _TABLES.create_all(connection)
@@ -151,6 +152,16 @@ class Index:
         query = sql.select(_ROWS.c.number, _ROWS.c.kept).where(_ROWS.c.number.in_(numbers))
         with self._database.reading() as connection:
             return {row.number: bool(row.kept) for row in connection.execute(query)}
+
+    def adopt(self, numbers: Sequence[int]) -> None:
+        """Note that the files of these are here, whatever this host was called when they came."""
+        theirs = (_ROWS.c.number.in_(numbers), _ROWS.c.host != self.host)
+        with self._database.reading() as connection:
+            found = list(connection.execute(sql.select(_ROWS.c.number).where(*theirs)).scalars())
+        if found:
+            with self._database.writing() as connection:
+                change = _ROWS.update().where(_ROWS.c.number.in_(found)).values(host=self.host)
+                connection.execute(change)
 
     def search(self, wanted: Query, limit: int) -> list[Entry]:
         """The newest rows that fulfil it; with `above` the ones next to it. Newest first."""
@@ -205,10 +216,15 @@ class Index:
             connection.execute(_PEOPLE.update().where(*here).values(told=time.time()))
 
     def over(self, *, days: float, max_bytes: int) -> list[int]:
-        """Numbers of this machine's messages that the retention no longer covers, by age and then by size."""
+        """Numbers of the messages here that the retention no longer covers, by age and then by size.
+
+        A row whose file is gone is nobody's any more: whoever looks drops it by its age.
+        """
         c = _ROWS.c
         oldest = record.at(time.time() - days * DAY_S)
-        aged = sql.select(c.number).where(c.number < oldest, c.host == self.host).limit(MAX_PRUNED)
+        aged = (
+            sql.select(c.number).where(c.number < oldest, (c.host == self.host) | ~c.kept).limit(MAX_PRUNED)
+        )
         kept = sql.select(c.number, c.size).where(c.kept, c.host == self.host).order_by(c.number.desc())
         with self._database.reading() as connection:
             found = list(connection.execute(aged).scalars())

@@ -23,7 +23,7 @@ from filterd.corrections.database import Database
 from filterd.errors import FilterdError, NotFound, StoreError
 from filterd.history import record
 from filterd.history.record import Keys, Numbers
-from filterd.history.recorder import key_of
+from filterd.history.recorder import identity, key_of
 from filterd.log import log
 from filterd.quarantine.files import Files, HeldMail
 from filterd.quarantine.index import Entry, Index, Query, State
@@ -44,7 +44,8 @@ class QuarantineStore:
         self._lock = threading.Lock()
         self._said: set[int] = set()  # numbers of files that the log has a line about
         self.signer = Signer(key_of(state, KEY_FILE), config.headers.prefix)
-        self.index = Index(Database(config.feedback_url), keys, socket.gethostname())
+        host = f"{socket.gethostname()}:{identity(state)}"
+        self.index = Index(Database(config.feedback_url), keys, host)
 
     @classmethod
     def open(cls, config: Config, numbers: Numbers | None = None) -> Self:
@@ -165,6 +166,7 @@ class QuarantineStore:
         for start in range(0, len(numbers), LOOKED_UP):
             some = numbers[start : start + LOOKED_UP]
             known = self.index.known(some)
+            self.index.adopt(some)
             for number in some:
                 with self._each(number):
                     if number not in known:

@@ -1,6 +1,8 @@
 """What retrainings left behind, whole or not, and the other daemons on a store."""
 
+import contextlib
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -41,7 +43,7 @@ async def test_pages_show_them(tmp_path: Path) -> None:
     async with console_of(tmp_path) as made:
         record(tmp_path, 7)
         made.service.roster = here = Roster.open(made.service.config)
-        there = Roster(Database(made.service.config.feedback_url), Path("/other/<i>state"))
+        there = Roster(Database(made.service.config.feedback_url), Path("/other/<i>state"), "0123456789ab")
         there.announce(version="0.1", model="mini-2", started=1.0, judged=12345)
         async with made.sign_in() as client:
             page = (await client.get("/console/models")).text
@@ -53,8 +55,18 @@ async def test_pages_show_them(tmp_path: Path) -> None:
         there.close()
 
 
+def test_a_container_made_anew_takes_its_old_row(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Roster(Database(database), Path("/b"), "two")
+    for host in ("a1b2c3", "d4e5f6"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        with contextlib.closing(Roster(Database(database), Path("/a"), "one")) as made:
+            made.announce(version="1", model="m", started=0.0, judged=0)
+    assert [peer.name for peer in watching.others()] == ["d4e5f6:/a one"]
+    watching.close()
+
+
 def test_who_is_there(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = (Roster(Database(database), Path(name)) for name in ("/a", "/b"))
+    one, two = (Roster(Database(database), Path("/a"), own) for own in ("one", "two"))
     for judged in (1, 2):
         one.announce(version="1", model="m", started=0.0, judged=judged)
     assert one.others() == [] and [(peer.judged, peer.silent) for peer in two.others()] == [(2, False)]

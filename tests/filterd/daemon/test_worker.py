@@ -9,6 +9,7 @@ import pytest
 from filterd.daemon import worker
 from filterd.daemon.worker import Worker
 from filterd.errors import NotFound
+from filterd.promotion import roster
 
 
 @pytest.mark.parametrize("loop", ["_tidy", "_prune", "_announce"])
@@ -29,7 +30,7 @@ async def test_a_loop_outlives_any_error_of_ours(loop: str, monkeypatch: pytest.
 
     for name in ("TIDY_EVERY_S", "PRUNE_EVERY_S"):
         monkeypatch.setattr(worker, name, 0.0)
-    monkeypatch.setattr(worker.roster, "EVERY_S", 0.0)
+    monkeypatch.setattr(roster, "EVERY_S", 0.0)
     made: Any = Worker.__new__(Worker)
     made.service = SimpleNamespace(status_of_all=status, started=0.0)
     made._quarantine = SimpleNamespace(tidy=failing)

@@ -1,6 +1,7 @@
 """The trace is written beside the mail: what is kept, what is left out, and that nobody waits."""
 
 import logging
+import os
 import stat
 import threading
 import time
@@ -17,7 +18,7 @@ from filterd.config import History as HistorySection
 from filterd.errors import StoreError
 from filterd.history import recorder as recording
 from filterd.history.record import Event, Record
-from filterd.history.recorder import KEY_FILE, Recorder, key_of
+from filterd.history.recorder import KEY_FILE, Recorder, identity, key_of
 from filterd.history.store import HistoryStore, Search
 from filterd.scoring.verdict import Thresholds
 
@@ -91,6 +92,15 @@ def test_workers_that_start_together_have_one_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(made, range(8)))) == 1
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_what_root_makes_is_its_folders_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _, user, group: given.append((user, group)))
+    owner = tmp_path.stat()
+    assert identity(tmp_path) == identity(tmp_path)
+    assert given == [(owner.st_uid, owner.st_gid)]
 
 
 def test_the_key_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:

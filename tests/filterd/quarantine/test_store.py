@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from filterd.config import Config, Feedback, parse
+from filterd.config import Quarantine as Section
 from filterd.errors import ConfigError, NotFound, StoreError
 from filterd.history.record import at, encode
 from filterd.quarantine import files as held_files
@@ -168,6 +170,27 @@ def test_what_is_old_or_too_much_goes_the_oldest_first(quarantine: QuarantineSto
     held = type(old)(**{name: getattr(old, name) for name in old.__struct_fields__} | {"number": at(1e9)})
     quarantine.files.keep(held, RAW)
     assert quarantine.tidy() == 1 and len(files(state)) == 2
+
+
+def test_a_host_with_another_name_keeps_to_the_retention_of_its_own_files(
+    quarantine: QuarantineStore, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old, new = quarantine.keep(mail(), SPAM), quarantine.keep(mail(), SPAM)
+    feedback = Feedback(url=database)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    small = Section(max_bytes=len(RAW))
+    other = Config(state=str(elsewhere), feedback=feedback, quarantine=small)
+    with QuarantineStore.open(other) as stranger:  # of the same name, on the same database
+        theirs = stranger.keep(mail(), SPAM)
+        assert stranger.tidy() == 0
+    monkeypatch.setattr(socket, "gethostname", lambda: "made-anew")
+    here = Config(state=quarantine.config.state, feedback=feedback, quarantine=small)
+    with QuarantineStore.open(here) as again:
+        assert again.tidy(settled_s=-1.0) == 1
+        assert [row.number for row in again.search(Query(), 9)] == [theirs, new]
+        with pytest.raises(NotFound):
+            again.files.read(old)
 
 
 def test_a_disk_that_is_full_is_said(quarantine: QuarantineStore, tmp_path: Path) -> None:
