@@ -226,12 +226,12 @@ def train_command(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data_folder: Annotated[Path | None, typer.Option("--data", help="A dataset of `data prepare`.")] = None,
     recipe_name: Annotated[
-        str, typer.Option("--recipe", help="lecture, gpt2, mini, sms, more or a YAML file.")
+        str, typer.Option("--recipe", help="lecture, gpt2, mini, sms, more, short or a YAML file.")
     ] = "mini",
     base: Annotated[
         str | None, typer.Option(help="gpt2, default (what ships), filterd-mini, or a folder.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks or all.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks, lora or all.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="AdamW's.")] = None,
