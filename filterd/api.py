@@ -65,6 +65,7 @@ class Action(StrEnum):
 
 
 MILDEST_FIRST = {action: place for place, action in enumerate(Action)}
+RELEASED = "RELEASED"  # among a verdict's tests: somebody has had the mail released from quarantine
 Own = Callable[["Verdict", str], Action | None]
 
 
@@ -84,9 +85,13 @@ class Way:
     def settle(
         self, verdict: "Verdict", recipients: Collection[str], configured: Own | None = None
     ) -> Action:
-        """What is done: for several recipients the mildest, so that nobody loses a mail by another's wish."""
+        """What is done: for several recipients the mildest, so that nobody loses a mail by another's wish.
+
+        Nothing keeps a mail that was released from its recipient once more: such rules do not apply to it.
+        """
         rules = [rule for rule in (self.own, configured) if rule]
-        wanted = {_first(rules, verdict, one) for one in recipients or ("",)} if rules else {Action.TAG}
+        most = Action.MOVE if RELEASED in verdict.tests else Action.DISCARD
+        wanted = {_first(rules, verdict, one, most) for one in recipients or ("",)} if rules else {Action.TAG}
         return self.able(min(wanted, key=MILDEST_FIRST.__getitem__))
 
     def able(self, wanted: Action) -> Action:
@@ -98,8 +103,13 @@ class Way:
         return max(tagged, key=MILDEST_FIRST.__getitem__, default=Action.TAG)
 
 
-def _first(rules: Collection[Own], verdict: "Verdict", recipient: str) -> Action:
-    return next((found for rule in rules if (found := rule(verdict, recipient))), Action.TAG)
+def _first(rules: Collection[Own], verdict: "Verdict", recipient: str, most: Action) -> Action:
+    """What the first rule says that applies. most: the harshest that may be done."""
+    for rule in rules:
+        found = rule(verdict, recipient)
+        if found and MILDEST_FIRST[found] <= MILDEST_FIRST[most]:
+            return found
+    return Action.TAG
 
 
 ASKING = Way(frozenset(Action), holds=True)  # whoever asks acts on the answer, and nobody knows how

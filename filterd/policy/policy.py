@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from filterd.api import Kind, Label, Message, Verdict
+from filterd.api import RELEASED, Kind, Label, Message, Verdict
 from filterd.config import Config
 from filterd.policy.entry import Claims, Do, ListEntry, claims, decide, names
 from filterd.policy.store import PolicyStore
@@ -107,7 +107,7 @@ class Policy:
 def released(found: Verdict, thresholds: Thresholds) -> Verdict:
     """The verdict on a message that somebody has had released from quarantine."""
     let_through = labelled(found, sigmoid(-MAX_LOG_ODDS), thresholds)
-    return replace(let_through, label=Label.HAM, tests=(*found.tests, "RELEASED"))
+    return replace(let_through, label=Label.HAM, tests=(*found.tests, RELEASED))
 
 
 def labelled(found: Verdict, probability: float, thresholds: Thresholds) -> Verdict:

@@ -134,3 +134,13 @@ async def test_what_was_done_is_told() -> None:
     finally:
         await service.close(5)
     assert [event.action for event in seen] == ["reject", "move", "tag", "tag"]
+
+
+@pytest.mark.parametrize("harsh", ["quarantine", "tempfail", "reject", "discard"])
+def test_what_was_released_is_kept_from_its_recipient_by_no_rule(harsh: str) -> None:
+    found = replace(SPAM, label=Label.HAM, tests=("GPT2", "RELEASED"))
+    own = replace(ALL, own=lambda verdict, recipient: Action(harsh))
+    for some, way in ((rules({"do": harsh}), ALL), ((), own), (rules({"do": harsh}), own)):
+        assert settle(some, mail("ann@example.org", way=way), SPAM) is Action(harsh)
+        assert settle(some, mail("ann@example.org", way=way), found) is Action.TAG
+    assert settle(rules({"do": "move"}), mail(way=own), found) is Action.MOVE
