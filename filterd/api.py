@@ -76,11 +76,13 @@ class Way:
     can: what it can do; what is asked for beyond that becomes the next milder. own: what its settings say of
     a verdict for one recipient ("" where there is none), None where they say nothing and `actions` of the
     configuration decide. holds: it has a quarantine of its own, so filterd need not keep the message.
+    each: whether `own` may say another thing for another recipient; where not, it is asked once.
     """
 
     can: frozenset[Action] = frozenset({Action.TAG, Action.MOVE})
     own: Own | None = None
     holds: bool = False
+    each: bool = True
 
     def settle(
         self, verdict: "Verdict", recipients: Collection[str], configured: Own | None = None

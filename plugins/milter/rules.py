@@ -6,9 +6,10 @@ all of them: nobody loses a mail because of what somebody else has asked for.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cache
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -132,25 +133,32 @@ def way(settings: MilterSettings, envelope: Envelope, *, whole: bool = True) -> 
     whole: whether all of the mail is at hand; one that is cut off at `max_bytes` cannot be kept here.
     """
 
+    holding: list[MilterRule] = []
+    asked: Verdict | None = None  # that they hold for
+
     def own(verdict: Verdict, recipient: str) -> Do | None:
+        nonlocal holding, asked
         if not verdict.available:
             return Do.TEMPFAIL if settings.on_error == "tempfail" else Do.TAG
-        rule = _rule(settings.rules, envelope, recipient, verdict)
+        if asked is not verdict:  # it is asked for each of perhaps 10,000 recipients
+            holding, asked = _holding(settings.rules, envelope, verdict), verdict
+        rule = _rule(holding, recipient)
         return rule.do if rule else None
 
     server = settings.quarantine == "server"
     can = set(Do) if (settings.may_quarantine if server else whole) else set(Do) - {Do.QUARANTINE}
-    return Way(frozenset(can), own, holds=server)
+    return Way(frozenset(can), own, server, each=_differ(settings))
 
 
 def decide(settings: MilterSettings, envelope: Envelope, verdict: Verdict) -> MilterDecision:
     """The action for a judged mail. verdict: whoever gave it may have left the action to us."""
     concerned: Sequence[str] = [""]
-    if any(rule.recipients for rule in settings.rules):
+    if _differ(settings):
         concerned = envelope.recipients or concerned
     # Who left the action to us has not kept the mail either.
     do = verdict.action or way(settings, envelope, whole=False).settle(verdict, concerned)
-    rules = (_rule(settings.rules, envelope, recipient, verdict) for recipient in concerned)
+    holding = _holding(settings.rules, envelope, verdict)
+    rules = (_rule(holding, recipient) for recipient in concerned)
     replies = {rule.reply or REPLIES.get(do, "") for rule in rules if rule and rule.do is do}
     return MilterDecision(do, verdict, min(replies, default=REPLIES.get(do, "")))
 
@@ -163,12 +171,20 @@ def unjudged(settings: MilterSettings, verdict: Verdict, error: FilterdError) ->
     return MilterDecision(Do.TAG, verdict)
 
 
-def _rule(
-    rules: Sequence[MilterRule], envelope: Envelope, recipient: str, verdict: Verdict
-) -> MilterRule | None:
+def _differ(settings: MilterSettings) -> bool:
+    """Whether the rules may say another thing for another recipient."""
+    return any(rule.recipients for rule in settings.rules)
+
+
+def _holding(rules: Sequence[MilterRule], envelope: Envelope, verdict: Verdict) -> list[MilterRule]:
+    """Those whose conditions all hold but for the recipient."""
+    return [one for one in rules if _says_so(one, verdict) and _concerns(one, envelope)]
+
+
+def _rule(holding: Sequence[MilterRule], recipient: str) -> MilterRule | None:
     """The one that decides for a recipient."""
-    holding = (one for one in rules if _says_so(one, verdict) and _concerns(one, envelope, recipient))
-    return next(holding, None)
+    plain = recipient.lower()
+    return next((one for one in holding if not one.recipients or _globs(one.recipients)(plain)), None)
 
 
 def _says_so(rule: MilterRule, verdict: Verdict) -> bool:
@@ -179,17 +195,22 @@ def _says_so(rule: MilterRule, verdict: Verdict) -> bool:
     )
 
 
-def _concerns(rule: MilterRule, envelope: Envelope, recipient: str) -> bool:
+def _concerns(rule: MilterRule, envelope: Envelope) -> bool:
     return (
-        (not rule.recipients or _matches(recipient, rule.recipients))
-        and (not rule.senders or _matches(envelope.sender, rule.senders))
+        (not rule.senders or _matches(envelope.sender, rule.senders))
         and (not rule.networks or comes_from(envelope.client, rule.networks))
         and (rule.authenticated is None or envelope.authenticated is rule.authenticated)
         and all(
-            _matches(envelope.macros.get(name.strip("{}"), ""), [glob]) for name, glob in rule.macros.items()
+            _matches(envelope.macros.get(name.strip("{}"), ""), (glob,)) for name, glob in rule.macros.items()
         )
     )
 
 
-def _matches(said: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(said.lower(), glob.lower()) for glob in globs)
+def _matches(said: str, globs: tuple[str, ...]) -> bool:
+    return _globs(globs)(said.lower()) is not None
+
+
+@cache
+def _globs(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    """What finds out whether something in small letters is like one of these, without case."""
+    return re.compile("|".join(translate(glob.lower()) for glob in globs)).match

@@ -154,7 +154,7 @@ class KannelGateway:
 def way(settings: GatewaySection) -> Way:
     """What can be done to an SMS, and what the gateway's settings want."""
     can = frozenset({Action.ACCEPT, Action.TAG, Action.REJECT})
-    return Way(can, lambda verdict, recipient: WORDS[_word(settings, verdict)])
+    return Way(can, lambda verdict, recipient: WORDS[_word(settings, verdict)], each=False)
 
 
 def _word(settings: GatewaySection, found: Verdict) -> str | None:

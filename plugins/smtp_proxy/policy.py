@@ -24,7 +24,12 @@ def way(settings: ProxySettings) -> Way:
     It always tags what it passes on: without that a forged verdict would go through.
     """
     can = set(Action) - {Action.ACCEPT}
-    return Way(frozenset(can), lambda verdict, recipient: _own(verdict, settings), bool(settings.quarantine))
+    return Way(
+        frozenset(can),
+        lambda verdict, recipient: _own(verdict, settings),
+        bool(settings.quarantine),
+        each=False,
+    )
 
 
 def _own(verdict: Verdict, settings: ProxySettings) -> Action | None:

@@ -1,5 +1,6 @@
 """What is done to a message: by label and score, by recipient, by way in, and what a way in cannot do."""
 
+import asyncio
 import itertools
 from dataclasses import replace
 
@@ -13,8 +14,10 @@ from filterd.api import ASKING, MILDEST_FIRST, Action, Kind, Label, Message, Ver
 from filterd.config import ActionRule, Config, Model, parse
 from filterd.errors import ConfigError
 from filterd.history.record import Event
-from filterd.policy.actions import settle
+from filterd.policy.actions import _names, settle
+from filterd.policy.entry import names
 from filterd.service.service import Service
+from tests.filterd.alarm import loop_alarm
 from tests.filterd.fakes import engine
 
 ALL = Way(frozenset(Action))
@@ -144,3 +147,30 @@ def test_what_was_released_is_kept_from_its_recipient_by_no_rule(harsh: str) -> 
         assert settle(some, mail("ann@example.org", way=way), SPAM) is Action(harsh)
         assert settle(some, mail("ann@example.org", way=way), found) is Action.TAG
     assert settle(rules({"do": "move"}), mail(way=own), found) is Action.MOVE
+
+
+@given(st.text("ab.@", max_size=12), st.integers(0, 4))
+def test_an_address_is_looked_up_by_all_its_names(address: str, depth: int) -> None:
+    wanted = {address, *(one for one in names(address) if one.count(".") <= depth and "." in one)}
+    assert set(_names(address, depth)) >= wanted
+    assert set(_names(address, depth)) <= set(names(address))
+
+
+async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    scopes = [{"do": "reject", "recipients": [f"ann@{i}.example", f"{i}.example.org"]} for i in range(10)]
+    to = [f"<User{i}@Sales.{'a.' * 200}Example.org>" for i in range(10_000)]
+    asked = []
+
+    def own(found: Verdict, recipient: str) -> None:
+        asked.append(recipient)
+
+    async def ask(way: Way) -> Action:
+        return settle(rules(*scopes), mail(*to, way=way), SPAM)
+
+    with loop_alarm(monkeypatch):
+        for way in (ALL, replace(ALL, own=own), replace(ALL, own=own, each=False)):
+            assert await asyncio.create_task(ask(way)) is Action.TAG
+    assert len(asked) == 20_000  # rules with recipients ask for each; without any, it is once
+    asked.clear()
+    assert settle((), mail(*to, way=replace(ALL, own=own, each=False)), SPAM) is Action.TAG
+    assert asked == [""]

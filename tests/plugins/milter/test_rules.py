@@ -1,5 +1,6 @@
 """From settings, envelope and verdict to what is done; and settings that are refused, with their message."""
 
+import asyncio
 import ipaddress
 import json
 import re
@@ -16,6 +17,7 @@ from filterd.errors import ConfigError
 from filterd_plugins.milter.rules import Envelope, MilterRule, MilterSettings, decide, way
 from filterd_plugins.milter.wire import Client
 from tests.conftest import ROOT
+from tests.filterd.alarm import loop_alarm
 from tests.filterd.protocols.fakes import verdict
 
 HAM = verdict(Label.HAM, -3.0, probability=0.01)
@@ -98,6 +100,21 @@ def test_filterd_keeps_what_is_whole_and_what_nobody_kept_is_never_dropped() -> 
     assert not own.may_quarantine  # the mail server need not know how
     assert decide(own, ENVELOPE, SPAM).do is Do.MOVE
     assert decide(own, ENVELOPE, replace(SPAM, action=Do.QUARANTINE)).do is Do.QUARANTINE
+
+
+async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings(*({"do": "reject", "recipients": [f"*@{i}.example"]} for i in range(10)))
+    envelope = Envelope(recipients=[f"User{i}@Sales.Example.org" for i in range(10_000)])
+
+    async def ask() -> Do:
+        return way(given, envelope).settle(SPAM, envelope.recipients)
+
+    async def answer() -> Do:
+        return decide(given, envelope, replace(SPAM, action=Do.TAG)).do
+
+    with loop_alarm(monkeypatch):
+        assert await asyncio.create_task(ask()) is Do.TAG
+        assert await asyncio.create_task(answer()) is Do.TAG
 
 
 def test_patterns_are_quick_whatever_they_are_matched_with() -> None:
