@@ -2,7 +2,8 @@
 
 Database reads, templates and explanations run in a small pool of the console's own, so that neither a slow
 disk nor a curious administrator holds up the event loop or the threads that mail needs. Who comes while
-MAX_WAITING pages are under way is told to come again.
+MAX_WAITING pages are under way is told to come again. What waits for the next hop has threads of its own: it
+takes minutes where that does not answer.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ from filterd.service.service import Service
 
 THREADS: Final = 2
 MAX_WAITING: Final = 16  # pages under way; a page takes some 20 ms
+SENDERS: Final = 4  # releases at the same time
+MAX_SENDING: Final = 16  # releases under way
 LEARN_FROM: Final = 2_000  # of the newest messages, those are shown that a label would teach most
 LEARN_SHOWN: Final = 25
 
@@ -45,6 +48,29 @@ class Controls(NamedTuple):
     roll_back: Callable[[], str]
 
 
+class Pool:
+    """Some threads, and a bound on what waits for them."""
+
+    def __init__(self, threads: int, most: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._most, self._waiting = most, 0
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it there. Raises Overloaded where too many wait already."""
+        if self._waiting >= self._most:
+            raise Overloaded("the console is busy; try again in a moment")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 @dataclass
 class Desk:
     """One console: of a daemon, for all its listeners."""
@@ -55,22 +81,17 @@ class Desk:
     accounts: Accounts
     sessions: Sessions
     controls: Controls
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "console"))
-    waiting: int = 0
+    pages: Pool = field(default_factory=lambda: Pool(THREADS, MAX_WAITING, "console"))
+    senders: Pool = field(default_factory=lambda: Pool(SENDERS, MAX_SENDING, "release"))
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do it in the console's threads. Raises Overloaded where too many wait already."""
-        if self.waiting >= MAX_WAITING:
-            raise Overloaded("the console is busy; try again in a moment")
-        self.waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.pool, lambda: work(*args, **kwargs))
-        finally:
-            self.waiting -= 1
+        return await self.pages.run(work, *args, **kwargs)
 
     def close(self) -> None:
         """Take no more work."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pages.close()
+        self.senders.close()
 
     @property
     def open(self) -> bool:

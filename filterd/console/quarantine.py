@@ -109,7 +109,7 @@ async def _do(desk: Desk, do: str, number: int, keys: tuple[str, ...] | None, by
         await desk.run(quarantine.delete, number, keys, by)
     else:
         held = await desk.run(quarantine.message, number, user) if do == "ham" else None
-        await desk.run(quarantine.release, number, keys, by)
+        await desk.senders.run(quarantine.release, number, keys, by)
         if held:
             await desk.service.learn(held, Label.HAM)
             if desk.history:

@@ -22,6 +22,7 @@ from filterd.quarantine.files import HeldMail
 
 DAY_S: Final = 86_400.0
 MAX_SHOWN: Final = 100  # recipients of one message that are shown in a list
+CLAIMED_S: Final = 900.0  # whoever releases has crashed: a copy is sent in 8 replies of 30 s at most
 MAX_PRUNED: Final = 5_000  # messages dropped in one transaction
 
 _TABLES = sql.MetaData()
@@ -57,15 +58,22 @@ _PEOPLE = sql.Table(
 
 
 class State(StrEnum):
-    """What became of a message for one recipient."""
+    """What became of a message for one recipient. releasing: somebody sends it to him just now."""
 
     HELD = "held"
+    RELEASING = "releasing"
     RELEASED = "released"
     DELETED = "deleted"
 
 
+WAITING: Final = (State.HELD, State.RELEASING)  # nothing has become of it yet
+
+
 class Recipient(NamedTuple):
-    """One recipient of a held message. at: when he got it or it was deleted; told: when a digest named it."""
+    """One recipient of a held message.
+
+    at: since when it is not held any more; told: when a digest named it.
+    """
 
     key: str
     address: str
@@ -99,14 +107,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether somebody still waits for it, of those that the asker may see."""
+        """Whether it can be released or deleted for somebody, of those that the asker may see."""
         return any(one.state is State.HELD for one in self.recipients)
 
 
 class Query(NamedTuple):
     """What a row has to fulfil. mine: keys of the recipients whose mail may be seen, None for everybody's.
 
-    state: None for any. to, sender: an address. text: in subject, sender or id. below, above: numbers.
+    state: None for any; of held ones also those that are being released. to, sender: an address. text: in
+    subject, sender or id. below, above: numbers.
     """
 
     state: State | None = State.HELD
@@ -183,14 +192,47 @@ class Index:
             people = self._people(connection, number, mine, None if whole else MAX_SHOWN) if row else ()
         return _entry(row, people) if row and (people or mine is None) else None
 
-    def settle(self, number: int, key: str, state: State, by: str) -> bool:
-        """Note that a recipient got it, or that it was deleted. True: nobody waits for it any more."""
+    def claim(self, number: int, key: str, by: str) -> float | None:
+        """Take one recipient's copy to send it; the claim, None where another has it or had it released.
+
+        A claim that is older than CLAIMED_S is a crash's, and the copy is held again.
+        """
+        now = time.time()
+        free = (_PEOPLE.c.state == State.HELD) | _abandoned(now)
+        change = _PEOPLE.update().where(_PEOPLE.c.number == number, _PEOPLE.c.key == key, free)
         with self._database.writing() as connection:
-            here = (_PEOPLE.c.number == number, _PEOPLE.c.key == key, _PEOPLE.c.state == State.HELD)
+            said = {"state": State.RELEASING.value, "by": clean(by), "at": now}
+            taken = connection.execute(change.values(said)).rowcount
+        return now if taken else None
+
+    def give_back(self, number: int, key: str, claim: float) -> None:
+        """It could not be sent: it is held again."""
+        here = (_PEOPLE.c.number == number, _PEOPLE.c.key == key, _PEOPLE.c.state == State.RELEASING)
+        self._hold_again(*here, _PEOPLE.c.at == claim)
+
+    def give_back_abandoned(self) -> None:
+        """What somebody was sending when he crashed is held again."""
+        self._hold_again(_abandoned(time.time()))
+
+    def _hold_again(self, *which: sql.ColumnElement[bool]) -> None:
+        change = _PEOPLE.update().where(*which).values(state=State.HELD.value, by="", at=None)
+        with self._database.writing() as connection:
+            connection.execute(change)
+
+    def settle(self, number: int, key: str, state: State, by: str) -> bool:
+        """Note that a recipient got it, or that it was deleted. True: nobody waits for it any more.
+
+        What is being sent is not deleted any more.
+        """
+        before = WAITING if state is State.RELEASED else (State.HELD,)
+        row = sql.select(_ROWS.c.number).where(_ROWS.c.number == number)
+        with self._database.writing() as connection:
+            connection.execute(row.with_for_update())  # or of two at once neither is the last (PostgreSQL)
+            here = (_PEOPLE.c.number == number, _PEOPLE.c.key == key, _PEOPLE.c.state.in_(before))
             said = {"state": state.value, "by": clean(by), "at": time.time()}
             connection.execute(_PEOPLE.update().where(*here).values(said))
             waits = sql.select(sql.func.count()).where(
-                _PEOPLE.c.number == number, _PEOPLE.c.state == State.HELD
+                _PEOPLE.c.number == number, _PEOPLE.c.state.in_(WAITING)
             )
             if connection.execute(waits).scalar_one():
                 return False
@@ -238,7 +280,7 @@ class Index:
     def drop(self, numbers: Sequence[int]) -> None:
         """Forget messages."""
         with self._database.writing() as connection:
-            for table in (_PEOPLE, _ROWS):
+            for table in (_ROWS, _PEOPLE):  # in the order of `settle`, which would wait for us for ever
                 connection.execute(table.delete().where(table.c.number.in_(numbers)))
 
     def total(self) -> tuple[int, int]:
@@ -280,10 +322,16 @@ class Index:
         if wanted.to:
             people = people.where(_PEOPLE.c.key == self._keys.address(wanted.to))
         if wanted.state:
-            people = people.where(_PEOPLE.c.state == wanted.state.value)
+            people = people.where(
+                _PEOPLE.c.state.in_(WAITING if wanted.state is State.HELD else (wanted.state,))
+            )
         if wanted.mine is not None or wanted.to or wanted.state:
             found.append(people.exists())
         return found
+
+
+def _abandoned(now: float) -> sql.ColumnElement[bool]:
+    return sql.and_(_PEOPLE.c.state == State.RELEASING, _PEOPLE.c.at < now - CLAIMED_S)
 
 
 def _entry(row: sql.Row[Any], people: tuple[Recipient, ...]) -> Entry:

@@ -1,18 +1,17 @@
 """The quarantine: files and their index together, in an order in which a crash at any point loses nothing.
 
     keep      the file is on the disk, then its row is, then the sender is told
-    release   the next hop has taken it, then the row says so, then the file goes
+    release   the row says that it is being sent, the next hop has taken it, the row says so, the file goes
     over      the row goes, then the file
 
 A file without a row was being kept: it gets its row back. A file whose row says that nobody waits for it was
-on its way out: it goes. What the next hop had taken when we died before we noted it is still held, and may be
-released again: twice is better than never.
+on its way out: it goes. What the next hop had taken when we died before we noted it is held again after a
+while, and may be released again: twice is better than never.
 """
 
 import socket
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -26,7 +25,7 @@ from filterd.history.record import Keys, Numbers
 from filterd.history.recorder import identity, key_of
 from filterd.log import log
 from filterd.quarantine.files import Files, HeldMail
-from filterd.quarantine.index import Entry, Index, Query, State
+from filterd.quarantine.index import WAITING, Entry, Index, Query, State
 from filterd.quarantine.nexthop import ReleaseHop
 from filterd.quarantine.signing import KEY_FILE, Signer
 
@@ -41,7 +40,6 @@ class QuarantineStore:
         state = Path(config.state)
         self.config, self.numbers, self._keys = config, numbers, keys
         self.files = Files(state)
-        self._lock = threading.Lock()
         self._said: set[int] = set()  # numbers of files that the log has a line about
         self.signer = Signer(key_of(state, KEY_FILE), config.headers.prefix)
         host = f"{socket.gethostname()}:{identity(state)}"
@@ -104,29 +102,35 @@ class QuarantineStore:
         Raises NotFound where nobody waits or nobody takes released mail, Undelivered where the next hop does
         not want it; who had it by then has it, and is noted.
         """
-        with self._lock:  # pressed twice it is sent once
-            wanted = self._waiting(number, keys)
-            hop = ReleaseHop.of(self.config)
-            held, raw = self.files.read(number)
-            sent = []
-            for address in held.recipients:
-                key = self._keys.address(address)
-                if key in wanted:
-                    hop.send(held.sender, address, self.signer.stamp(raw, number, address))
-                    wanted.discard(key)
-                    sent.append(address)
-                    self._settle(number, key, State.RELEASED, by)
+        wanted = self._waiting(number, keys, WAITING)
+        hop = ReleaseHop.of(self.config)
+        held, raw = self.files.read(number)
+        sent = []
+        for address in held.recipients:
+            key = self._keys.address(address)
+            claim = self.index.claim(number, key, by) if key in wanted else None
+            if claim is None:  # of two who press, in this process or another, one sends it
+                continue
+            try:
+                hop.send(held.sender, address, self.signer.stamp(raw, number, address))
+            except BaseException:
+                with suppress(StoreError):
+                    self.index.give_back(number, key, claim)
+                raise
+            sent.append(address)
+            self._settle(number, key, State.RELEASED, by)
+        if not sent:
+            raise NotFound(f"{record.encode(number)}: nobody waits for it any more, or it is being sent")
         return sent
 
     def delete(self, number: int, keys: tuple[str, ...] | None, by: str) -> None:
         """Let none of these have it any more. keys: as for `release`. Raises NotFound where nobody waits."""
-        with self._lock:
-            for key in self._waiting(number, keys):
-                self._settle(number, key, State.DELETED, by)
+        for key in self._waiting(number, keys, (State.HELD,)):
+            self._settle(number, key, State.DELETED, by)
 
-    def _waiting(self, number: int, keys: tuple[str, ...] | None) -> set[str]:
+    def _waiting(self, number: int, keys: tuple[str, ...] | None, states: Sequence[State]) -> set[str]:
         entry = self.index.get(number, keys, whole=True)
-        found = {one.key for one in entry.recipients if one.state is State.HELD} if entry else set()
+        found = {one.key for one in entry.recipients if one.state in states} if entry else set()
         if not found:
             raise NotFound(f"{record.encode(number)}: nobody waits for it any more")
         return found
@@ -150,6 +154,7 @@ class QuarantineStore:
         A file that cannot be read or removed is said once, and stays; the others are looked after.
         settled_s: age of files that nobody can still be about to index.
         """
+        self.index.give_back_abandoned()
         self._mend(settled_s)
         section, dropped = self.config.quarantine, 0
         while numbers := self.index.over(days=section.retention_days, max_bytes=section.max_bytes):

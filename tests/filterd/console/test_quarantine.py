@@ -1,5 +1,7 @@
 """The quarantine's pages: who sees and releases what, links without a session, and whatever senders write."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from filterd.api import Action, Kind, Label, Message, Way
 from filterd.config import ActionRule
 from filterd.config import Quarantine as Section
+from filterd.console.desk import THREADS
 from filterd.errors import NotFound
 from filterd.history.record import encode
 from filterd.quarantine.index import Query, State
@@ -154,6 +157,21 @@ async def test_forms_need_their_token_and_a_known_deed(made: Made) -> None:
     async with made.client() as client:
         for path in ("quarantine", f"quarantine/{name}"):
             assert (await client.get(f"/console/{path}")).status_code == 303
+
+
+async def test_a_next_hop_that_is_silent_holds_up_no_page(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(ReleaseHop, "send", lambda *_: over.wait(20))
+    names = [await judge(made, ANN, subject=f"number {i}") for i in range(THREADS + 1)]
+    async with made.sign_in() as client:
+        presses = [asyncio.create_task(press(client, name, "release")) for name in names]
+        async with asyncio.timeout(10):
+            while (await client.get("/console/quarantine")).text.count("(being released)") < len(names):
+                await asyncio.sleep(0.01)
+        over.set()
+        assert [(await one).status_code for one in presses] == [303] * len(names)
 
 
 async def test_a_next_hop_that_refuses_is_shown_and_all_stays(

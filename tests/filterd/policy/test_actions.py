@@ -157,7 +157,9 @@ def test_an_address_is_looked_up_by_all_its_names(address: str, depth: int) -> N
 
 
 async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    scopes = [{"do": "reject", "recipients": [f"ann@{i}.example", f"{i}.example.org"]} for i in range(10)]
+    scopes: list[dict[str, object]] = [
+        {"do": "reject", "recipients": [f"ann@{i}.example", f"{i}.example.org"]} for i in range(10)
+    ]
     to = [f"<User{i}@Sales.{'a.' * 200}Example.org>" for i in range(10_000)]
     asked = []
 

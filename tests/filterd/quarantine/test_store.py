@@ -6,8 +6,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from filterd.config import Quarantine as Section
 from filterd.errors import ConfigError, NotFound, StoreError
 from filterd.history.record import at, encode
 from filterd.quarantine import files as held_files
-from filterd.quarantine import nexthop
+from filterd.quarantine import index, nexthop
 from filterd.quarantine.files import STALE_S
 from filterd.quarantine.index import Query, State
 from filterd.quarantine.nexthop import ReleaseHop, Undelivered
@@ -26,6 +29,8 @@ from filterd.quarantine.store import QuarantineStore
 from tests.conftest import ROOT
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, config_of, mail, quarantine_of
 from tests.plugins.smtp_proxy.peers import Sink
+
+HOP = "tcp:127.0.0.1:9"
 
 
 @pytest.fixture
@@ -105,6 +110,65 @@ async def test_pressed_twice_it_is_sent_once(quarantine: QuarantineStore, sink: 
     both = [asyncio.to_thread(quarantine.release, number, None, "anna") for _ in range(2)]
     done = await asyncio.gather(*both, return_exceptions=True)
     assert sorted(isinstance(one, NotFound) for one in done) == [False, True] and len(sink.taken) == 1
+
+
+def test_two_processes_that_release_send_it_once(
+    quarantine: QuarantineStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, done, sent = threading.Event(), threading.Event(), []
+
+    def send(hop: ReleaseHop, sender: str, recipient: str, raw: bytes) -> None:
+        sent.append(recipient)
+        sending.set()
+        assert done.wait(20)
+
+    monkeypatch.setattr(ReleaseHop, "send", send)
+    config = Config(
+        state=quarantine.config.state, feedback=Feedback(url=database), quarantine=Section(next_hop=HOP)
+    )
+    quarantine.config = config
+    number, other = quarantine.keep(mail(), SPAM), quarantine.keep(mail(BEN), SPAM)
+    with QuarantineStore.open(config) as process, ThreadPoolExecutor(1) as thread:
+        first = thread.submit(quarantine.release, number, None, "one")
+        assert sending.wait(20)
+        assert [one.state for one in process.find(encode(number)).recipients] == [State.RELEASING]
+        assert [one.number for one in process.search(Query(), 9)] == [other, number]
+        for deed in (process.release, process.delete, quarantine.release, quarantine.delete):
+            with pytest.raises(NotFound, match="nobody waits"):
+                deed(number, None, "two")
+        quarantine.delete(other, None, "two")  # nobody waits for the network but who sends
+        process.tidy(settled_s=-1.0)
+        done.set()
+        assert first.result(20) == [ANN]
+    assert sent == [ANN] and not files(Path(config.state))
+
+
+def test_a_claim_of_a_crash_is_held_again(
+    quarantine: QuarantineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = quarantine.keep(mail(), SPAM)
+    (key,) = keys(quarantine, ANN)
+    assert quarantine.index.claim(number, key, "crashed")
+    quarantine.tidy()
+    assert not quarantine.index.claim(number, key, "two") and not quarantine.find(encode(number)).held
+    monkeypatch.setattr(index, "CLAIMED_S", -1.0)
+    late = quarantine.index.claim(number, key, "two")
+    assert late
+    quarantine.index.give_back(number, key, late - 1)  # whose claim it was no more
+    assert not quarantine.find(encode(number)).held
+    quarantine.tidy()
+    assert quarantine.find(encode(number)).recipients[0] == (key, ANN, State.HELD, "", None, None)
+
+
+def test_of_two_that_settle_at_once_one_is_the_last(quarantine: QuarantineStore) -> None:
+    people = [f"{i}@example.org" for i in range(8)]
+    for _ in range(5):
+        number = quarantine.keep(mail(*people), SPAM)
+        with ThreadPoolExecutor(8) as pool:
+            theirs = [keys(quarantine, one)[0] for one in people]
+            work = partial(quarantine.index.settle, number, state=State.DELETED, by="x")
+            said = list(pool.map(work, theirs))
+        assert said.count(True) == 1 and not quarantine.find(encode(number)).kept
 
 
 @pytest.mark.parametrize("says", [{"RCPT": "550 5.1.1 no\x1bbody"}, {".": "451 4.3.0 full"}, {"DATA": "cut"}])
@@ -265,6 +329,8 @@ def test_one_damaged_file_stops_neither_the_mending_nor_the_retention(
 # A process dies before the step of that number: each is a call that changes what is on the disk.
 DYING = """
 import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from filterd.corrections.database import Database
 from filterd.quarantine import files, nexthop, store
@@ -289,7 +355,7 @@ quarantine = quarantine_of(Path(sys.argv[1]), next_hop="tcp:127.0.0.1:9")
 nexthop.ReleaseHop.send = counted(send)
 os.fsync, Path.rename, Path.unlink = counted(os.fsync), counted(Path.rename), counted(Path.unlink)
 files.Files.keep, store.Index.put = counted(files.Files.keep), counted(store.Index.put)
-store.Index.settle = counted(store.Index.settle)
+store.Index.claim, store.Index.settle = counted(store.Index.claim), counted(store.Index.settle)
 number = quarantine.keep(mail(ANN, BEN), SPAM)
 print("kept", flush=True)
 quarantine.release(number, None, "anna")
@@ -297,7 +363,8 @@ print("released", flush=True)
 """
 
 
-def test_killed_at_any_step_nothing_is_lost(tmp_path: Path) -> None:
+def test_killed_at_any_step_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "CLAIMED_S", -1.0)
     for steps in range(40):
         state = tmp_path / str(steps)
         state.mkdir()

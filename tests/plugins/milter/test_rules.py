@@ -103,7 +103,8 @@ def test_filterd_keeps_what_is_whole_and_what_nobody_kept_is_never_dropped() -> 
 
 
 async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = settings(*({"do": "reject", "recipients": [f"*@{i}.example"]} for i in range(10)))
+    named: list[dict[str, object]] = [{"do": "reject", "recipients": [f"*@{i}.example"]} for i in range(10)]
+    given = settings(*named)
     envelope = Envelope(recipients=[f"User{i}@Sales.Example.org" for i in range(10_000)])
 
     async def ask() -> Do:
