@@ -205,7 +205,21 @@ def sweep(
 
     if sent:
         from filterd.commands import correspondents
+        from filterd.commands.input import exclude
 
+        others = {
+            "--folder": bool(folder),
+            "--move-to": bool(move_to),
+            "--tag": tag,
+            "--unsure": unsure,
+            "--dry-run": dry_run,
+            "--again": again,
+            "--state": state is not None,
+            "--bundle": bundle is not None,
+            "--threads": threads is not None,
+        }
+        for name, given in others.items():
+            exclude({"--sent": True, name: given})
         raise Ended(correspondents.learn(mailbox, config_of(config)))
     settings = _for_judging(config)
     path = client.socket_path() if not bundle and not threads else None

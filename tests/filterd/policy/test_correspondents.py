@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
+from typer.testing import CliRunner
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.commands import correspondents as command
+from filterd.commands.cli import app
 from filterd.config import Config, Correspondents, Feedback, Model, Trust
 from filterd.corrections.database import Database
+from filterd.errors import ConfigError, NotFound
 from filterd.history.record import Keys
+from filterd.history.recorder import key_of
 from filterd.policy import correspondents
 from filterd.policy.correspondents import TEST, Known, asked, let_through
 from filterd.scoring.verdict import Thresholds
@@ -147,6 +151,10 @@ def test_a_folder_of_sent_mail(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "Sent").write_bytes(mbox)
     config = Config(state=str(tmp_path / "state"), correspondents=Correspondents(enabled=True))
     (tmp_path / "state").mkdir()
+    with pytest.raises(NotFound, match=r"history\.key: .* run this as the daemon's user"):
+        command.learn(tmp_path / "Sent", config)
+    assert list((tmp_path / "state").iterdir()) == []  # the key is the daemon's to make
+    key_of(tmp_path / "state")
     assert command.learn(tmp_path / "Sent", config) == 0
     assert "sent mails: 1, correspondents: 2" in capsys.readouterr().out
     keys = Keys((tmp_path / "state" / "history.key").read_bytes())
@@ -154,3 +162,11 @@ def test_a_folder_of_sent_mail(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert known.knows([ANN], BEN) and known.knows([ANN], "carl@example.net")
     assert not known.knows([ANN], "x@y.example") and not known.knows([ANN], "dan@example.net")
     known.close()
+
+
+@pytest.mark.parametrize(
+    "option", ["--dry-run", "--move-to=Junk", "--tag", "--again", "--folder=INBOX", "--unsure", "--state=x"]
+)
+def test_what_a_sweep_of_sent_mail_cannot_do_is_refused(option: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--sent and {option.partition('=')[0]} exclude each other"):
+        CliRunner().invoke(app, ["sweep", str(tmp_path), "--sent", option], catch_exceptions=False)
