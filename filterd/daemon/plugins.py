@@ -4,6 +4,7 @@
 key of a plugin, or a secret that cannot be read, is said while the old configuration still serves.
 """
 
+import inspect
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from filterd.errors import ConfigError, ModelUnavailable
 from filterd.kit.settings import Listening, read_secret
 
 GROUP = "filterd.plugins"  # of entry points
+METHODS = {"protocol": 1, "app": 3}  # of a StreamPlugin and a WebPlugin, and what each takes
 
 
 class Chosen(NamedTuple):
@@ -33,9 +35,25 @@ def chosen(config: Config, where: str) -> list[Chosen]:
             there = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"{where}: plugins.{name}: no such plugin; there are {there}")
         kind: type[Plugin] = known[name].load()
+        if not any(_takes(getattr(kind, method, None), count) for method, count in METHODS.items()):
+            raise ConfigError(
+                f"{where}: plugins.{name}: was made for another filterd: it has neither protocol(door) nor "
+                "app(scope, receive, send), see docs/plugins/writing.md"
+            )
         section = settings(config, name, kind.Settings, where)
         found.append(Chosen(name, kind, section))
     return found
+
+
+def _takes(method: object, arguments: int) -> bool:
+    """Whether a plugin's class has a method that may be called with so many arguments besides itself."""
+    if not callable(method):
+        return False
+    try:
+        inspect.signature(method).bind(*[None] * (1 + arguments))
+    except (TypeError, ValueError):  # ValueError: nobody knows, of a function that is not Python's
+        return False
+    return True
 
 
 def check(config: Config, where: str) -> None:

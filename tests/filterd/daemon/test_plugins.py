@@ -1,12 +1,16 @@
 """What a configuration asks of plugins, before any of it is put in force."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from filterd.api import Classifier
 from filterd.config import parse
 from filterd.daemon import plugins
 from filterd.errors import ConfigError
+from filterd.kit.settings import Listening
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,47 @@ def test_what_is_right_is_not(tmp_path: Path) -> None:
     plugins.check(config, "filterd.yaml")
     assert [one.name for one in plugins.chosen(config, "filterd.yaml")] == ["milter"]
     assert plugins.token(str(tmp_path / "token")) == "a-long-line"
+
+
+class _Old:
+    """A plugin of no interface of ours."""
+
+    Settings = Listening
+
+    def __init__(self, settings: Any, classifier: Classifier) -> None:
+        pass
+
+
+class _Stream(_Old):
+    def protocol(self, door: object) -> None:
+        pass
+
+
+class _OldStream(_Old):
+    def protocol(self) -> None:
+        pass
+
+
+class _Web(_Old):
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+
+class _OldWeb(_Old):
+    app = ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"), [(_Stream, True), (_Web, True), (_Old, False), (_OldStream, False), (_OldWeb, False)]
+)
+def test_a_plugin_that_nobody_could_connect_to_is_refused(
+    kind: type, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = SimpleNamespace(name="mine", load=lambda: kind)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    config = parse("plugins: {mine: {listen: ['unix:/run/x']}}", "filterd.yaml")
+    if fits:
+        plugins.check(config, "filterd.yaml")
+    else:
+        with pytest.raises(ConfigError, match=r"plugins\.mine: was made for another filterd"):
+            plugins.check(config, "filterd.yaml")
