@@ -1,14 +1,19 @@
 """`filterd bundle`: check a bundle, list those that are installed, switch to one, go back."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from filterd.commands.options import ConfigOption, config_of
+
+if TYPE_CHECKING:
+    from filterd.promotion import remote
+
+MB = 1_000_000
 
 app = typer.Typer(help="Installed model bundles.", no_args_is_help=True)
 
@@ -91,6 +96,7 @@ def use(
 def _here(where: str, sha256: str, bundles: Path) -> Iterator[Path]:
     """The bundle's folder; one from elsewhere is fetched to the store's disk, and gone in the end."""
     from filterd.errors import Unwritable
+    from filterd.progress import bar
     from filterd.promotion import remote
 
     if not remote.is_remote(where):
@@ -105,10 +111,22 @@ def _here(where: str, sha256: str, bundles: Path) -> Iterator[Path]:
         raise Unwritable(f"{bundles}: {error.strerror}; it is the store of bundles, see `state`") from error
     with folder as fetched:
         try:
-            remote.fetch(where, sha256, Path(fetched))
+            with bar("Fetching, MB", None) as advance:
+                remote.fetch(where, sha256, Path(fetched), _in_megabytes(advance))
         except OSError as error:
             raise Unwritable(f"{fetched}: {error.strerror}; the bundle was not fetched") from error
         yield Path(fetched)
+
+
+def _in_megabytes(advance: Callable[[int], None]) -> "remote.Report":
+    """Tells a bar how much of all files is here."""
+    here: dict[str, int] = {}
+
+    def report(name: str, done: int, total: int) -> None:
+        advance(done // MB - here.get(name, 0))
+        here[name] = done // MB
+
+    return report
 
 
 @app.command("rollback")

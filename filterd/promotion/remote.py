@@ -49,14 +49,7 @@ def fetch(address: str, sha256: str, target: Path, report: Report = lambda name,
     Whoever opens the bundle has it checked once more, with its probe scores. Call it from the main thread.
     Raises BadInput, BundleError, and OSError without space.
     """
-    scheme, host = urlsplit(address).scheme, urlsplit(address).hostname
-    if (
-        scheme not in {"http", "https"}
-        or not host
-        or urlsplit(address).query
-        or "@" in urlsplit(address).netloc
-    ):
-        raise BadInput(f"{address}: give a folder's address, https://host/path, without user and query")
+    scheme = _scheme(address)
     wanted = _hash(sha256) if sha256 else ""
     if scheme == "http" and not wanted:
         raise BadInput(
@@ -64,6 +57,18 @@ def fetch(address: str, sha256: str, target: Path, report: Report = lambda name,
         )
     with _within(MAX_S, address):
         _fetch(_Source(address.rstrip("/")), wanted, target, report)
+
+
+def _scheme(address: str) -> str:
+    """http or https. Raises BadInput for what is no address of a folder."""
+    try:
+        parts = urlsplit(address)
+        fits = parts.hostname and not parts.query and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or parts.scheme not in {"http", "https"}:
+        raise BadInput(f"{address}: give a folder's address, https://host/path, without user and query")
+    return parts.scheme
 
 
 def _fetch(source: "_Source", wanted: str, target: Path, report: Report) -> None:
@@ -147,7 +152,12 @@ class _Source:
             raise BundleError(f"{self.address}/{name}: does not match its hash in {bundle.MANIFEST}")
 
     def _read(self, name: str, most: int, take: Callable[[bytes], object]) -> None:
-        url, got = f"{self.address}/{quote(name)}", 0
+        for piece in self._pieces(f"{self.address}/{quote(name)}", most):
+            take(piece)
+
+    def _pieces(self, url: str, most: int) -> Iterator[bytes]:
+        """What the server sends. What goes wrong in here is the network's, and in who takes it the disk's."""
+        got = 0
         headers = {"User-Agent": f"filterd/{__version__}", "Accept-Encoding": "identity"}
         try:
             with self._opener.open(Request(url, headers=headers), timeout=TIMEOUT_S) as answer:  # noqa: S310 (fetch checks the scheme)
@@ -155,13 +165,13 @@ class _Source:
                     got += len(piece)
                     if got > most:
                         raise BundleError(f"{url}: larger than {most:,} bytes")
-                    take(piece)
+                    yield piece
         except HTTPError as error:
             error.close()
             raise BundleError(f"{url}: the server answers {error.code} {error.reason}") from None
         except URLError as error:
             raise BundleError(f"{url}: {why(error.reason)}") from None
-        except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:  # ValueError: where it sends us on
             raise BundleError(f"{url}: {why(error)}") from None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from filterd.commands import bundles
 from filterd.commands.bundles import app
 from filterd.errors import BundleError
 from filterd.promotion import remote
@@ -44,7 +45,7 @@ def test_from_an_address(tmp_path: Path, config: str) -> None:
 def test_what_could_not_be_fetched_leaves_nothing(
     tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(address: str, sha256: str, target: Path) -> None:
+    def broken(address: str, sha256: str, target: Path, *_: object) -> None:
         (target / "half").write_bytes(b"x")
         raise BundleError(f"{address}: broke off")
 
@@ -64,3 +65,11 @@ def test_on_trial(tmp_path: Path, config: str) -> None:
     shown = said("use", str(bundle.DEFAULT), "--sha256", HASH, "--shadow", "--config", config)
     assert shown.startswith(f"{ID} is on trial; ")
     assert (tmp_path / "state" / "bundles" / "challenger").resolve().name == ID
+
+
+def test_a_bar_goes_on_by_whole_megabytes_of_all_files() -> None:
+    steps: list[int] = []
+    report = bundles._in_megabytes(steps.append)
+    for name, done in (("a", 999_999), ("a", 2_500_000), ("b", 1_000_000), ("a", 3_000_000)):
+        report(name, done, 3_000_000)
+    assert steps == [0, 2, 1, 1]

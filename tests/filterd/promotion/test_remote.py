@@ -1,9 +1,11 @@
 """A bundle from a server that may be anybody: what is taken, and what is refused with one line."""
 
+import errno
 import hashlib
 import http.server
 import shutil
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +87,8 @@ def test_a_bundle_comes_as_it_was(tmp_path: Path, server: Server, target: Path) 
         ("https:///new", "", "https://host/path"),
         ("https://a:b@host/new", "", "without user"),
         ("https://host/new?sig=1", "", "without user and query"),
+        ("https://[x/", "", "https://host/path"),
+        ("https://host:port/new", "", "https://host/path"),
         ("https://host/new", "abc", "no SHA-256"),
         ("http://host/new", "", "--sha256"),
     ],
@@ -93,6 +97,45 @@ def test_what_is_no_address_is_refused_unasked(target: Path, address: str, sha25
     with pytest.raises(BadInput, match=said):
         remote.fetch(address, sha256, target)
     assert not list(target.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ssl.SSLError(1, "[SSL: BAD_RECORD] bad record"), "bad record"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+    ],
+)
+def test_a_network_that_fails_while_it_is_read_is_no_full_disk(
+    tmp_path: Path, server: Server, target: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    def failing(*_: object) -> bytes:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(http.client.HTTPResponse, "read1", failing)
+        with pytest.raises(BundleError, match=said):
+            remote.fetch(server.address, hash_of(tmp_path), target)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def report(*_: object) -> None:
+        raise full
+
+    with pytest.raises(OSError, match="No space left") as raised:
+        remote.fetch(server.address, hash_of(tmp_path), target, report)
+    assert raised.value is full
+
+
+def test_a_server_that_sends_us_to_no_address_is_said(tmp_path: Path, server: Server, target: Path) -> None:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> bool:
+        request.send_response(302)
+        request.send_header("Location", "http://[x/")
+        request.end_headers()
+        return True
+
+    server.answer = answer
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        remote.fetch(server.address, hash_of(tmp_path), target)
 
 
 def test_another_manifest_than_the_one_meant_is_refused(server: Server, target: Path) -> None:
