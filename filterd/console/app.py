@@ -13,20 +13,13 @@ from starlette.staticfiles import StaticFiles
 from filterd.console import access, deeds, lists, pages, quarantine, render
 from filterd.console.access import Viewer
 from filterd.console.desk import Desk
-from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound, Overloaded
+from filterd.console.statuses import status_of
+from filterd.errors import BadInput, FilterdError, LearningClosed
 from filterd.language import catalogue
-from filterd.quarantine.nexthop import Undelivered
 
 MAX_FORM = 4 << 20  # bytes; a pasted mail is the largest thing that a form holds
 MAX_FIELDS = 50
 LANGUAGE_COOKIE = "filterd-language"
-STATUS: dict[type[FilterdError], int] = {
-    BadInput: 400,
-    LearningClosed: 403,
-    NotFound: 404,
-    Undelivered: 502,
-    Overloaded: 503,
-}
 
 Handler = Callable[["ConsoleRequest"], Awaitable[Response]]
 
@@ -125,7 +118,7 @@ def _guarded(
         except ClientDisconnect:
             return Response(status_code=499)
         except FilterdError as error:
-            status = _status(error)
+            status = status_of(error)
             answer = asked.render("error.html", status, message=str(error), status=status)
         return _finish(request, answer)
 
@@ -147,14 +140,10 @@ def _by_link(desk: Desk, *, posted: bool) -> Callable[[Request], Awaitable[Respo
         except ClientDisconnect:
             return Response(status_code=499)
         except FilterdError as error:
-            answer = PlainTextResponse(f"{error}\n", _status(error))
+            answer = PlainTextResponse(f"{error}\n", status_of(error))
         return _finish(request, answer)
 
     return handle
-
-
-def _status(error: FilterdError) -> int:
-    return next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
 
 
 def viewer_of(desk: Desk, request: Request) -> Viewer | None:

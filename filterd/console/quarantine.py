@@ -13,6 +13,7 @@ from filterd.api import Label
 from filterd.console import render
 from filterd.console.access import Viewer
 from filterd.console.desk import Desk
+from filterd.console.statuses import status_of
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound
 from filterd.history import record
 from filterd.log import log
@@ -128,13 +129,13 @@ async def link_press(desk: Desk, request: Request, language: str, form: dict[str
     do = form.get("do", "")
     if not found or do not in ("release", "ham"):
         return await desk.run(_link_page, desk, request, language)
-    problem = ""
+    problem = None
     try:
         entry = await desk.run(_quarantine(desk).index.get, found.number, (found.key,))
         user = entry.recipients[0].address if entry else ""
         await _do(desk, do, found.number, (found.key,), BY_LINK, user)
     except FilterdError as error:
-        problem = str(error)
+        problem = error
     return await desk.run(_link_page, desk, request, language, problem)
 
 
@@ -142,12 +143,12 @@ def _link(desk: Desk, request: Request) -> SignedLink | None:
     return _quarantine(desk).signer.read(request.path_params["token"])
 
 
-def _link_page(desk: Desk, request: Request, language: str, problem: str = "") -> Response:
+def _link_page(desk: Desk, request: Request, language: str, problem: FilterdError | None = None) -> Response:
     found = _link(desk, request)
     entry = _quarantine(desk).index.get(found.number, (found.key,)) if found else None
     root = str(request.scope.get("root_path", "")).rstrip("/")
-    shown = {"viewer": None, "root": root, "here": "", "row": entry, "problem": problem}
-    code = 502 if problem else 200 if entry else 404
+    shown = {"viewer": None, "root": root, "here": "", "row": entry, "problem": str(problem or "")}
+    code = status_of(problem) if problem else 200 if entry else 404
     made = render.page("release.html", language, **shown)
     return Response(made, code, media_type="text/html; charset=utf-8")
 

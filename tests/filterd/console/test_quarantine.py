@@ -14,7 +14,7 @@ from filterd.api import Action, Kind, Label, Message, Way
 from filterd.config import ActionRule
 from filterd.config import Quarantine as Section
 from filterd.console.desk import THREADS
-from filterd.errors import NotFound
+from filterd.errors import FilterdError, NotFound, Overloaded, StoreError
 from filterd.history.record import encode
 from filterd.quarantine.index import Query, State
 from filterd.quarantine.nexthop import ReleaseHop, Undelivered
@@ -206,7 +206,7 @@ async def test_a_link_releases_once_by_its_button_only(made: Made, sent: list[tu
         page = await client.post(f"/console/release/{token}", data={"do": "ham"})
         assert "on its way to your mailbox" in page.text
         page = await client.post(f"/console/release/{token}", data={"do": "release"})
-        assert page.status_code == 502 and "nobody waits" in page.text
+        assert page.status_code == 404 and "nobody waits" in page.text
         for forged in (token[:-1] + ("A" if token[-1] != "A" else "B"), "x", "%00", "a.b.c.d"):
             for answer in (
                 await client.get(f"/console/release/{forged}"),
@@ -217,6 +217,24 @@ async def test_a_link_releases_once_by_its_button_only(made: Made, sent: list[tu
     learner = made.service.learner
     assert learner
     assert [one.owner for one in learner.store.iterate()] == [ANN]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Undelivered("refused"), 502), (Overloaded("busy"), 503), (StoreError("locked"), 500)]
+)
+async def test_a_link_that_fails_says_how(
+    made: Made, monkeypatch: pytest.MonkeyPatch, error: FilterdError, code: int
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    name = await judge(made, ANN)
+    (key,) = held(made).keys(ANN) or ()
+    token = held(made).signer.link(held(made).find(name).number, key, 1.0)
+    monkeypatch.setattr(QuarantineStore, "release", failing)
+    async with made.client() as client:
+        page = await client.post(f"/console/release/{token}", data={"do": "release"})
+    assert page.status_code == code and str(error) in page.text
 
 
 async def test_there_are_no_links_where_none_are_made(made: Made) -> None:
