@@ -146,8 +146,8 @@ class MilterConnection(asyncio.Protocol):
         try:
             self._held.hold(self._session.held)
         except Overloaded:
-            self._session.give_up()
-            self._held.release()
+            if self._session.give_up():
+                self._held.release()
 
     def _regulate(self) -> None:
         """Read only while there is room for what comes."""

@@ -185,10 +185,11 @@ class MilterSession:
         """Whether the mail was given up: it cannot be judged."""
         return self._coming.crowded
 
-    def give_up(self) -> None:
-        """Keep nothing of the mail that comes in, to its end."""
+    def give_up(self) -> bool:
+        """Keep nothing of the mail that comes in, to its end. False where none does: what is judged stays."""
         if self.state in _MAIL:
             self._coming.give_up()
+        return self.state in _MAIL
 
     def receive(self, data: bytes) -> bytes:
         """Take what came in; what to send for it. Where a mail waits for its verdict the rest waits too."""

@@ -124,6 +124,24 @@ async def test_a_mail_for_which_there_is_no_room_is_overload_and_the_next_is_jud
     await served.until(lambda: served.door.room.taken == 0)
 
 
+async def test_a_mail_that_is_judged_keeps_its_room(served: Server) -> None:
+    served.door.room.size = 5_000
+    served.classifier.gate.clear()
+    peer = await served.connect()
+    peer.send(OPENING + packet("M <ann@example.net>|") + packet("B " + "x" * 3_000) + END)
+    assert await peer.letters(2) == "Oc"
+    await served.until(lambda: served.classifier.seen)
+    peer.send(struct.pack("!I", 4_001) + b"B" + b"x" * 4_000)
+    (connection,) = served.door.guests
+    assert isinstance(connection, module.MilterConnection)
+    await served.until(lambda: connection._session.waiting > 4_000)
+    assert served.door.room.taken >= 3_000
+    served.classifier.gate.set()
+    assert await peer.letters(2) == "ia"
+    assert await peer.letter() == ""
+    await served.until(lambda: served.door.room.taken == 0)
+
+
 async def test_many_mails_side_by_side_and_one_after_the_other(served: Server) -> None:
     async def many() -> str:
         peer = await served.connect()
