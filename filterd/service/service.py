@@ -325,10 +325,13 @@ class Service:
     def wrote(self, sender: str, recipients: Sequence[str]) -> None:
         """Somebody who has logged in has written to these; returns at once, and a slow store forgets it."""
         if self.correspondents and self._noting < MAX_NOTING:
+            try:
+                noted = asyncio.get_running_loop().run_in_executor(
+                    self._learning_threads, self.correspondents.wrote, sender, tuple(recipients)
+                )
+            except RuntimeError:  # the service ends, and its threads have
+                return
             self._noting += 1
-            noted = asyncio.get_running_loop().run_in_executor(
-                self._learning_threads, self.correspondents.wrote, sender, tuple(recipients)
-            )
             noted.add_done_callback(self._noted)
 
     def _noted(self, done: "asyncio.Future[int] | asyncio.Future[bool]") -> None:
