@@ -231,7 +231,9 @@ def train_command(
     base: Annotated[
         str | None, typer.Option(help="gpt2, default (what ships), filterd-mini, or a folder.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="head, last_block, last_two_blocks, lora or all.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="head, last_block, last_two_blocks, lora or all.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="AdamW's.")] = None,
