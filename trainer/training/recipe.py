@@ -29,7 +29,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     balance: equal shares of an epoch for each `label`, for each `kind` and label (mail, SMS), or for each
         `source` of each kind and label; `root` gives each kind and label the same, and within it each source
         a share as the square root of its size: a set of 18 messages is not gone through two hundred times.
-    augment: changed copies of each training message that train besides it (`filterd_trainer.disguises.augment`).
+    augment: changed copies of each training message that train besides it (trainer/disguises/augment.py).
     epochs, batch_size: passes over the training part, and messages a step.
     messages: that an epoch draws, where shares are balanced; 0: as many as there are.
     learning_rate, weight_decay: AdamW's; decay_vectors says whether biases and norms decay as well.
