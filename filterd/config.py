@@ -16,7 +16,7 @@ import yaml
 
 from filterd.api import Action, Kind, Label
 from filterd.errors import ConfigError
-from filterd.kit.address import parse_address
+from filterd.kit.address import peer_address
 from filterd.kit.settings import LISTEN, MODE, Listening, Positive, Seconds, Section, Share
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file
@@ -204,7 +204,7 @@ class Quarantine(Section, frozen=True):
         """Raises ValueError, which msgspec reports with the section's name."""
         if self.next_hop:
             try:
-                parse_address(self.next_hop)
+                peer_address(self.next_hop, unix=self.protocol == "lmtp")
             except ConfigError as error:
                 raise ValueError(f"next_hop: {error}") from error
         if self.link and not LINK.fullmatch(self.link):

@@ -5,6 +5,7 @@ tcp:127.0.0.1:783, tcp:[::1]:783
 systemd:spamd                  from a .socket unit with FileDescriptorName=spamd (sd_listen_fds(3))
 """
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -61,6 +62,21 @@ def parse_address(text: str) -> Address:
     raise ConfigError(
         f"{text!r} is no address; write unix:/absolute/path, tcp:127.0.0.1:783, tcp:[::1]:783 or systemd:name"
     )
+
+
+def peer_address(text: str, *, unix: bool = True) -> Unix | Tcp:
+    """Where somebody else listens, such as a next hop. Raises ConfigError.
+
+    unix: whether a socket's path will do.
+    """
+    with contextlib.suppress(ConfigError):
+        match parse_address(text):
+            case Unix() as address if unix:
+                return address
+            case Tcp(port=port) as address if port:
+                return address
+    other = " or unix:/absolute/path" if unix else "; a unix socket is for LMTP alone"
+    raise ConfigError(f"{text!r} is no address; write tcp:127.0.0.1:10026{other}")
 
 
 def parse_ip(text: str) -> Ip:

@@ -7,9 +7,9 @@ import smtplib
 from typing import Any, Final, NamedTuple
 
 from filterd.config import Config
-from filterd.errors import ConfigError, FilterdError, NotFound
+from filterd.errors import FilterdError, NotFound
 from filterd.history.record import clean
-from filterd.kit.address import Tcp, Unix, parse_address
+from filterd.kit.address import Tcp, Unix, peer_address
 
 TIMEOUT_S: Final = 30.0  # for a connection and for each reply; a person may be waiting
 PROXIES: Final = (("smtp_proxy", "smtp"), ("lmtp_proxy", "lmtp"))
@@ -65,12 +65,12 @@ class ReleaseHop(NamedTuple):
 
 
 def _parsed(address: str, protocol: str) -> ReleaseHop:
-    match parse_address(address):
-        case Unix(path) if protocol == "lmtp":
-            return ReleaseHop(str(path), 0, lmtp=True)
-        case Tcp(host, port) if port:
-            return ReleaseHop(host, port, protocol == "lmtp")
-    raise ConfigError(f"{address}: no next hop; write tcp:127.0.0.1:10026, or with LMTP unix:/absolute/path")
+    lmtp = protocol == "lmtp"
+    match peer_address(address, unix=lmtp):
+        case Unix(path):
+            return ReleaseHop(str(path), 0, lmtp)
+        case Tcp(host, port):
+            return ReleaseHop(host, port, lmtp)
 
 
 def _line(said: bytes | str) -> str:

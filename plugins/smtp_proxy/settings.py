@@ -1,6 +1,5 @@
 """The plugin's section of filterd.yaml; docs/plugins/smtp_proxy.md is its manual."""
 
-import contextlib
 import socket
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +8,7 @@ import msgspec
 
 from filterd.api import Action
 from filterd.errors import ConfigError
-from filterd.kit.address import Tcp, Unix, parse_address, parse_networks
+from filterd.kit.address import Tcp, Unix, parse_networks, peer_address
 from filterd.kit.settings import Listening, Positive, Seconds
 
 Language = Literal["smtp", "lmtp"]
@@ -63,15 +62,10 @@ class ProxySettings(Listening, frozen=True, kw_only=True):
 
     def next_address(self) -> Unix | Tcp:
         """`next_hop` as an address. Raises ValueError."""
-        with contextlib.suppress(ConfigError):
-            match parse_address(self.next_hop):
-                case Unix() as address:
-                    return address
-                case Tcp(port=port) as address if port:
-                    return address
-        raise ValueError(
-            f"next_hop: {self.next_hop!r} is no address; write tcp:127.0.0.1:10026 or unix:/absolute/path"
-        )
+        try:
+            return peer_address(self.next_hop)
+        except ConfigError as error:
+            raise ValueError(f"next_hop: {error}") from error
 
     @property
     def onward(self) -> Language:

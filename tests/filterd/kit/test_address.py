@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from filterd.errors import ConfigError
-from filterd.kit.address import Address, Systemd, Tcp, Unix, is_in, parse_address, parse_ip, parse_networks
+from filterd.kit.address import (
+    Address,
+    Systemd,
+    Tcp,
+    Unix,
+    is_in,
+    parse_address,
+    parse_ip,
+    parse_networks,
+    peer_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +57,20 @@ def test_addresses(text: str, address: Address) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ConfigError, match=r"address|bytes at most"):
         parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["systemd:x", "tcp:h:0", "x", "unix:x"])
+def test_where_nobody_can_listen_for_us(text: str) -> None:
+    for unix in (True, False):
+        with pytest.raises(ConfigError, match="is no address; write tcp:127"):
+            peer_address(text, unix=unix)
+
+
+def test_a_peer() -> None:
+    assert peer_address("tcp:[::1]:25") == Tcp("::1", 25)
+    assert peer_address("unix:/run/x") == Unix(Path("/run/x"))
+    with pytest.raises(ConfigError, match="a unix socket is for LMTP alone"):
+        peer_address("unix:/run/x", unix=False)
 
 
 @pytest.mark.parametrize(

@@ -199,9 +199,15 @@ def test_where_released_mail_goes() -> None:
     assert ReleaseHop.of(Config(plugins=proxies)) == ReleaseHop("/run/x", 0, lmtp=True)
     with pytest.raises(NotFound, match=r"set quarantine\.next_hop"):
         ReleaseHop.of(Config())
-    with pytest.raises(ConfigError, match="no next hop"):
-        ReleaseHop.of(parse("quarantine: {next_hop: 'unix:/run/x'}", "f"))
-    for bad in ("next_hop: x", "link: 'ftp://x'", "link: 'https://x/'", "sender: x"):
+    with pytest.raises(ConfigError, match="a unix socket is for LMTP alone"):
+        ReleaseHop.of(Config(plugins={"smtp_proxy": {"next_hop": "unix:/run/x"}}))
+    for bad in (
+        *("next_hop: x", "next_hop: 'systemd:x'", "next_hop: 'tcp:h:0'", "next_hop: 'unix:/run/x'"),
+        *("next_hop: 'unix:x', protocol: lmtp", "next_hop: 'tcp:h:0', protocol: lmtp"),
+        "link: 'ftp://x'",
+        "link: 'https://x/'",
+        "sender: x",
+    ):
         with pytest.raises(ConfigError, match=r"f:1: quarantine: "):
             parse(f"quarantine: {{{bad}}}", "f")
 
