@@ -21,6 +21,7 @@ KEY_FILE: Final = "quarantine.key"
 NAME: Final = "Released"  # of the header, after the prefix of ours
 GOOD_FOR_S: Final = 5 * 86_400.0  # as long as mail servers keep trying (RFC 5321 4.5.4.1)
 MAX_HEAD: Final = 262_144  # bytes in which the header is looked for: other servers put theirs above it
+_LINE: Final = 1_000  # bytes in which a mail shows how it ends its lines
 MAX_TOKEN: Final = 200  # characters of a link's token; ours have 110
 _VALUE: Final = re.compile(rb"([0-9A-Z]{13}) t=(\d{1,12}) h=([0-9a-f]{64}) s=([0-9a-f]{64})\s*")
 
@@ -39,6 +40,7 @@ class Signer:
     def __init__(self, key: bytes, prefix: str) -> None:
         self._key, self.name = key, f"{prefix}{NAME}"
         self._found = re.compile(rb"(?im)^%b:[ \t]*([^\r\n]{0,300})\r?\n" % re.escape(self.name.encode()))
+        self._line = f"\n{self.name.lower()}:".encode()
 
     def stamp(self, raw: bytes, number: int, recipient: str) -> bytes:
         """A message with the header on top that lets it through to this recipient."""
@@ -62,8 +64,13 @@ class Signer:
         return in_time and _digest(message.raw[found.end() :]).encode() == value[3]
 
     def may_be(self, message: Message) -> bool:
-        """Whether it is worth looking closer; costs microseconds."""
-        return message.raw[:MAX_HEAD].lower().find(self.name.lower().encode()) >= 0
+        """Whether it is worth looking closer: its head has such a header. Costs microseconds."""
+        raw, end = message.raw, MAX_HEAD
+        blanks = (b"\n\r\n", b"\n\n") if b"\r\n" in raw[:_LINE] else (b"\n\n", b"\n\r\n")
+        for blank in blanks:  # first the one that this mail is likely to have
+            found = raw.find(blank, 0, end)
+            end = end if found < 0 else found
+        return (b"\n" + raw[:end].lower()).find(self._line) >= 0
 
     def link(self, number: int, key: str, days: float) -> str:
         """A token that releases a message for a recipient."""

@@ -84,3 +84,17 @@ def test_no_character_of_a_link_can_be_another(place: int, character: str) -> No
 
 def test_an_id_is_that_of_the_history() -> None:
     assert STAMPED.startswith(f"X-Spam-Released: {encode(NUMBER)} t=".encode())
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_only_a_head_is_worth_looking_at(end: bytes) -> None:
+    def may_be(*lines: bytes) -> bool:
+        return SIGNER.may_be(Message(end.join(lines), Kind.MAIL))
+
+    assert may_be(b"x-sPam-released: x", b"", b"body")
+    assert may_be(b"Received: a", b"X-Spam-Released: x", b"", b"body") and may_be(
+        b"A: b", b"X-Spam-Released: x"
+    )
+    assert not may_be(b"Subject: X-Spam-Released: x", b"", b"body")
+    assert not may_be(b"Subject: x", b"", b"X-Spam-Released: x", b"", b"body")
+    assert not may_be(b"Subject: x", b"\tX-Spam-Released: x", b"", b"body") and not may_be(b"")
