@@ -23,6 +23,7 @@ from filterd.quarantine.files import HeldMail
 DAY_S: Final = 86_400.0
 MAX_SHOWN: Final = 100  # recipients of one message that are shown in a list
 CLAIMED_S: Final = 900.0  # whoever releases has crashed: a copy is sent in 8 replies of 30 s at most
+TOLD_AT_ONCE: Final = 1_000  # numbers of one statement; PostgreSQL takes 65,535
 MAX_PRUNED: Final = 5_000  # messages dropped in one transaction
 
 _TABLES = sql.MetaData()
@@ -253,9 +254,11 @@ class Index:
 
     def tell(self, key: str, numbers: Sequence[int]) -> None:
         """Note that a digest has named messages to a recipient."""
-        here = (_PEOPLE.c.key == key, _PEOPLE.c.number.in_(numbers))
+        change = _PEOPLE.update().where(_PEOPLE.c.key == key).values(told=time.time())
         with self._database.writing() as connection:
-            connection.execute(_PEOPLE.update().where(*here).values(told=time.time()))
+            for start in range(0, len(numbers), TOLD_AT_ONCE):
+                some = _PEOPLE.c.number.in_(numbers[start : start + TOLD_AT_ONCE])
+                connection.execute(change.where(some))
 
     def over(self, *, days: float, max_bytes: int) -> list[int]:
         """Numbers of the messages here that the retention no longer covers, by age and then by size.

@@ -59,6 +59,13 @@ def keys(quarantine: QuarantineStore, address: str) -> tuple[str, ...]:
     return found
 
 
+def test_a_digest_may_name_more_than_a_statement_takes(quarantine: QuarantineStore) -> None:
+    number = quarantine.keep(mail(), SPAM)
+    (key,) = keys(quarantine, ANN)
+    quarantine.index.tell(key, [*range(70_000), number])
+    assert quarantine.index.untold(0.0) == [] and quarantine.find(encode(number)).recipients[0].told
+
+
 def test_a_message_is_kept_whole_and_private(quarantine: QuarantineStore) -> None:
     number = quarantine.keep(mail(ANN, BEN, ANN), SPAM)
     (path,) = files(Path(quarantine.config.state))
