@@ -86,7 +86,7 @@ def nice(largest: int) -> int:
 
 
 def shares(counts: Iterable[HourlyCount], by: str) -> Sequence[tuple[str, int, float]]:
-    """Messages by a field of Count, most first, with each one's share of all."""
+    """Messages by a field of HourlyCount, most first, with each one's share of all."""
     sums: dict[str, int] = defaultdict(int)
     for one in counts:
         sums[getattr(one, by)] += one.messages

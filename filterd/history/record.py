@@ -2,8 +2,9 @@
 
 A record's number is its time and a count, so that numbers are in the order of time and a range of time is a
 range of numbers: 41 bits of milliseconds since 1970, 12 bits of who writes, 8 bits that count. A store gives
-each worker that writes to it 12 bits of his own (`History.enter`), so that no two meet, on one machine or on
-many. People see a number as 13 characters (Crockford's base 32: no I, L, O, U), the `ID` of `filterd why ID`.
+each worker that writes to it 12 bits of his own (`HistoryStore.enter`), so that no two meet, on one machine
+or on many. People see a number as 13 characters (Crockford's base 32: no I, L, O, U), the `ID` of
+`filterd why ID`.
 """
 
 import hashlib

@@ -415,7 +415,7 @@ def _selector(source: str) -> StyleRule | None:
 
 
 def _pseudo(name: str, names: set[str]) -> str:
-    """What a pseudo-class or -element means: "" always holds, "unmet" never, others as in Rule."""
+    """What a pseudo-class or -element means: "" always holds, "unmet" never, others as in StyleRule."""
     if name in _ALWAYS:
         names.add("a")
         return ""

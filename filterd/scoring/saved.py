@@ -88,7 +88,10 @@ def save(memory: Memory) -> MemoryState:
 
 
 def load(path: Path, agreement: float = 0.3) -> Memory:
-    """Read what `State.write` wrote. Raises StoreError where it is missing, damaged or of another version."""
+    """Read what `MemoryState.write` wrote.
+
+    Raises StoreError where it is missing, damaged or of another version.
+    """
     wrong = StoreError(f"{path}: damaged or of another version; rebuild the memory from the store")
     try:
         with path.open("rb") as stream:

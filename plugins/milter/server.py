@@ -1,7 +1,7 @@
 """The asyncio side of the milter: connections, their times, progress.
 
-1. Bytes go to a `Session` as they come, without a task or a stream in between; the one task of a connection
-   is the judging of a mail.
+1. Bytes go to a `MilterSession` as they come, without a task or a stream in between; the one task of a
+   connection is the judging of a mail.
 2. Reading goes on while a mail is judged, since only reading shows that the mail server has gone; then the
    judging is cancelled. What comes meanwhile is kept up to a bound.
 3. Whatever ends a connection early makes the mail server do what its `milter_default_action` says, which is

@@ -1,6 +1,6 @@
 """The state of one milter connection, as a table. Sans-IO: bytes in, bytes out, and a mail to judge between.
 
-    session = Session(settings, classifier)
+    session = MilterSession(settings, classifier)
     out = session.receive(data)            # until `session.mail` is there: a whole mail waits for its verdict
     out = session.answer(verdict)
     out += session.receive(b"")            # and on with what has come in meanwhile
@@ -52,7 +52,7 @@ _BARE_LF: Final = re.compile(rb"\r*\n")
 class MilterState(Enum):
     """What a connection is at."""
 
-    __hash__ = object.__hash__  # as that of Command
+    __hash__ = object.__hash__  # as that of MilterCommand
 
     START = auto()
     READY = auto()  # negotiated, no SMTP client yet
@@ -158,7 +158,7 @@ class _Mail:
 
 
 class MilterSession:
-    """One connection with a mail server. `receive` raises ProtocolError."""
+    """One connection with a mail server. `receive` raises MilterError."""
 
     def __init__(self, settings: MilterSettings, classifier: Classifier) -> None:
         self.state = MilterState.START

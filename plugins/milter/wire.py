@@ -5,7 +5,7 @@ command, and the data. Strings in it end in NUL. There is no standard: the names
 libmilter (mfdef.h), the behaviour was compared with Postfix 3.7 and OpenDKIM's miltertest.
 
 Nothing a peer sends is trusted: a length is refused before its bytes are waited for, and whatever does not
-parse raises ProtocolError, upon which the connection ends and the mail server does what its
+parse raises MilterError, upon which the connection ends and the mail server does what its
 `milter_default_action` says.
 """
 
@@ -116,7 +116,7 @@ class Packets:
         self._bytes += data
 
     def next(self) -> tuple[MilterCommand, bytes] | None:
-        """The next packet; None until there is a whole one. Raises ProtocolError."""
+        """The next packet; None until there is a whole one. Raises MilterError."""
         start = self._at + HEAD.size
         if len(self._bytes) <= start:
             return None

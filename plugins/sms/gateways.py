@@ -68,7 +68,7 @@ class Gateway(Protocol):
         """Its section of the configuration."""
 
     def message(self, request: Webhook) -> Message | None:
-        """What is to be judged; None where there is nothing, as in a picture. Raises Refused."""
+        """What is to be judged; None where there is nothing, as in a picture. Raises RefusedWebhook."""
 
     def forwarded(self, request: Webhook, added: dict[str, str]) -> Answer:
         """The answer by which the gateway hands the message on to the application."""
@@ -87,7 +87,7 @@ class TwilioGateway:
         self._secret = secret
 
     def message(self, request: Webhook) -> Message | None:
-        """The form's Body. Raises Refused without a form or Twilio's signature."""
+        """The form's Body. Raises RefusedWebhook without a form or Twilio's signature."""
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != FORM:
             raise RefusedWebhook(415, f"send a form ({FORM}), as Twilio does")
         given = wire.fields(request.body)
@@ -124,7 +124,7 @@ class KannelGateway:
         self._secret = secret
 
     def message(self, request: Webhook) -> Message | None:
-        """The query's text. Raises Refused without the secret."""
+        """The query's text. Raises RefusedWebhook without the secret."""
         given = wire.fields(request.query.encode("ascii"))
         secret = wire.first(given, SECRET).encode("utf-8", "surrogateescape")
         if not wire.same(secret, self._secret):

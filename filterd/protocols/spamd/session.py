@@ -68,7 +68,7 @@ TELL_STEPS: Mapping[tuple[bool, bool], SpamdStep] = {
 
 
 def step(request: SpamdRequest) -> SpamdStep:
-    """What a request asks for. Raises ProtocolError where it contradicts itself."""
+    """What a request asks for. Raises SpamdError where it contradicts itself."""
     if request.command is not SpamdCommand.TELL:
         return STEPS[request.command]
     asked = TELL_STEPS.get(("local" in request.set, "local" in request.remove))

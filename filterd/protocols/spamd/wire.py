@@ -104,7 +104,7 @@ class ParserState(Enum):
 class Parser:
     """A request from bytes in pieces of any size; `request` is there once it is complete.
 
-    Raises ProtocolError, CompressionError or BadInput (a body too large) from `feed` and `end`.
+    Raises SpamdError, CompressionError or BadInput (a body too large) from `feed` and `end`.
     """
 
     def __init__(self, max_bytes: int = MAX_BODY_BYTES) -> None:
