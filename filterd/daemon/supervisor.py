@@ -132,10 +132,8 @@ class Supervisor:
         elif number in (signal.SIGTERM, signal.SIGINT) and not self._stopping:
             systemd.notify("STOPPING=1")
             self._stopping = time.monotonic() + self._config.leave_s + self._config.drain_s + GRACE_S
-            for (
-                sock
-            ) in self._sockets.values():  # or the kernel goes on taking clients whom nobody will answer
-                sock.close()
+            for sock in self._sockets.values():
+                sock.close()  # or the kernel goes on taking clients whom nobody will answer
             self._tell_all(signal.SIGTERM)
 
     # Workers.

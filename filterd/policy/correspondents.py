@@ -12,7 +12,6 @@ from typing import Final, Self
 
 import sqlalchemy as sql
 from sqlalchemy import Column
-from sqlalchemy.dialects import postgresql, sqlite
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config, Correspondents
@@ -62,8 +61,9 @@ class Known:
             return 0
         now = time.time()
         with self._database.writing() as connection:
-            insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
-            rows = insert(_PAIRS).values([{"pair": pair, "last": now} for pair in sorted(pairs)])
+            rows = self._database.insert(_PAIRS).values(
+                [{"pair": pair, "last": now} for pair in sorted(pairs)]
+            )
             connection.execute(rows.on_conflict_do_update(index_elements=["pair"], set_={"last": now}))
         return len(pairs)
 

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple, Self
 
 import sqlalchemy as sql
 from sqlalchemy import Column
-from sqlalchemy.dialects import postgresql, sqlite
 
 from filterd.config import Config
 from filterd.corrections.database import Database
@@ -77,8 +76,7 @@ class Roster:
         now = time.time()
         row = Peer(self.name, version, model, started, judged, now)._asdict()
         with self._database.writing() as connection:
-            insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
-            made = insert(_ROSTER).values(row)
+            made = self._database.insert(_ROSTER).values(row)
             connection.execute(made.on_conflict_do_update(index_elements=["name"], set_=row))
             connection.execute(_ROSTER.delete().where(_ROSTER.c.seen < now - FORGOTTEN_S))
             renamed = (_ROSTER.c.name.endswith(self._identity), _ROSTER.c.name != self.name)

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sql
 from sqlalchemy import Column
-from sqlalchemy.dialects import postgresql, sqlite
 
 from filterd.api import Kind, Label
 from filterd.corrections.database import Database
@@ -148,8 +147,9 @@ class Index:
         del row["recipients"]
         people = {self._keys.address(one): one for one in held.recipients}
         with self._database.writing() as connection:
-            insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
-            fresh = insert(_ROWS).values(row).on_conflict_do_nothing().returning(_ROWS.c.number)
+            fresh = (
+                self._database.insert(_ROWS).values(row).on_conflict_do_nothing().returning(_ROWS.c.number)
+            )
             if connection.execute(fresh).first() is None:
                 return
             waiting = {"number": held.number, "state": State.HELD.value, "by": ""}

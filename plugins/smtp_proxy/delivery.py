@@ -23,7 +23,6 @@ from filterd_plugins.smtp_proxy.settings import ProxySettings
 from filterd_plugins.smtp_proxy.wire import DataParser, Problem, Reply, SmtpCommand, SmtpPath
 
 BARE = Reply.of("550 5.5.2 Message has a CR or LF by itself; lines end in CR LF")
-AT_ONCE_BYTES = 64 << 10  # of a mail that the event loop itself gives headers: 0.2 ms at most
 NO_ROOM = Overloaded("too many bytes of mail are in memory; see queue.max_bytes")
 NO_QUARANTINE = Reply.of("451 4.3.0 Quarantine is not available")
 AT_ONCE_BYTES = 64 << 10  # of a mail that the event loop itself tags, as for spamd: 0.2 ms at most
