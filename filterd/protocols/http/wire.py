@@ -62,7 +62,7 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class VerdictBody(msgspec.Struct, kw_only=True):
-    """A verdict in JSON: as of `filterd check --json`, less `file`, and with `available`, `subject`, `action`.
+    """A verdict in JSON: as `filterd check --json` has it, less `file`; and `available`, `subject`, `action`.
 
     label: ham, unsure or spam, or the class where the model knows no spam; there are no points then.
     """
