@@ -94,8 +94,9 @@ class Database:
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """An insertion that can say what is done where a row is there already."""
-        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        return dialect.insert(table)
+        if self.engine.dialect.name == "postgresql":
+            return postgresql.insert(table)
+        return sqlite.insert(table)
 
     def notify(self, connection: Connection) -> None:
         """Tell whoever listens, once this transaction is over; PostgreSQL alone can."""
