@@ -38,10 +38,11 @@ class QuarantineStore:
 
     def __init__(self, config: Config, keys: Keys, numbers: Numbers) -> None:
         state = Path(config.state)
-        self.config, self.numbers, self._keys = config, numbers, keys
+        self.numbers, self._keys = numbers, keys
         self.files = Files(state)
         self._said: set[int] = set()  # numbers of files that the log has a line about
-        self.signer = Signer(key_of(state, KEY_FILE), config.headers.prefix)
+        self._key = key_of(state, KEY_FILE)
+        self.config = config
         host = f"{socket.gethostname()}:{identity(state)}"
         self.index = Index(Database(config.feedback_url), keys, host)
 
@@ -49,6 +50,16 @@ class QuarantineStore:
     def open(cls, config: Config, numbers: Numbers | None = None) -> Self:
         """As configured. numbers: of the history that its messages are in. Raises ConfigError, StoreError."""
         return cls(config, Keys(key_of(Path(config.state))), numbers or Numbers())
+
+    @property
+    def config(self) -> Config:
+        """What is in force; a reload sets another one."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        self._config = config
+        self.signer = Signer(self._key, config.headers.prefix)
 
     def close(self) -> None:
         """Close the index."""

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from filterd.config import Config, Feedback, parse
+from filterd.config import Config, Feedback, Headers, parse
 from filterd.config import Quarantine as Section
 from filterd.errors import ConfigError, NotFound, StoreError
 from filterd.history.record import at, encode
@@ -110,6 +111,13 @@ async def test_released_it_is_as_it_came_for_each_his_own(quarantine: Quarantine
     (entry,) = quarantine.search(Query(None), 9)
     assert [(one.state, one.by) for one in entry.recipients] == [("released", "anna"), ("released", "ben")]
     assert not entry.kept and quarantine.search(Query(), 9) == []
+
+
+def test_another_prefix_holds_from_a_reload_on(quarantine: QuarantineStore) -> None:
+    quarantine.config = msgspec.structs.replace(quarantine.config, headers=Headers(prefix="X-Our-"))
+    stamped = quarantine.signer.stamp(RAW, at(time.time()), ANN)
+    assert stamped.startswith(b"X-Our-Released: ")
+    assert quarantine.signer.released(mail(raw=stamped))
 
 
 async def test_pressed_twice_it_is_sent_once(quarantine: QuarantineStore, sink: Sink) -> None:
