@@ -10,10 +10,12 @@ import msgspec
 import typer
 
 from filterd.api import Label
+from filterd.commands.entry import Ended
 from filterd.commands.options import ConfigOption, config_of
 from filterd.errors import FilterdError, NotFound
 
 if TYPE_CHECKING:
+    from filterd.commands.input import Item
     from filterd.quarantine.index import Entry
     from filterd.quarantine.store import QuarantineStore
 
@@ -72,22 +74,28 @@ def release(
     config: ConfigOption = None,
 ) -> None:
     """Send held messages to their recipients, through the next hop, exactly as they came."""
-    from filterd.corrections.learner import Learner
+    from filterd.commands.learn import correct
 
-    settings = config_of(config)
     with _open(config) as quarantine:
+        if not_spam:
+            asked = ((_learnable(quarantine, name, to), Label.HAM) for name in names)
+            raise Ended(correct(asked, lambda: config_of(config), [Label.HAM]))
         for name in names:
-            number = quarantine.find(name).number
-            message = quarantine.message(number, to) if not_spam else None
-            for address in quarantine.release(number, quarantine.keys(to), BY):
-                print(f"{name}: sent to {address}")
-            if message:
-                learner = Learner.open(settings)
-                try:
-                    learned = learner.learn(message, Label.HAM)
-                finally:
-                    learner.close()
-                print(f"{name}: {'learned as ham' if learned else 'known as ham already'}")
+            _release(quarantine, name, to)
+
+
+def _release(quarantine: "QuarantineStore", name: str, to: str) -> None:
+    for address in quarantine.release(quarantine.find(name).number, quarantine.keys(to), BY):
+        print(f"{name}: sent to {address}")
+
+
+def _learnable(quarantine: "QuarantineStore", name: str, to: str) -> "Item":
+    """A message that is on its way now, as it was held, in the name of its recipient."""
+    from filterd.commands.input import Item
+
+    message = quarantine.message(quarantine.find(name).number, to)
+    _release(quarantine, name, to)
+    return Item(name, message)
 
 
 @app.command("delete")

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from filterd.commands.cli import app
-from filterd.config import load
+from filterd.config import Config, load
+from filterd.corrections.learner import Learner
 from filterd.quarantine.nexthop import ReleaseHop, Undelivered
 from filterd.quarantine.store import QuarantineStore
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, mail
@@ -52,7 +53,10 @@ def test_where_nothing_was_held_nothing_comes_to_be(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_list_show_release_and_delete(tmp_path: Path, sent: list[str]) -> None:
+def test_list_show_release_and_delete(
+    tmp_path: Path, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
     name = held(tmp_path, ANN, BEN)
     assert f"{name} " in run("list")[1] and "prize" in run("list", "--to", ANN)[1]
     assert run("list", "--to", "nobody@example.org")[1] == run("list", "--text", "else")[1] == ""
@@ -60,12 +64,21 @@ def test_list_show_release_and_delete(tmp_path: Path, sent: list[str]) -> None:
     assert (said["id"], said["recipients"][0]["address"], said["size"]) == (name, ANN, len(RAW))
     assert f"- {ANN}: held" in run("show", name)[1]
     assert CliRunner().invoke(app, ["quarantine", "show", "--raw", name]).stdout_bytes == RAW
-    assert (
-        run("release", "--to", ANN, "--not-spam", name)[1]
-        == f"{name}: sent to {ANN}\n{name}: learned as ham\n"
+    other = held(tmp_path, ANN)
+    open_learner = Learner.open
+
+    def open_counted(config: Config) -> Learner:
+        opened.append(1)
+        return open_learner(config)
+
+    monkeypatch.setattr(Learner, "open", open_counted)
+    assert run("release", "--to", ANN, "--not-spam", name, other) == (
+        0,
+        f"{name}: sent to {ANN}\n{other}: sent to {ANN}\nlearned as ham: 1, known already: 1\n",
     )
+    assert opened == [1]  # for all of them
     assert run("delete", name) == (0, f"{name}: deleted\n")
-    assert "nobody waits" in run("release", name)[1] and sent == [ANN]
+    assert "nobody waits" in run("release", name)[1] and sent == [ANN, ANN]
     assert run("list")[1] == "" and "by command" in run("show", name)[1]
     assert run("list", "--all")[1]
     assert "not in quarantine" in run("show", "nonsense")[1]
