@@ -128,10 +128,9 @@ def claims(message: Message, trusted: Collection[str]) -> Claims:
 
 def decide(entries: Iterable[ListEntry], who: Claims, recipients: Collection[str], now: float) -> Found:
     """The entry that decides about a message."""
-    fitting = sorted(
-        (e for e in entries if _alive(e, now) and _fits(e, who) and _concerns(e, recipients)),
-        key=lambda entry: entry.rank,
-    )
+    named = [entry for entry in entries if _alive(entry, now) and _fits(entry, who)]
+    scopes = _concerning({entry.scope for entry in named}, recipients)
+    fitting = sorted((entry for entry in named if entry.scope in scopes), key=lambda entry: entry.rank)
     unproven = None
     for entry in fitting:
         if entry.do is Do.DENY or who.proven:
@@ -159,9 +158,11 @@ def _fits(entry: ListEntry, who: Claims) -> bool:
     return any(entry.value in names(address) for address in claimed)
 
 
-def _concerns(entry: ListEntry, recipients: Collection[str]) -> bool:
-    """Whether all recipients are in an entry's scope: nobody's entry decides about somebody else's mail."""
-    if not entry.scope:
-        return True
-    plain = [recipient.strip("<> ").lower() for recipient in recipients]
-    return bool(plain) and all(entry.scope in names(recipient) for recipient in plain)
+def _concerning(scopes: set[str], recipients: Collection[str]) -> set[str]:
+    """Those that all recipients are in: nobody's entry decides about somebody else's mail."""
+    left = scopes - {""}
+    for recipient in recipients if left else ():  # perhaps 10,000, and each is taken apart once
+        left.intersection_update(names(recipient.strip("<> ").lower()))
+        if not left:
+            break
+    return {""} | (left if recipients else set())

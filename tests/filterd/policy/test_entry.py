@@ -1,12 +1,15 @@
 """Which entry decides, and that nobody gets in by writing somebody else's name into From."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.api import Kind, Message
 from filterd.errors import BadInput
-from filterd.policy.entry import Claims, Do, ListEntry, What, claims, decide, made
+from filterd.policy.entry import Claims, Do, Found, ListEntry, What, claims, decide, made
+from tests.filterd.alarm import loop_alarm
 
 NOW = 1_790_000_000.0
 TRUSTED = ("mx.example.org",)
@@ -172,3 +175,17 @@ def test_link_hosts_are_denied_with_those_below_them_and_never_allowed() -> None
         made("allow", "link-host:shop.example")
     with pytest.raises(BadInput, match="no dot"):
         made("deny", "link-host:shop")
+
+
+async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [made("allow", "bad.example", scope="example.org") for _ in range(20)]
+    to = [f"<User{i}@Sales.Example.org>" for i in range(10_000)]
+    who = Claims(frozenset({"eve@bad.example"}), frozenset({"eve@bad.example"}))
+
+    async def ask(recipients: list[str]) -> Found:
+        return decide(entries, who, recipients, 0.0)
+
+    with loop_alarm(monkeypatch):
+        assert (await asyncio.create_task(ask(to))).unproven is entries[0]
+        assert await asyncio.create_task(ask([*to, "ann@other.example"])) == Found()
+    assert decide(entries, who, [], 0.0) == Found()
