@@ -215,8 +215,8 @@ class Classifier(Protocol):
 class Plugin(Protocol):
     """What the entry-point group `filterd.plugins` names: a class, made once for its configuration section.
 
-    It is one of the two below. Settings: a `filterd.kit.settings.Listening` with a default for every key that
-    need not be given. Sockets, limits, signals and the drain are the daemon's work.
+    It is one of the two below. Settings: a `filterd.kit.settings.ListenSettings` with a default for every key
+    that need not be given. Sockets, limits, signals and the drain are the daemon's work.
     """
 
     Settings: ClassVar[type[Any]]

@@ -17,7 +17,7 @@ import yaml
 from filterd.api import Action, Kind, Label
 from filterd.errors import ConfigError
 from filterd.kit.address import peer_address
-from filterd.kit.settings import LISTEN, MODE, Listening, Positive, Seconds, Section, Share
+from filterd.kit.settings import LISTEN, MODE, ListenSettings, Positive, Seconds, Section, Share
 
 MAX_CONFIG_BYTES = 1 << 20  # the annotated default is 10 KB; more is a wrong file
 MAX_TURNS = 64  # unless configured; the unit file allows 256 threads, and the interpreter is one
@@ -153,7 +153,7 @@ class Retrain(Section, frozen=True):
     keep_runs: Positive = 10
 
 
-class Spamd(Listening, frozen=True):
+class Spamd(ListenSettings, frozen=True):
     """The spamd protocol, for spamc, Exim and their like."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/spamd.sock",)
@@ -163,7 +163,7 @@ class Spamd(Listening, frozen=True):
     max_connections: Positive = 512
 
 
-class Http(Listening, frozen=True):
+class Http(ListenSettings, frozen=True):
     """HTTP: our own /v1, Rspamd's paths, metrics and health."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/http.sock",)
@@ -330,7 +330,7 @@ def parse(content: str, name: str) -> Config:
     return _convert(content, name, Config)
 
 
-def settings(config: Config, plugin: str, kind: type[Listening], name: str) -> Listening:
+def settings(config: Config, plugin: str, kind: type[ListenSettings], name: str) -> ListenSettings:
     """A plugin's section as its own Settings. Raises ConfigError."""
     try:
         return msgspec.convert(config.plugins.get(plugin, {}), kind)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filterd.config import Config, default_path, load
-from filterd.corrections.recall import Recalled, recall
+from filterd.corrections.recall import FrozenMemory, recall
 from filterd.errors import StoreError
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
@@ -48,7 +48,7 @@ def open_judge(config: Config, path: Path | None = None, *, threads: int | None 
     engine = open_engine(config, path, threads=threads)
     if config.feedback.memory:
         try:
-            engine.learner = Recalled(recall(config), config.headers.prefix)
+            engine.learner = FrozenMemory(recall(config), config.headers.prefix)
         except StoreError as error:
             tell(f"{error}; judged without corrections")
     return engine

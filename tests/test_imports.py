@@ -5,6 +5,7 @@ nothing behind it, so there are no circles. filterd never imports the trainer or
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,10 +103,21 @@ def test_the_command_line_starts_light(module: str) -> None:
     assert not roots & HEAVY
 
 
-def test_no_two_public_classes_have_one_name() -> None:
+def public_classes() -> dict[str, list[str]]:
+    """Where each is, by name."""
     where: dict[str, list[str]] = {}
     for file in (*modules("filterd"), *modules("plugins"), *modules("trainer")):
         for node in ast.parse(file.read_text(), str(file)).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(f"{file.relative_to(ROOT)}:{node.lineno}")
-    assert {name: places for name, places in where.items() if len(places) > 1} == {}
+    return where
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    assert {name: places for name, places in public_classes().items() if len(places) > 1} == {}
+
+
+def test_a_class_is_named_by_a_noun() -> None:
+    participle = re.compile(r"[A-Z][a-z]+(ed|ing)|Alone|Chosen|Found|Known|Said|Seen")
+    nouns = {"Finding", "Pretraining", "Speed", "Overloaded"}  # the last one: an error says what happened
+    assert {name for name in public_classes() if participle.fullmatch(name)} <= nouns

@@ -35,7 +35,7 @@ from filterd.reading import text
 from filterd.scoring import verdict
 from filterd.scoring.engine import Engine
 from filterd_trainer.data import grouping, sources
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 
 MAX_CANDIDATES = 5_000  # a matrix of 25 million cosines, most of them 0
 NEIGHBOURS = 10  # of a message that tell how typical it is; campaigns and habits of a mailbox are larger
@@ -70,7 +70,7 @@ def gather(paths: Sequence[Path]) -> list[tuple[str, bytes]]:
     for path in paths:
         if not path.exists():
             raise NotFound(f"{path}: no such file or folder; name a Maildir, an mbox or a folder of mails")
-        for one in sources.read(Source(path, sources.called(path)), Losses()):
+        for one in sources.read(Source(path, sources.called(path)), ReadingLosses()):
             found.append((one.where, one.raw))
             if len(found) == MAX_CANDIDATES:
                 return found

@@ -438,8 +438,8 @@ def evaluate_command(
 
     from filterd_trainer.evaluation import judge, pages, strata
 
-    only = judge.Only(source or (), kind, without or ())
-    subject = judge.Subject.load(dataset, split, only)
+    only = judge.MessageFilter(source or (), kind, without or ())
+    subject = judge.EvaluationSplit.load(dataset, split, only)
     if by and subject.dataset.task != "spam":
         raise ConfigError("--by counts ham and spam; of other classes --json has the figures")
     record, scored, histories = judge.evaluate_models(models, subject)
@@ -494,7 +494,7 @@ def compare_command(
     """Put the model beside naive Bayes, a linear SVM and character n-grams, on the same split."""
     from filterd_trainer.evaluation import judge, pages
 
-    record, scored = judge.compare_models(models or [], judge.Subject.load(dataset, split))
+    record, scored = judge.compare_models(models or [], judge.EvaluationSplit.load(dataset, split))
     pages.show_comparison(record, as_json)
     if out:
         pages.write_comparison(out, record, scored)
@@ -548,7 +548,7 @@ def attack_command(
     def told(line: str) -> None:
         typer.echo(line, err=True)
 
-    record = attacking.attack(model, judge.Subject.load(dataset, split), messages, told)
+    record = attacking.attack(model, judge.EvaluationSplit.load(dataset, split), messages, told)
     attack_page.show(record, as_json)
     if out:
         attack_page.write(out, record)
@@ -610,7 +610,9 @@ def card_command(
     from filterd_trainer.evaluation import judge
     from filterd_trainer.export import measure
 
-    subject = judge.Subject.load(dataset, split, judge.Only(source or (), None, without or ()))
+    subject = judge.EvaluationSplit.load(
+        dataset, split, judge.MessageFilter(source or (), None, without or ())
+    )
     made = measure.put(bundle, subject, seed or (), lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 
@@ -641,7 +643,7 @@ def retrain_command(
     lock.step_back()  # before PyTorch starts its threads
     from filterd_trainer.retraining import options as retraining
 
-    options = retraining.Options(
+    options = retraining.RetrainOptions(
         feedback=feedback,
         bundle=bundle,
         rehearsal=rehearsal,
@@ -706,7 +708,9 @@ def simulate_command(
         from filterd_trainer.simulation.stream import StreamSettings
 
         settings = StreamSettings(messages, clean, day, every, corrects, wrong, hostile, seed)
-        request = simulate.Request(inputs, model or bundle.DEFAULT, out, settings, dataset, only or ())
+        request = simulate.SimulateRequest(
+            inputs, model or bundle.DEFAULT, out, settings, dataset, only or ()
+        )
         simulate.run(request, as_json)
 
 

@@ -147,7 +147,7 @@ def evaluate(of: StrPath, data: "Dataset", split: str = "test") -> dict[str, Any
     """
     from filterd_trainer.evaluation import judge
 
-    subject = judge.Subject.load(data.folder, split)
+    subject = judge.EvaluationSplit.load(data.folder, split)
     scored = judge.judge(Path(of), Path(of).name, subject)
     metrics = subject.assess(scored).parts[split]
     said = scored.probability >= metrics.threshold

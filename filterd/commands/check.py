@@ -25,7 +25,7 @@ from filterd.commands.input import (
     exclude,
     items,
 )
-from filterd.commands.output import ExitCode, Output, Status, as_json, line, one_line
+from filterd.commands.output import ExitCode, ExitStatus, Output, as_json, line, one_line
 from filterd.errors import ConfigError
 
 
@@ -82,7 +82,7 @@ def command(
 
 def run(inputs: Iterator[Item], judge: Judge, output: Output, exit_code: ExitCode) -> int:
     """Judge and print everything; returns the exit status. Errors go to stderr, the rest is still judged."""
-    status = Status(exit_code)
+    status = ExitStatus(exit_code)
     while batch := list(islice(inputs, MESSAGES_PER_BATCH)):
         verdicts = iter(judge([item.message for item in batch if item.message]))
         for item in batch:

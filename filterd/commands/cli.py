@@ -14,7 +14,7 @@ import typer
 from filterd import __version__
 from filterd.api import Kind, Label
 from filterd.commands import accounts, bundles, feedback, lists, quarantine
-from filterd.commands.entry import Ended
+from filterd.commands.entry import CommandExit
 from filterd.commands.options import (
     BundleOption,
     ConfigOption,
@@ -103,9 +103,9 @@ def check(
     )
     daemon = _daemon(bundle, threads)
     if daemon:
-        raise Ended(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
+        raise CommandExit(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
     loaded = cache(lambda: _for_judging(config))
-    raise Ended(
+    raise CommandExit(
         checking.command(
             files or [],
             options,
@@ -174,7 +174,7 @@ def learn(
     from filterd.commands import learn as correcting
 
     options = correcting.LearnOptions(spam, ham, mail, sms, lines, user)
-    raise Ended(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
+    raise CommandExit(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 
 @app.command()
@@ -220,7 +220,7 @@ def sweep(
         }
         for name, given in others.items():
             exclude({"--sent": True, name: given})
-        raise Ended(correspondents.learn(mailbox, config_of(config)))
+        raise CommandExit(correspondents.learn(mailbox, config_of(config)))
     settings = _for_judging(config)
     path = client.socket_path() if not bundle and not threads else None
 
@@ -230,8 +230,8 @@ def sweep(
         return _open_judge(settings, bundle, threads).judge
 
     style = _style(settings)
-    plan = sweeping.Plan(tuple(folder or ()), move_to, tag, dry_run, unsure, style)
-    raise Ended(sweeping.sweep(mailbox, plan, judge, state, again=again))
+    plan = sweeping.SweepPlan(tuple(folder or ()), move_to, tag, dry_run, unsure, style)
+    raise CommandExit(sweeping.sweep(mailbox, plan, judge, state, again=again))
 
 
 @app.command()
@@ -246,7 +246,7 @@ def forget(
     from filterd.commands import learn as correcting
 
     options = correcting.LearnOptions(mail=mail, sms=sms, user=user)
-    raise Ended(correcting.forget(files or [], options, lambda: config_of(config)))
+    raise CommandExit(correcting.forget(files or [], options, lambda: config_of(config)))
 
 
 @configuration.command("check")

@@ -7,7 +7,7 @@ from typing import Final
 from filterd.commands import mailbox, pipe
 from filterd.commands.history import keys_of
 from filterd.config import Config
-from filterd.policy.correspondents import Known
+from filterd.policy.correspondents import CorrespondentStore
 from filterd.reading import fields
 from filterd.reading.kind import BOM, header_block
 from filterd.reading.sender import mailbox as address_of
@@ -24,7 +24,7 @@ def learn(folder: Path, config: Config) -> int:
         pipe.complain("correspondents.enabled is false, so nobody is asked about them yet")
     status, mails, pairs = 0, 0, 0
     inputs = mailbox.items([folder])
-    known = Known.open(config, keys_of(config))
+    known = CorrespondentStore.open(config, keys_of(config))
     try:
         for item in inputs:
             if item.message is None:

@@ -29,7 +29,7 @@ _CHECK |= _KIND | {"--exit-code": "exit_code", "--bogofilter": "bogofilter"}
 _FLAGS = {"check": _CHECK, "learn": _KIND | {"--spam": "spam", "--ham": "ham"}, "forget": _KIND}
 
 
-class Ended(SystemExit):
+class CommandExit(SystemExit):
     """A command has done its work, with this status; typer's own SystemExit says how its options were."""
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as ended:
-        if ended.code == USAGE_ERROR and not isinstance(ended, Ended):
+        if ended.code == USAGE_ERROR and not isinstance(ended, CommandExit):
             sys.exit(_rescue(os.EX_USAGE))
         raise
     except Exception as error:
@@ -59,7 +59,7 @@ def _run() -> None:
     try:
         status = _at_once(sys.argv[1:])
         if status is not None:
-            raise Ended(status)
+            raise CommandExit(status)
         from filterd.commands.cli import app
 
         app(standalone_mode=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from filterd.commands.entry import Ended
+from filterd.commands.entry import CommandExit
 from filterd.commands.options import ConfigOption, config_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def import_(
     from filterd.corrections.store import Store
 
     if file.lower().endswith(table.SUFFIXES):
-        raise Ended(learn.correct(table.rows(file), lambda: config_of(config), list(learn.LEARNED)))
+        raise CommandExit(learn.correct(table.rows(file), lambda: config_of(config), list(learn.LEARNED)))
     with open_input(file) as lines, Store.open(config_of(config).feedback_url) as store:
         count = store.import_lines(cast(BinaryIO, lines))
     print(f"{count:,} corrections were new or changed", file=sys.stderr)

@@ -15,7 +15,7 @@ from filterd.corrections.correction import seen
 from filterd.corrections.store import Store
 from filterd.errors import BadInput, NotFound
 from filterd.history import record
-from filterd.history.record import Keys, Record
+from filterd.history.record import KeyedHashes, Record
 from filterd.history.recorder import KEY_FILE
 from filterd.history.store import HistoryStore, Search
 from filterd.language import catalogue
@@ -76,11 +76,11 @@ def open_history(config: Config) -> HistoryStore:
     return HistoryStore.open(config.history_url)
 
 
-def keys_of(config: Config) -> Keys:
+def keys_of(config: Config) -> KeyedHashes:
     """The site's hashes. Raises NotFound where their key is missing or not for this user."""
     path = Path(config.state) / KEY_FILE
     try:
-        return Keys(path.read_bytes())
+        return KeyedHashes(path.read_bytes())
     except OSError as error:
         raise NotFound(f"{path}: {error.strerror}; run this as the daemon's user") from error
 
@@ -95,7 +95,7 @@ def correction_of(config: Config, content_hash: str) -> reason.CorrectionReason 
     return reason.CorrectionReason(found.label, found.time, found.source) if found else None
 
 
-def _search(asked: HistoryQuery, keys: Keys) -> Search:
+def _search(asked: HistoryQuery, keys: KeyedHashes) -> Search:
     return Search(
         since=moment(asked.since) if asked.since else None,
         until=moment(asked.until) if asked.until else None,

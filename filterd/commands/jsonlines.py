@@ -28,7 +28,7 @@ MAX_ID = 200  # characters of a caller's own id, as in HTTP
 Id = str | int | None
 
 
-class Input(msgspec.Struct):
+class JsonLine(msgspec.Struct):
     """One line, in the words of /v1/check. Other keys are ignored; `text` or `mail` has to be there."""
 
     text: str | None = None
@@ -54,7 +54,7 @@ class _OnlyId(msgspec.Struct):
     id: Id = None
 
 
-class Splitter:
+class LineSplitter:
     """Bytes in pieces of any size to whole lines without their ends; None for one that is too long."""
 
     def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
@@ -130,7 +130,7 @@ def _answers(
 
 def _pages(stream: BufferedIOBase) -> Iterator[list[bytes | None]]:
     """Whatever lines are there, without waiting for more; a batch's worth at most."""
-    splitter = Splitter()
+    splitter = LineSplitter()
     while data := stream.read1(READ_BYTES):
         lines = splitter.feed(data)
         for first in range(0, len(lines), reading.MESSAGES_PER_BATCH):
@@ -140,7 +140,7 @@ def _pages(stream: BufferedIOBase) -> Iterator[list[bytes | None]]:
 
 def _item(name: str, line: bytes | None, kind: Kind | None) -> tuple[reading.Item, Id]:
     """A line's message or what is wrong with it, and the id that it names."""
-    found = Input()
+    found = JsonLine()
     try:
         if line is None:
             raise BadInput(f"{name}: longer than {MAX_LINE_BYTES:,} bytes; send it shorter")
@@ -152,12 +152,12 @@ def _item(name: str, line: bytes | None, kind: Kind | None) -> tuple[reading.Ite
         return reading.Item(name, error=error), _short(found.id)
 
 
-def _decode(line: bytes, name: str) -> Input:
+def _decode(line: bytes, name: str) -> JsonLine:
     try:
         try:
-            return msgspec.json.decode(line, type=Input)
+            return msgspec.json.decode(line, type=JsonLine)
         except msgspec.DecodeError:
-            return msgspec.json.decode(mend_surrogates(line), type=Input)
+            return msgspec.json.decode(mend_surrogates(line), type=JsonLine)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         said = "".join(c if c.isprintable() else "?" for c in str(error))
         raise BadInput(f"{name}: not an object as it should be: {said}") from error

@@ -30,7 +30,7 @@ BOGOFILTER_STATUS = {Label.SPAM: 0, Label.HAM: 1, Label.UNSURE: 2}
 BOGOFILTER_ERROR = 3
 
 
-class Status:
+class ExitStatus:
     """The exit status of a run over several messages: the first error's, else the most alarming verdict's."""
 
     def __init__(self, exit_code: ExitCode) -> None:

@@ -10,13 +10,13 @@ import msgspec
 import typer
 
 from filterd.api import Label
-from filterd.commands.entry import Ended
+from filterd.commands.entry import CommandExit
 from filterd.commands.options import ConfigOption, config_of
 from filterd.errors import FilterdError, NotFound
 
 if TYPE_CHECKING:
     from filterd.commands.input import Item
-    from filterd.quarantine.index import Entry
+    from filterd.quarantine.index import QuarantineEntry
     from filterd.quarantine.store import QuarantineStore
 
 app = typer.Typer(help="Mail that is held instead of being delivered.", no_args_is_help=True)
@@ -39,9 +39,9 @@ def show_all(
     config: ConfigOption = None,
 ) -> None:
     """List what is held, newest first."""
-    from filterd.quarantine.index import Query, State
+    from filterd.quarantine.index import QuarantineQuery, QuarantineState
 
-    wanted = Query(None if gone else State.HELD, to=to, sender=sender, text=text)
+    wanted = QuarantineQuery(None if gone else QuarantineState.HELD, to=to, sender=sender, text=text)
     with _open(config) as quarantine:
         for entry in quarantine.search(wanted, limit):
             print(json.dumps(_json(entry), ensure_ascii=False) if as_json else _line(entry))
@@ -79,7 +79,7 @@ def release(
     with _open(config) as quarantine:
         if not_spam:
             asked = ((_learnable(quarantine, name, to), Label.HAM) for name in names)
-            raise Ended(correct(asked, lambda: config_of(config), [Label.HAM]))
+            raise CommandExit(correct(asked, lambda: config_of(config), [Label.HAM]))
         for name in names:
             _release(quarantine, name, to)
 
@@ -149,7 +149,7 @@ def _open(config: ConfigOption) -> "QuarantineStore":
     return QuarantineStore.open(settings)
 
 
-def _line(entry: "Entry") -> str:
+def _line(entry: "QuarantineEntry") -> str:
     time = datetime.fromtimestamp(entry.time, UTC).isoformat(sep=" ", timespec="seconds")[:19]
     people = ", ".join(one.address for one in entry.recipients[:3])
     more = f" and {len(entry.recipients) - 3} more" if len(entry.recipients) > 3 else ""
@@ -157,7 +157,7 @@ def _line(entry: "Entry") -> str:
     return f"{said}  {entry.subject or '-'}"
 
 
-def _json(entry: "Entry") -> dict[str, object]:
+def _json(entry: "QuarantineEntry") -> dict[str, object]:
     said: dict[str, object] = {"id": entry.id} | msgspec.to_builtins(entry)
     del said["number"]
     people = [one._asdict() for one in entry.recipients]

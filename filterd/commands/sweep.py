@@ -39,7 +39,7 @@ PLAIN_STYLE = HeaderStyle()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """What a sweep is to do. only: folders by name; unsure: act upon these too, not on spam alone."""
 
     only: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class SweepCount:
         )
 
 
-def entries(mailbox: Path, plan: Plan) -> list[SweepEntry]:
+def entries(mailbox: Path, plan: SweepPlan) -> list[SweepEntry]:
     """What is to be swept. Raises NotFound, BadInput, and ConfigError where an mbox was to be changed."""
     if mbox.is_mbox(mailbox):
         if plan.acts or plan.only:
@@ -112,7 +112,7 @@ def entries(mailbox: Path, plan: Plan) -> list[SweepEntry]:
     return [SweepEntry(one.name, mail) for one in chosen for mail in maildir.mails(one) if not mail.deleted]
 
 
-def _chosen(root: Path, plan: Plan) -> list[Folder]:
+def _chosen(root: Path, plan: SweepPlan) -> list[Folder]:
     found = maildir.folders(root)
     if plan.acts and not maildir.is_maildir(root):
         raise ConfigError(f"{root}: holds Maildirs and is none; --move-to and --tag want one at a time")
@@ -131,7 +131,7 @@ def _chosen(root: Path, plan: Plan) -> list[Folder]:
 class Sweep:
     """One run over one mailbox."""
 
-    def __init__(self, mailbox: Path, plan: Plan, judge: Judge, journal: Journal) -> None:
+    def __init__(self, mailbox: Path, plan: SweepPlan, judge: Judge, journal: Journal) -> None:
         self._plan, self._judge, self._journal = plan, judge, journal
         self._entries = entries(mailbox, plan)
         self._target = maildir.subfolder(mailbox, plan.move_to) if plan.move_to else None
@@ -264,7 +264,7 @@ def _content(raw: bytes) -> str:
 
 
 def sweep(
-    mailbox: Path, plan: Plan, open_judge: Callable[[], Judge], state: Path | None, *, again: bool
+    mailbox: Path, plan: SweepPlan, open_judge: Callable[[], Judge], state: Path | None, *, again: bool
 ) -> int:
     """Sweep a mailbox, with a bar and a table at the end; returns the exit status, 66 where a mail failed.
 
@@ -284,7 +284,7 @@ def sweep(
     return NotFound.exit_status if run.failed else 0
 
 
-def show(counts: dict[str, SweepCount], plan: Plan) -> None:
+def show(counts: dict[str, SweepCount], plan: SweepPlan) -> None:
     """The table of a run, a row for each folder."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("folder")

@@ -23,7 +23,7 @@ from filterd.corrections.correction import Correction
 from filterd.corrections.owners import spelled
 from filterd.errors import LearningClosed, NotFound, Overloaded
 from filterd.history import record
-from filterd.history.record import Keys, Record
+from filterd.history.record import KeyedHashes, Record
 from filterd.history.store import HistoryStore, Search
 from filterd.reasons import reason
 from filterd.scoring.memory import SITE
@@ -77,7 +77,7 @@ class Desk:
 
     service: Service
     history: HistoryStore | None
-    keys: Keys
+    keys: KeyedHashes
     accounts: Accounts
     sessions: Sessions
     controls: Controls

@@ -17,7 +17,7 @@ from filterd.console.statuses import status_of
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound
 from filterd.history import record
 from filterd.log import log
-from filterd.quarantine.index import Entry, Query, State
+from filterd.quarantine.index import QuarantineEntry, QuarantineQuery, QuarantineState
 from filterd.quarantine.signing import SignedLink
 from filterd.quarantine.store import QuarantineStore
 from filterd.reading.text import read
@@ -38,8 +38,8 @@ async def page(asked: "ConsoleRequest") -> Response:
 
 def _page(asked: "ConsoleRequest") -> Response:
     query, quarantine = asked.query, _quarantine(asked.desk)
-    wanted = Query(
-        None if query.get("state") == "all" else State.HELD,
+    wanted = QuarantineQuery(
+        None if query.get("state") == "all" else QuarantineState.HELD,
         asked.desk.mine(asked.viewer),
         query.get("to", ""),
         query.get("from", ""),
@@ -80,7 +80,7 @@ def _message(asked: "ConsoleRequest") -> Response:
     )
 
 
-def _text(quarantine: QuarantineStore, entry: Entry) -> str:
+def _text(quarantine: QuarantineStore, entry: QuarantineEntry) -> str:
     """What a reader of it would see; "" where it is not on this machine."""
     try:
         return read(quarantine.message(entry.number))[0].canonical[:MAX_TEXT]

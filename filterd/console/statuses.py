@@ -3,13 +3,13 @@
 from typing import Final
 
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound, Overloaded
-from filterd.quarantine.nexthop import Undelivered
+from filterd.quarantine.nexthop import ReleaseFailed
 
 STATUS: Final[dict[type[FilterdError], int]] = {
     BadInput: 400,
     LearningClosed: 403,
     NotFound: 404,
-    Undelivered: 502,
+    ReleaseFailed: 502,
     Overloaded: 503,
 }
 

@@ -13,7 +13,7 @@ import msgspec
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.corrections.unwrap import unwrapped
 from filterd.errors import BadInput
-from filterd.reading.text import Text, read
+from filterd.reading.text import CanonicalText, read
 from filterd.scoring import traits as known_by
 from filterd.scoring.traits import Traits
 
@@ -64,7 +64,7 @@ class Correction(
         return known_by.unpack(self.features, self.content_hash, self.kind)
 
 
-class Old(
+class CorrectionV1(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="format", tag=1
 ):
     """A correction as exports had it before there were owners; its features are of no use any more."""
@@ -97,7 +97,7 @@ def old_features(content_hash: str, text: str | None, kind: Kind) -> bytes:
     return known_by.pack(known_by.of_text(content_hash, text or "", kind))
 
 
-def _check(one: Correction | Old) -> None:
+def _check(one: Correction | CorrectionV1) -> None:
     if not _HASH.fullmatch(one.content_hash):
         raise ValueError("content_hash has to be 64 hex digits")
     if one.label is Label.UNSURE:
@@ -110,7 +110,7 @@ def _check(one: Correction | Old) -> None:
         raise ValueError("changes and number have to be positive")
 
 
-def seen(raw: bytes, kind: Kind, prefix: str = "X-Spam-") -> tuple[Text, Traits]:
+def seen(raw: bytes, kind: Kind, prefix: str = "X-Spam-") -> tuple[CanonicalText, Traits]:
     """How a message that is corrected reads, and what it is known by; of a wrapper the message in it."""
     inner = unwrapped(raw) if kind is Kind.MAIL else raw
     text = read(Message(inner, kind))[0]
@@ -157,12 +157,12 @@ def encode(correction: Correction) -> bytes:
 
 def decode(stream: BinaryIO, name: str) -> Iterator[Correction]:
     """Corrections from an export. Raises BadInput that names the stream and the first bad line."""
-    decoder = msgspec.json.Decoder(Correction | Old)
+    decoder = msgspec.json.Decoder(Correction | CorrectionV1)
     for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), start=1):
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise ValueError(f"longer than {MAX_LINE_BYTES:,} bytes")
             one = decoder.decode(line)
-            yield one.renewed() if isinstance(one, Old) else one
+            yield one.renewed() if isinstance(one, CorrectionV1) else one
         except ValueError as error:  # msgspec's own derive from it
             raise BadInput(f"{name}: line {number}: {error}; nothing was imported") from error

@@ -103,9 +103,9 @@ class Database:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"NOTIFY {CHANNEL}"))
 
-    def news(self) -> "News":
+    def news(self) -> "ChangeListener":
         """What waits until somebody else has written."""
-        return News(self.engine)
+        return ChangeListener(self.engine)
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
@@ -119,7 +119,7 @@ class Database:
             raise StoreError(f"{self.name}: {_advice(error)}") from error
 
 
-class News:
+class ChangeListener:
     """A connection of its own on which PostgreSQL says that something was written. Used by one thread.
 
     SQLite has nothing like it, and a message may be lost while the server is away: whoever waits looks for

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from filterd.api import Label
-from filterd.corrections.store import Store, Word
+from filterd.corrections.store import Store, StoreChange
 from filterd.scoring.memory import Memory
 from filterd.scoring.traits import Traits
 
@@ -31,7 +31,7 @@ def catch_up(store: Store, known: Memory, lock: "threading.Lock | None" = None) 
     return known
 
 
-def _learn(known: Memory, page: list[Word], lock: threading.Lock) -> None:
+def _learn(known: Memory, page: list[StoreChange], lock: threading.Lock) -> None:
     seen = [(one.correction.traits(), one) for one in page]
     with lock:
         for traits, (one, taken_back) in seen:

@@ -21,7 +21,7 @@ from filterd.corrections.recall import MEMORY_FILE, recollected, saved
 from filterd.corrections.store import MAX_TEXT, Store
 from filterd.errors import StoreError
 from filterd.log import log
-from filterd.reading.text import Text, detect
+from filterd.reading.text import CanonicalText, detect
 from filterd.scoring.memory import SITE, Memory, Recollection
 from filterd.scoring.saved import save
 
@@ -68,7 +68,7 @@ class Learner:
             self._save()
         self.store.close()
 
-    def recollect(self, message: Message, text: Text) -> Recollection:
+    def recollect(self, message: Message, text: CanonicalText) -> Recollection:
         """What corrections say about a message to whom it is judged for; text: its first reading."""
         memory, owner = self.memory, None
         if len(memory):

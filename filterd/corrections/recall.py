@@ -12,7 +12,7 @@ from filterd.api import Message
 from filterd.config import Config
 from filterd.corrections.owners import asked_for
 from filterd.errors import StoreError
-from filterd.reading.text import Text
+from filterd.reading.text import CanonicalText
 from filterd.scoring.memory import Memory, Recollection
 from filterd.scoring.saved import load
 from filterd.scoring.traits import of_message
@@ -23,20 +23,20 @@ PEEK_TIMEOUT_S = 1.0  # for the lock; then the store itself waits longer and say
 
 
 @dataclass(frozen=True)
-class Recalled:
-    """A memory that stays as it is; what an engine asks (`filterd.scoring.engine.Remembering`)."""
+class FrozenMemory:
+    """A memory that stays as it is; what an engine asks (`filterd.scoring.engine.CorrectionMemory`)."""
 
     memory: Memory
     prefix: str
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def recollect(self, message: Message, text: Text) -> Recollection:
+    def recollect(self, message: Message, text: CanonicalText) -> Recollection:
         """What corrections say about a message to whom it is judged for; text: its first reading."""
         return recollected(self.memory, self.lock, message, text, self.prefix)
 
 
 def recollected(
-    memory: Memory, lock: threading.Lock, message: Message, text: Text, prefix: str
+    memory: Memory, lock: threading.Lock, message: Message, text: CanonicalText, prefix: str
 ) -> Recollection:
     """What a memory says of a message; its traits are told without the lock."""
     if not len(memory):

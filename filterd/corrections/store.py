@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 
 from filterd.api import Label
 from filterd.corrections.correction import Correction, correct, decode, encode
-from filterd.corrections.database import Database, News
+from filterd.corrections.database import ChangeListener, Database
 from filterd.corrections.tables import (
     FORGOTTEN,
     MAX_TEXT,
@@ -43,7 +43,7 @@ from filterd.corrections.tables import (
 from filterd.errors import StoreError
 from filterd.log import log
 
-__all__ = ["MAX_TEXT", "Correction", "Position", "Store", "StoreStats", "Word", "correct"]
+__all__ = ["MAX_TEXT", "Correction", "Store", "StoreChange", "StorePosition", "StoreStats", "correct"]
 
 MAX_GROUP = 500  # corrections of one commit; more make the first of them wait
 KEEP_FORGOTTEN_DAYS = 30  # for followers to see; who was away for longer starts over
@@ -52,7 +52,7 @@ USUAL_SHARE, USUAL_ROWS = 0.25, 10  # that pruning by age deletes at once; more 
 T = TypeVar("T")
 
 
-class Position(NamedTuple):
+class StorePosition(NamedTuple):
     """How far a store is. rewritten: the last revision at which something older changed or went."""
 
     revision: int
@@ -77,7 +77,7 @@ class StoreStats(msgspec.Struct, frozen=True):
     owners: int = 0
 
 
-class Word(NamedTuple):
+class StoreChange(NamedTuple):
     """A change of the store, for who follows it. taken_back: the correction is none any more."""
 
     correction: Correction
@@ -132,7 +132,7 @@ class Store:
         store.close()
         return None
 
-    def news(self) -> News:
+    def news(self) -> ChangeListener:
         """What waits until somebody else has written."""
         return self._database.news()
 
@@ -219,10 +219,10 @@ class Store:
             wanted &= ROWS.c.owner == owner
         yield from (self._correction(row) for row in self._pages_of(wanted, since, until))
 
-    def follow(self, since: int, until: int) -> Iterator[Word]:
+    def follow(self, since: int, until: int) -> Iterator[StoreChange]:
         """What changed after one revision and up to another, in its order."""
         for row in self._pages_of(sql.true(), since, until):
-            yield Word(self._correction(row), row.label == FORGOTTEN)
+            yield StoreChange(self._correction(row), row.label == FORGOTTEN)
 
     def _pages_of(
         self, which: sql.ColumnElement[bool], since: int, until: int | None
@@ -238,11 +238,11 @@ class Store:
                 return
             since = rows[-1].number
 
-    def position(self) -> Position:
+    def position(self) -> StorePosition:
         """How far the store is; cheap enough to ask before every batch."""
         with self._database.reading() as connection:
             row = connection.execute(sql.select(STATE.c.revision, STATE.c.rewritten)).one()
-        return Position(row.revision, row.rewritten)
+        return StorePosition(row.revision, row.rewritten)
 
     def withdrawn(self) -> int:
         """The last revision at which a correction was forgotten or something older changed; 0 for never."""

@@ -14,14 +14,14 @@ TICK_S = 0.05
 HELD_S = 0.1  # of the processor between two ticks: more than any one request may take
 
 
-class Observed(Protocol):
+class Histogram(Protocol):
     """A histogram of seconds."""
 
     def observe(self, amount: float) -> None:
         """Count one."""
 
 
-async def watch(lag: Observed) -> None:
+async def watch(lag: Histogram) -> None:
     """Measure for ever, and say so where the loop was held."""
     while True:
         due, before = time.perf_counter() + TICK_S, time.thread_time()

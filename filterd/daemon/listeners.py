@@ -14,9 +14,9 @@ from filterd.config import Config
 from filterd.console import app as console
 from filterd.console.desk import Desk
 from filterd.daemon import descriptors
-from filterd.daemon.plugins import Chosen, chosen, token
+from filterd.daemon.plugins import ConfiguredPlugin, chosen, token
 from filterd.kit.door import Door
-from filterd.kit.settings import Listening
+from filterd.kit.settings import ListenSettings
 from filterd.log import log
 from filterd.protocols.http import app as http
 from filterd.protocols.http.server import HttpServer
@@ -37,7 +37,7 @@ def open_sockets(config: Config, where: str) -> Sockets:
     return opened
 
 
-def _sections(config: Config, plugins: list[Chosen]) -> Iterator[Listening]:
+def _sections(config: Config, plugins: list[ConfiguredPlugin]) -> Iterator[ListenSettings]:
     yield from (config.spamd, config.http, *(one.settings for one in plugins))
 
 
@@ -97,7 +97,7 @@ class Listeners:
         await server.start(sock)
         self._closers.append(lambda: server.close(self._config.drain_s))
 
-    async def _plugin(self, one: Chosen) -> None:
+    async def _plugin(self, one: ConfiguredPlugin) -> None:
         plugin = one.kind(one.settings, self._service)
         for address in one.settings.listen:
             sock, places = self._sockets[address], self._places[address]

@@ -12,21 +12,21 @@ from typing import NamedTuple
 from filterd.api import Label, Message, Plugin, Verdict
 from filterd.config import Config, settings
 from filterd.errors import ConfigError, ModelUnavailable
-from filterd.kit.settings import Listening, read_secret
+from filterd.kit.settings import ListenSettings, read_secret
 
 GROUP = "filterd.plugins"  # of entry points
 METHODS = {"protocol": 1, "app": 3}  # of a StreamPlugin and a WebPlugin, and what each takes
 
 
-class Chosen(NamedTuple):
+class ConfiguredPlugin(NamedTuple):
     """A plugin that is to run, with its section."""
 
     name: str
     kind: type[Plugin]
-    settings: Listening
+    settings: ListenSettings
 
 
-def chosen(config: Config, where: str) -> list[Chosen]:
+def chosen(config: Config, where: str) -> list[ConfiguredPlugin]:
     """The plugins with a section. where: the configuration's name for errors. Raises ConfigError."""
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     found = []
@@ -41,7 +41,7 @@ def chosen(config: Config, where: str) -> list[Chosen]:
                 "app(scope, receive, send), see docs/plugins/writing.md"
             )
         section = settings(config, name, kind.Settings, where)
-        found.append(Chosen(name, kind, section))
+        found.append(ConfiguredPlugin(name, kind, section))
     return found
 
 

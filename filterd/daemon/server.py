@@ -43,7 +43,7 @@ def serve(config: Config, path: Path | None) -> None:
 
 async def _alone(config: Config, path: Path | None) -> None:
     presence = Presence.announce(Path(config.state))
-    chief = Alone(presence)
+    chief = SoloChief(presence)
     try:
         worker = Worker(config, path, open_sockets(config, str(path or "configuration")), chief)
         await worker.run()
@@ -52,7 +52,7 @@ async def _alone(config: Config, path: Path | None) -> None:
             presence.leave()
 
 
-class Alone:
+class SoloChief:
     """The chief of the only worker, in its own process."""
 
     def __init__(self, presence: Presence | None) -> None:

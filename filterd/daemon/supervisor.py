@@ -24,7 +24,7 @@ from pathlib import Path
 from filterd.config import Config, load
 from filterd.daemon import link, systemd
 from filterd.daemon.listeners import open_sockets
-from filterd.daemon.worker import Place, Worker
+from filterd.daemon.worker import Worker, WorkerPlace
 from filterd.errors import FilterdError
 from filterd.log import log
 from filterd.promotion.presence import Presence
@@ -46,7 +46,7 @@ class WorkerFailed(FilterdError):
 class _Child:
     """A worker as its supervisor sees it. due: when it is to be started, where it is not running."""
 
-    place: Place
+    place: WorkerPlace
     pid: int = 0
     sock: socket.socket | None = None
     started: float = 0.0
@@ -70,7 +70,7 @@ class Supervisor:
     def __init__(self, config: Config, path: Path | None) -> None:
         self._config, self._path = config, path
         self._folder = tempfile.mkdtemp(prefix="filterd-")
-        places = [Place(number, config.processes, self._folder) for number in range(config.processes)]
+        places = [WorkerPlace(number, config.processes, self._folder) for number in range(config.processes)]
         self._children = [_Child(place) for place in places]
         self._select = selectors.DefaultSelector()
         self._reload: _Reload | None = None

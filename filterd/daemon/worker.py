@@ -27,7 +27,7 @@ from filterd.daemon.plugins import check
 from filterd.errors import FilterdError, StoreError
 from filterd.history.recorder import Recorder
 from filterd.log import log
-from filterd.policy.correspondents import Known
+from filterd.policy.correspondents import CorrespondentStore
 from filterd.policy.policy import Policy
 from filterd.promotion import champion, roster, trial
 from filterd.promotion.roster import Roster
@@ -43,7 +43,7 @@ TIDY_EVERY_S = 60.0  # the quarantine may be over its size for so long
 PRUNE_EVERY_S = 3600.0  # corrections past their retention are deleted at start and then hourly
 
 
-class Place(NamedTuple):
+class WorkerPlace(NamedTuple):
     """Which of how many workers this is. folder: where they find one another; "" for one that is alone."""
 
     number: int = 0
@@ -51,11 +51,11 @@ class Place(NamedTuple):
     folder: str = ""
 
 
-ALONE = Place()
+ALONE = WorkerPlace()
 
 
 class Chief(Protocol):
-    """Whom a worker tells: the supervisor, or in a daemon of one process itself (`server.Alone`)."""
+    """Whom a worker tells: the supervisor, or in a daemon of one process itself (`server.SoloChief`)."""
 
     async def begin(self, worker: "Worker") -> None:
         """The worker serves; from now on it may be told to reload."""
@@ -79,7 +79,7 @@ class Worker:
     """Everything that runs in one process, from start to drain."""
 
     def __init__(
-        self, config: Config, path: Path | None, sockets: Sockets, chief: Chief, place: Place = ALONE
+        self, config: Config, path: Path | None, sockets: Sockets, chief: Chief, place: WorkerPlace = ALONE
     ) -> None:
         self._path, self._sockets, self._chief, self._place = path, sockets, chief, place
         self._where = str(path or "configuration")
@@ -95,7 +95,7 @@ class Worker:
         self._recorder = Recorder.open(self._config)
         self.service.observers.append(self._recorder.judged)
         self.service.roster = self._roster = Roster.open(self._config)
-        self.service.correspondents = self._known = Known.open(self._config, self._recorder.keys)
+        self.service.correspondents = self._known = CorrespondentStore.open(self._config, self._recorder.keys)
         self.service.quarantine = self._quarantine = QuarantineStore.open(
             self._config, self._recorder.numbers
         )
@@ -254,7 +254,7 @@ class Worker:
             if decision.promote is not None:
                 await self._end_trial(on, decision)
 
-    async def _end_trial(self, on: trial.Trial, decision: trial.Decision) -> None:
+    async def _end_trial(self, on: trial.Trial, decision: trial.TrialDecision) -> None:
         told = {"model": on.counts.challenger, "reason": decision.reason}
         try:
             await asyncio.to_thread(self._settle_trial, on, bool(decision.promote))
@@ -303,7 +303,7 @@ class Worker:
         log.info("stopped", extra={"fields": {"drained": clean}})
 
 
-def share(config: Config, place: Place) -> Config:
+def share(config: Config, place: WorkerPlace) -> Config:
     """The configuration of one of several workers: its part of the cores and of the memory for messages."""
     if place.of == 1:
         return config

@@ -32,7 +32,7 @@ _ID_LENGTH: Final = 13
 _STAGES: Final = {"FASTPATH": "fastpath", "EXIT": "exit", "GPT2": "model"}  # what `tests` calls them
 
 
-class Event(NamedTuple):
+class VerdictEvent(NamedTuple):
     """A verdict as it was given. time: seconds since 1970. thresholds: those that it was labelled by.
 
     number: where one was given out already, as for what lies in quarantine.
@@ -87,7 +87,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return encode(self.number)
 
 
-class Numbers:
+class RecordNumbers:
     """Gives numbers out, each once, in the order of time. Safe to call from many threads."""
 
     def __init__(self, writer: int | None = None) -> None:
@@ -129,7 +129,7 @@ def decode(text: str) -> int | None:
     return number if number < 1 << 63 else None
 
 
-class Keys:
+class KeyedHashes:
     """Keyed hashes of addresses and Message-IDs: equal for equal ones, and no way back without the key."""
 
     def __init__(self, key: bytes) -> None:

@@ -20,16 +20,16 @@ from filterd.corrections.correction import Correction, correct
 from filterd.errors import FilterdError, StoreError
 from filterd.history.record import (
     MAX_RECIPIENTS,
-    Event,
-    Keys,
-    Numbers,
+    KeyedHashes,
     Record,
+    RecordNumbers,
+    VerdictEvent,
     clean,
     domains,
     message_id,
     settled,
 )
-from filterd.history.store import HistoryStore, Kept
+from filterd.history.store import HistoryStore, MessageContent
 from filterd.kit.disk import give_to_owner
 from filterd.log import log
 from filterd.reading.text import read
@@ -50,10 +50,10 @@ class Recorder:
 
     def __init__(self, config: Config, history: HistoryStore | None) -> None:
         self.dropped = 0  # messages that left no row
-        self.keys = Keys(key_of(Path(config.state)))
+        self.keys = KeyedHashes(key_of(Path(config.state)))
         self._config, self.history = config, history
-        self.numbers = Numbers(history.enter() if history else None)
-        self._waiting: deque[Event] = deque()
+        self.numbers = RecordNumbers(history.enter() if history else None)
+        self._waiting: deque[VerdictEvent] = deque()
         self._bytes = 0
         self._wake = threading.Condition()
         self._ending = False
@@ -73,7 +73,7 @@ class Recorder:
         """Go on with another configuration; the store stays."""
         self._config = config
 
-    def judged(self, event: Event) -> None:
+    def judged(self, event: VerdictEvent) -> None:
         """Take a verdict; returns at once, whatever the disk does."""
         size = len(event.message.raw)
         with self._wake:
@@ -117,7 +117,7 @@ class Recorder:
                 log.exception("history not written")
         self.flush()
 
-    def _write(self, events: list[Event]) -> None:
+    def _write(self, events: list[VerdictEvent]) -> None:
         rows = []
         for event in events:
             kept, row = self._row(event, correctable=len(events) < BUSY)
@@ -131,7 +131,7 @@ class Recorder:
                 self.dropped += len(rows)
                 raise
 
-    def _row(self, event: Event, *, correctable: bool) -> tuple[Kept | None, Record]:
+    def _row(self, event: VerdictEvent, *, correctable: bool) -> tuple[MessageContent | None, Record]:
         message, found = event.message, event.verdict
         settings = self._config.history
         known = self._correction(event) if correctable and self.history and settings.correctable else None
@@ -161,9 +161,9 @@ class Recorder:
             recipients=_shown(message.recipients[:MAX_RECIPIENTS], settings.addresses),
             subject=clean(found.subject) if settings.subjects else "",
         )
-        return (Kept(known.features, known.text) if known else None), row
+        return (MessageContent(known.features, known.text) if known else None), row
 
-    def _correction(self, event: Event) -> Correction:
+    def _correction(self, event: VerdictEvent) -> Correction:
         """What would be kept of the message if somebody corrected it; its label is nobody's."""
         message, kind = event.message, event.verdict.kind
         trusted = self._config.trust.authserv_ids

@@ -67,12 +67,12 @@ _KEPT = sql.Table(
     Column("features", sql.LargeBinary, nullable=False),
     Column("text", sql.Text),
 )
-# The last writer's number (`record.Numbers`); it came after schema 1 and is added where it is missing.
+# The last writer's number (`record.RecordNumbers`); it came after schema 1 and is added where it is missing.
 _WRITERS = sql.Table("filterd_history_writers", sql.MetaData(), Column("last", sql.Integer, primary_key=True))
 _STATE = sql.Table("filterd_history_state", _TABLES, Column("schema", sql.Integer, primary_key=True))
 
 
-class Kept(NamedTuple):
+class MessageContent(NamedTuple):
     """What is kept of a message besides its row. features: packed, of the memory; text: canonical or None."""
 
     features: bytes
@@ -155,7 +155,7 @@ class HistoryStore:
                 ).scalar_one()
             )
 
-    def add(self, rows: Sequence[tuple[Record, Kept | None]]) -> None:
+    def add(self, rows: Sequence[tuple[Record, MessageContent | None]]) -> None:
         """Write rows in one transaction."""
         if not rows:
             return
@@ -184,12 +184,12 @@ class HistoryStore:
             found = tuple(connection.execute(keys).scalars()) if row else ()
         return msgspec.structs.replace(_record(row), recipient_keys=found) if row else None
 
-    def kept(self, number: int) -> Kept | None:
+    def kept(self, number: int) -> MessageContent | None:
         """What makes a message correctable; None once it is too old."""
         query = sql.select(_KEPT.c.features, _KEPT.c.text).where(_KEPT.c.number == number)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
-        return Kept(row.features, row.text) if row else None
+        return MessageContent(row.features, row.text) if row else None
 
     def find(self, *, name: str = "", message_key: str = "", content_hash: str = "") -> Record | None:
         """The newest row of a caller's id, of a Message-ID's hash or of a content hash."""

@@ -26,7 +26,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What all sections have in common: unknown keys are errors."""
 
 
-class Listening(Section, frozen=True, kw_only=True):
+class ListenSettings(Section, frozen=True, kw_only=True):
     """Where something listens.
 
     mode: of a unix socket's file. max_connections: of each address, at a time.

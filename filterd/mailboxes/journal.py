@@ -1,6 +1,6 @@
 """What a sweep has judged and done, so that the next one goes on from there: a file of JSON lines.
 
-The first line names the format and the mailbox; each other one is a `Known` as a list. Lines are only
+The first line names the format and the mailbox; each other one is a `JournalLine` as a list. Lines are only
 added; a last line that a kill cut short is dropped. The file is locked while it is in use.
 """
 

@@ -16,7 +16,7 @@ from sqlalchemy import Column
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config, Correspondents
 from filterd.corrections.database import Database
-from filterd.history.record import Keys
+from filterd.history.record import KeyedHashes
 from filterd.policy.entry import Claims, claims
 from filterd.policy.policy import labelled
 from filterd.scoring.verdict import Thresholds
@@ -37,16 +37,16 @@ _PAIRS = sql.Table(
 )
 
 
-class Known:
+class CorrespondentStore:
     """The pairs in a database. Its methods may be called from many threads; all raise StoreError."""
 
-    def __init__(self, database: Database, keys: Keys) -> None:
+    def __init__(self, database: Database, keys: KeyedHashes) -> None:
         self._database, self._keys = database, keys
         with database.preparing() as connection:
             _TABLES.create_all(connection)
 
     @classmethod
-    def open(cls, config: Config, keys: Keys) -> Self:
+    def open(cls, config: Config, keys: KeyedHashes) -> Self:
         """As configured. keys: of the state folder. Raises ConfigError too."""
         return cls(Database(config.feedback_url), keys)
 

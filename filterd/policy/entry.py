@@ -26,14 +26,14 @@ MAX_NOTE: Final = 500
 MAX_HEAD: Final = 65_536  # bytes of headers that are looked at, in the event loop: a millisecond
 
 
-class Do(StrEnum):
+class EntryAction(StrEnum):
     """What an entry wants."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
-class What(StrEnum):
+class EntryTarget(StrEnum):
     """What an entry names, the most exact first."""
 
     ADDRESS = "address"
@@ -49,8 +49,8 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     expires, created: seconds since 1970; None: never. by: who made it. number: 0 before it is kept.
     """
 
-    do: Do
-    what: What
+    do: EntryAction
+    what: EntryTarget
     value: str
     scope: str = ""
     expires: float | None = None
@@ -63,7 +63,7 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True):
     def rank(self) -> tuple[int, int, int]:
         """Smaller decides first."""
         nearness = 2 if not self.scope else 0 if "@" in self.scope else 1
-        return nearness, list(What).index(self.what), self.do is Do.ALLOW
+        return nearness, list(EntryTarget).index(self.what), self.do is EntryAction.ALLOW
 
 
 class Claims(NamedTuple):
@@ -79,7 +79,7 @@ class Claims(NamedTuple):
     hosts: frozenset[str] = frozenset()
 
 
-class Found(NamedTuple):
+class ListMatch(NamedTuple):
     """The entry that decides, None for none; and an allow entry that would have, were its sender proven."""
 
     entry: ListEntry | None = None
@@ -94,20 +94,20 @@ def made(do: str, value: str, scope: str = "", **more: object) -> ListEntry:
     """
     plain, where = value.strip().lower(), scope.strip().lower().lstrip("@")
     kind, _, rest = plain.partition(":")
-    named_so = next((one for one in (What.LIST, What.HOST) if kind == one), None)
-    what = named_so or (What.ADDRESS if "@" in plain.lstrip("@") else What.DOMAIN)
+    named_so = next((one for one in (EntryTarget.LIST, EntryTarget.HOST) if kind == one), None)
+    what = named_so or (EntryTarget.ADDRESS if "@" in plain.lstrip("@") else EntryTarget.DOMAIN)
     named = rest.strip("<> ") if named_so else plain.lstrip("@")
-    named = named if what is What.LIST else named.removeprefix("*.")
+    named = named if what is EntryTarget.LIST else named.removeprefix("*.")
     for text, name in ((named, "value"), (where, "scope")):
         if len(text) > MAX_VALUE or not text.isprintable() or set(text) & set(" <>,;\"'"):
             raise BadInput(f"{text[:40]!r} is no {name}; write ann@example.org, example.org, list-id:NAME")
-    if "." not in named and what is not What.ADDRESS:
+    if "." not in named and what is not EntryTarget.ADDRESS:
         raise BadInput(
             f"{named!r} has no dot; write ann@example.org, example.org or list-id:news.example.org"
         )
-    if what is What.HOST and do == Do.ALLOW:
+    if what is EntryTarget.HOST and do == EntryAction.ALLOW:
         raise BadInput("a link host can only be denied: anybody may link to it")
-    if do not in list(Do):
+    if do not in list(EntryAction):
         raise BadInput(f"{do!r} is neither allow nor deny")
     return msgspec.convert({"do": do, "what": what, "value": named, "scope": where} | more, ListEntry)
 
@@ -126,17 +126,17 @@ def claims(message: Message, trusted: Collection[str]) -> Claims:
     return Claims(froms, froms | ({envelope} - {""}), listed.strip("<> \t").lower(), proven)
 
 
-def decide(entries: Iterable[ListEntry], who: Claims, recipients: Collection[str], now: float) -> Found:
+def decide(entries: Iterable[ListEntry], who: Claims, recipients: Collection[str], now: float) -> ListMatch:
     """The entry that decides about a message."""
     named = [entry for entry in entries if _alive(entry, now) and _fits(entry, who)]
     scopes = _concerning({entry.scope for entry in named}, recipients)
     fitting = sorted((entry for entry in named if entry.scope in scopes), key=lambda entry: entry.rank)
     unproven = None
     for entry in fitting:
-        if entry.do is Do.DENY or who.proven:
-            return Found(entry, unproven)
+        if entry.do is EntryAction.DENY or who.proven:
+            return ListMatch(entry, unproven)
         unproven = unproven or entry
-    return Found(None, unproven)
+    return ListMatch(None, unproven)
 
 
 def names(address: str) -> list[str]:
@@ -150,11 +150,11 @@ def _alive(entry: ListEntry, now: float) -> bool:
 
 
 def _fits(entry: ListEntry, who: Claims) -> bool:
-    if entry.what is What.LIST:
+    if entry.what is EntryTarget.LIST:
         return entry.value == who.list_id
-    if entry.what is What.HOST:
+    if entry.what is EntryTarget.HOST:
         return any(entry.value in names(host) for host in who.hosts)
-    claimed = who.froms if entry.do is Do.ALLOW else who.senders
+    claimed = who.froms if entry.do is EntryAction.ALLOW else who.senders
     return any(entry.value in names(address) for address in claimed)
 
 

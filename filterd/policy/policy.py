@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from filterd.api import RELEASED, Kind, Label, Message, Verdict
 from filterd.config import Config
-from filterd.policy.entry import Claims, Do, ListEntry, claims, decide, names
+from filterd.policy.entry import Claims, EntryAction, ListEntry, claims, decide, names
 from filterd.policy.store import PolicyStore
 from filterd.scoring import verdict as scale
 from filterd.scoring.verdict import MAX_LOG_ODDS, Thresholds, sigmoid
 
 
-class Decided(NamedTuple):
+class PolicyDecision(NamedTuple):
     """A verdict as it goes out, and the thresholds that it was labelled by."""
 
     verdict: Verdict
@@ -76,16 +76,16 @@ class Policy:
                     return found
         return bundle
 
-    def decide(self, message: Message, found: Verdict, bundle: Thresholds) -> Decided:
+    def decide(self, message: Message, found: Verdict, bundle: Thresholds) -> PolicyDecision:
         """A verdict as people have set it. bundle: its own thresholds."""
         if not found.available or "GTUBE" in found.tests:
-            return Decided(found, bundle)
+            return PolicyDecision(found, bundle)
         thresholds = self.thresholds(found.kind, message.recipients, bundle)
         if thresholds != bundle:
             found = labelled(found, found.probability, thresholds)
         if not self._entries:
-            return Decided(found, thresholds)
-        return Decided(self._listed(message, found, thresholds), thresholds)
+            return PolicyDecision(found, thresholds)
+        return PolicyDecision(self._listed(message, found, thresholds), thresholds)
 
     def _listed(self, message: Message, found: Verdict, thresholds: Thresholds) -> Verdict:
         if found.kind is Kind.MAIL:
@@ -95,7 +95,7 @@ class Policy:
         who = who._replace(hosts=frozenset(found.hosts))
         chosen = decide(self._entries, who, message.recipients, time.time())
         if chosen.entry:
-            denied = chosen.entry.do is Do.DENY
+            denied = chosen.entry.do is EntryAction.DENY
             found = labelled(found, sigmoid(MAX_LOG_ODDS if denied else -MAX_LOG_ODDS), thresholds)
             label = Label.SPAM if denied else Label.HAM
             return replace(found, label=label, tests=(*found.tests, "DENIED" if denied else "ALLOWED"))

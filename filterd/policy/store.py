@@ -12,7 +12,7 @@ from sqlalchemy import Column
 from filterd.api import Kind
 from filterd.corrections.database import Database
 from filterd.errors import BadInput
-from filterd.policy.entry import Do, ListEntry, What
+from filterd.policy.entry import EntryAction, EntryTarget, ListEntry
 from filterd.scoring.verdict import Thresholds
 
 MAX_ENTRIES: Final = 20_000  # of all lists; all are in memory, and a site has some hundreds
@@ -99,7 +99,10 @@ class PolicyStore:
         """All entries, the newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(sql.select(_ENTRIES).order_by(_ENTRIES.c.number.desc())).all()
-        return [ListEntry(**row._asdict() | {"do": Do(row.do), "what": What(row.what)}) for row in rows]
+        return [
+            ListEntry(**row._asdict() | {"do": EntryAction(row.do), "what": EntryTarget(row.what)})
+            for row in rows
+        ]
 
     def set_thresholds(self, rule: ThresholdRule) -> None:
         """Set a scope's thresholds of a kind."""

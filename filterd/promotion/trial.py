@@ -29,7 +29,7 @@ SAVE_EVERY = 50  # messages; what a crash loses
 DAY_S = 86_400.0
 
 
-class Counts(msgspec.Struct, forbid_unknown_fields=True):
+class TrialCounts(msgspec.Struct, forbid_unknown_fields=True):
     """What was seen of a challenger since `started` (seconds since 1970).
 
     new_spam: messages that only it calls spam. right, wrong: corrections at which only it, or only the
@@ -45,33 +45,37 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
     wrong: int = 0
 
 
-class Decision(NamedTuple):
+class TrialDecision(NamedTuple):
     """promote: None while it is too early to tell. reason: a line for people."""
 
     promote: bool | None
     reason: str
 
 
-def decide(counts: Counts, messages: int, days: float, now: float) -> Decision:
+def decide(counts: TrialCounts, messages: int, days: float, now: float) -> TrialDecision:
     """What becomes of a challenger after so many messages or days."""
     over = now >= counts.started + days * DAY_S
     if counts.seen < messages and not over:
-        return Decision(None, f"{counts.seen} of {messages} messages seen")
+        return TrialDecision(None, f"{counts.seen} of {messages} messages seen")
     if counts.seen < MIN_SEEN and over:
-        return Decision(False, f"{counts.seen} messages in {days:g} days say nothing, {MIN_SEEN} would")
+        return TrialDecision(False, f"{counts.seen} messages in {days:g} days say nothing, {MIN_SEEN} would")
     if counts.wrong > counts.right:
-        return Decision(False, f"corrections: the champion was right {counts.wrong} times, it {counts.right}")
+        return TrialDecision(
+            False, f"corrections: the champion was right {counts.wrong} times, it {counts.right}"
+        )
     if counts.differs > MAX_DIFFERS * counts.seen:
-        return Decision(False, f"labels {counts.differs} of {counts.seen} messages otherwise")
+        return TrialDecision(False, f"labels {counts.differs} of {counts.seen} messages otherwise")
     if counts.new_spam > MAX_NEW_SPAM * counts.seen:
-        return Decision(False, f"calls {counts.new_spam} of {counts.seen} messages spam that passed so far")
-    return Decision(True, f"{counts.differs} of {counts.seen} messages labelled otherwise")
+        return TrialDecision(
+            False, f"calls {counts.new_spam} of {counts.seen} messages spam that passed so far"
+        )
+    return TrialDecision(True, f"{counts.differs} of {counts.seen} messages labelled otherwise")
 
 
 class Trial:
     """The trial under way in a store of bundles; counts, and remembers across restarts."""
 
-    def __init__(self, store: Path, counts: Counts) -> None:
+    def __init__(self, store: Path, counts: TrialCounts) -> None:
         self.counts = counts
         self._store = store
 
@@ -79,12 +83,12 @@ class Trial:
     def open(cls, store: Path, challenger: str) -> "Trial":
         """Go on with the challenger's trial, or begin it."""
         try:
-            found = msgspec.json.decode((store / FILE).read_bytes(), type=Counts)
+            found = msgspec.json.decode((store / FILE).read_bytes(), type=TrialCounts)
         except (OSError, msgspec.MsgspecError):
             found = None
         if found and found.challenger == challenger:
             return cls(store, found)
-        begun = cls(store, Counts(challenger, time.time()))
+        begun = cls(store, TrialCounts(challenger, time.time()))
         begun.save()
         return begun
 

@@ -16,7 +16,7 @@ from filterd.config import Config
 from filterd.errors import ConfigError
 from filterd.history.record import clean
 from filterd.language import catalogue
-from filterd.quarantine.index import DAY_S, Entry
+from filterd.quarantine.index import DAY_S, QuarantineEntry
 from filterd.quarantine.nexthop import ReleaseHop
 from filterd.quarantine.store import QuarantineStore
 
@@ -56,7 +56,7 @@ def _mail(
     config: Config,
     quarantine: QuarantineStore,
     address: str,
-    entries: Sequence[Entry],
+    entries: Sequence[QuarantineEntry],
     total: int,
     key: str,
 ) -> EmailMessage:

@@ -49,7 +49,7 @@ class HeldMail(msgspec.Struct, frozen=True, kw_only=True):
         return record.encode(self.number)
 
 
-class Files:
+class HeldFiles:
     """The folder. Its methods may be called from many threads and processes; all raise StoreError."""
 
     def __init__(self, state: Path) -> None:

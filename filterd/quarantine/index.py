@@ -16,7 +16,7 @@ from sqlalchemy import Column
 from filterd.api import Kind, Label
 from filterd.corrections.database import Database
 from filterd.history import record
-from filterd.history.record import Keys, clean
+from filterd.history.record import KeyedHashes, clean
 from filterd.quarantine.files import HeldMail
 
 DAY_S: Final = 86_400.0
@@ -57,7 +57,7 @@ _PEOPLE = sql.Table(
 )
 
 
-class State(StrEnum):
+class QuarantineState(StrEnum):
     """What became of a message for one recipient. releasing: somebody sends it to him just now."""
 
     HELD = "held"
@@ -66,7 +66,7 @@ class State(StrEnum):
     DELETED = "deleted"
 
 
-WAITING: Final = (State.HELD, State.RELEASING)  # nothing has become of it yet
+WAITING: Final = (QuarantineState.HELD, QuarantineState.RELEASING)  # nothing has become of it yet
 
 
 class Recipient(NamedTuple):
@@ -77,13 +77,13 @@ class Recipient(NamedTuple):
 
     key: str
     address: str
-    state: State
+    state: QuarantineState
     by: str = ""
     at: float | None = None
     told: float | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A row as it is shown; recipients: those that the asker may see."""
 
     number: int
@@ -108,17 +108,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def held(self) -> bool:
         """Whether it can be released or deleted for somebody, of those that the asker may see."""
-        return any(one.state is State.HELD for one in self.recipients)
+        return any(one.state is QuarantineState.HELD for one in self.recipients)
 
 
-class Query(NamedTuple):
+class QuarantineQuery(NamedTuple):
     """What a row has to fulfil. mine: keys of the recipients whose mail may be seen, None for everybody's.
 
     state: None for any; of held ones also those that are being released. to, sender: an address. text: in
     subject, sender or id. below, above: numbers.
     """
 
-    state: State | None = State.HELD
+    state: QuarantineState | None = QuarantineState.HELD
     mine: tuple[str, ...] | None = None
     to: str = ""
     sender: str = ""
@@ -127,10 +127,10 @@ class Query(NamedTuple):
     above: int | None = None
 
 
-class Index:
+class QuarantineIndex:
     """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
 
-    def __init__(self, database: Database, keys: Keys, host: str) -> None:
+    def __init__(self, database: Database, keys: KeyedHashes, host: str) -> None:
         """host: whose files the rows made here are about; different for each state folder."""
         self._database, self._keys, self.host = database, keys, host
         with database.preparing() as connection:
@@ -152,7 +152,7 @@ class Index:
             )
             if connection.execute(fresh).first() is None:
                 return
-            waiting = {"number": held.number, "state": State.HELD.value, "by": ""}
+            waiting = {"number": held.number, "state": QuarantineState.HELD.value, "by": ""}
             rows = [waiting | {"key": key, "address": clean(one)} for key, one in people.items()]
             if rows:
                 connection.execute(_PEOPLE.insert(), rows)
@@ -173,7 +173,7 @@ class Index:
                 change = _ROWS.update().where(_ROWS.c.number.in_(found)).values(host=self.host)
                 connection.execute(change)
 
-    def search(self, wanted: Query, limit: int) -> list[Entry]:
+    def search(self, wanted: QuarantineQuery, limit: int) -> list[QuarantineEntry]:
         """The newest rows that fulfil it; with `above` the ones next to it. Newest first."""
         forward = wanted.above is not None
         order = _ROWS.c.number if forward else _ROWS.c.number.desc()
@@ -183,7 +183,9 @@ class Index:
             found = [_entry(row, self._people(connection, row.number, wanted.mine)) for row in rows]
         return found[::-1] if forward else found
 
-    def get(self, number: int, mine: tuple[str, ...] | None = None, *, whole: bool = False) -> Entry | None:
+    def get(
+        self, number: int, mine: tuple[str, ...] | None = None, *, whole: bool = False
+    ) -> QuarantineEntry | None:
         """A row with the recipients that may be seen; None where there is none of those.
 
         whole: all of them, not only as many as are shown.
@@ -199,16 +201,20 @@ class Index:
         A claim that is older than CLAIMED_S is a crash's, and the copy is held again.
         """
         now = time.time()
-        free = (_PEOPLE.c.state == State.HELD) | _abandoned(now)
+        free = (_PEOPLE.c.state == QuarantineState.HELD) | _abandoned(now)
         change = _PEOPLE.update().where(_PEOPLE.c.number == number, _PEOPLE.c.key == key, free)
         with self._database.writing() as connection:
-            said = {"state": State.RELEASING.value, "by": clean(by), "at": now}
+            said = {"state": QuarantineState.RELEASING.value, "by": clean(by), "at": now}
             taken = connection.execute(change.values(said)).rowcount
         return now if taken else None
 
     def give_back(self, number: int, key: str, claim: float) -> None:
         """It could not be sent: it is held again."""
-        here = (_PEOPLE.c.number == number, _PEOPLE.c.key == key, _PEOPLE.c.state == State.RELEASING)
+        here = (
+            _PEOPLE.c.number == number,
+            _PEOPLE.c.key == key,
+            _PEOPLE.c.state == QuarantineState.RELEASING,
+        )
         self._hold_again(*here, _PEOPLE.c.at == claim)
 
     def give_back_abandoned(self) -> None:
@@ -216,16 +222,16 @@ class Index:
         self._hold_again(_abandoned(time.time()))
 
     def _hold_again(self, *which: sql.ColumnElement[bool]) -> None:
-        change = _PEOPLE.update().where(*which).values(state=State.HELD.value, by="", at=None)
+        change = _PEOPLE.update().where(*which).values(state=QuarantineState.HELD.value, by="", at=None)
         with self._database.writing() as connection:
             connection.execute(change)
 
-    def settle(self, number: int, key: str, state: State, by: str) -> bool:
+    def settle(self, number: int, key: str, state: QuarantineState, by: str) -> bool:
         """Note that a recipient got it, or that it was deleted. True: nobody waits for it any more.
 
         What is being sent is not deleted any more.
         """
-        before = WAITING if state is State.RELEASED else (State.HELD,)
+        before = WAITING if state is QuarantineState.RELEASED else (QuarantineState.HELD,)
         row = sql.select(_ROWS.c.number).where(_ROWS.c.number == number)
         with self._database.writing() as connection:
             connection.execute(row.with_for_update())  # or of two at once neither is the last (PostgreSQL)
@@ -245,7 +251,9 @@ class Index:
         query = (
             sql.select(_PEOPLE.c.address, _PEOPLE.c.key, _PEOPLE.c.number)
             .where(
-                _PEOPLE.c.state == State.HELD, _PEOPLE.c.told.is_(None), _PEOPLE.c.number >= record.at(since)
+                _PEOPLE.c.state == QuarantineState.HELD,
+                _PEOPLE.c.told.is_(None),
+                _PEOPLE.c.number >= record.at(since),
             )
             .order_by(_PEOPLE.c.address, _PEOPLE.c.number.desc())
         )
@@ -306,9 +314,9 @@ class Index:
         query = sql.select(c.key, c.address, c.state, c.by, c.at, c.told).where(c.number == number)
         query = query if mine is None else query.where(c.key.in_(mine))
         rows = connection.execute(query.order_by(c.address).limit(limit))
-        return tuple(Recipient(*row)._replace(state=State(row.state)) for row in rows)
+        return tuple(Recipient(*row)._replace(state=QuarantineState(row.state)) for row in rows)
 
-    def _conditions(self, wanted: Query) -> list[sql.ColumnElement[bool]]:
+    def _conditions(self, wanted: QuarantineQuery) -> list[sql.ColumnElement[bool]]:
         c, people = _ROWS.c, sql.select(_PEOPLE.c.number).where(_PEOPLE.c.number == _ROWS.c.number)
         found: list[sql.ColumnElement[bool]] = []
         if wanted.below is not None:
@@ -326,7 +334,7 @@ class Index:
             people = people.where(_PEOPLE.c.key == self._keys.address(wanted.to))
         if wanted.state:
             people = people.where(
-                _PEOPLE.c.state.in_(WAITING if wanted.state is State.HELD else (wanted.state,))
+                _PEOPLE.c.state.in_(WAITING if wanted.state is QuarantineState.HELD else (wanted.state,))
             )
         if wanted.mine is not None or wanted.to or wanted.state:
             found.append(people.exists())
@@ -334,9 +342,9 @@ class Index:
 
 
 def _abandoned(now: float) -> sql.ColumnElement[bool]:
-    return sql.and_(_PEOPLE.c.state == State.RELEASING, _PEOPLE.c.at < now - CLAIMED_S)
+    return sql.and_(_PEOPLE.c.state == QuarantineState.RELEASING, _PEOPLE.c.at < now - CLAIMED_S)
 
 
-def _entry(row: sql.Row[Any], people: tuple[Recipient, ...]) -> Entry:
+def _entry(row: sql.Row[Any], people: tuple[Recipient, ...]) -> QuarantineEntry:
     typed = {"kind": Kind(row.kind), "label": Label(row.label), "kept": bool(row.kept)}
-    return Entry(**row._asdict() | typed, recipients=people)
+    return QuarantineEntry(**row._asdict() | typed, recipients=people)

@@ -15,7 +15,7 @@ TIMEOUT_S: Final = 30.0  # for a connection and for each reply; a person may be 
 PROXIES: Final = (("smtp_proxy", "smtp"), ("lmtp_proxy", "lmtp"))
 
 
-class Undelivered(FilterdError):
+class ReleaseFailed(FilterdError):
     """The next hop does not take it; nothing has changed."""
 
     exit_status = 75  # EX_TEMPFAIL
@@ -53,11 +53,13 @@ class ReleaseHop(NamedTuple):
                 server.sendmail(sender, [recipient], raw, options)
         except smtplib.SMTPRecipientsRefused as error:
             code, said = next(iter(error.recipients.values()))
-            raise Undelivered(f"the next hop refuses {clean(recipient)}: {code} {_line(said)}") from error
+            raise ReleaseFailed(f"the next hop refuses {clean(recipient)}: {code} {_line(said)}") from error
         except smtplib.SMTPResponseException as error:
-            raise Undelivered(f"the next hop says {error.smtp_code} {_line(error.smtp_error)}") from error
+            raise ReleaseFailed(f"the next hop says {error.smtp_code} {_line(error.smtp_error)}") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise Undelivered(f"next hop {self.host}: {clean(str(error)) or type(error).__name__}") from error
+            raise ReleaseFailed(
+                f"next hop {self.host}: {clean(str(error)) or type(error).__name__}"
+            ) from error
 
     def _connect(self) -> smtplib.SMTP:
         kind = smtplib.LMTP if self.lmtp else smtplib.SMTP

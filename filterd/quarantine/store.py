@@ -21,11 +21,17 @@ from filterd.config import Config
 from filterd.corrections.database import Database
 from filterd.errors import FilterdError, NotFound, StoreError
 from filterd.history import record
-from filterd.history.record import Keys, Numbers
+from filterd.history.record import KeyedHashes, RecordNumbers
 from filterd.history.recorder import identity, key_of
 from filterd.log import log
-from filterd.quarantine.files import Files, HeldMail
-from filterd.quarantine.index import WAITING, Entry, Index, Query, State
+from filterd.quarantine.files import HeldFiles, HeldMail
+from filterd.quarantine.index import (
+    WAITING,
+    QuarantineEntry,
+    QuarantineIndex,
+    QuarantineQuery,
+    QuarantineState,
+)
 from filterd.quarantine.nexthop import ReleaseHop
 from filterd.quarantine.signing import KEY_FILE, Signer
 
@@ -36,20 +42,20 @@ LOOKED_UP: Final = 500  # numbers of one query
 class QuarantineStore:
     """Safe to use from many threads and processes. All but `open` raise StoreError."""
 
-    def __init__(self, config: Config, keys: Keys, numbers: Numbers) -> None:
+    def __init__(self, config: Config, keys: KeyedHashes, numbers: RecordNumbers) -> None:
         state = Path(config.state)
         self.numbers, self._keys = numbers, keys
-        self.files = Files(state)
+        self.files = HeldFiles(state)
         self._said: set[int] = set()  # numbers of files that the log has a line about
         self._key = key_of(state, KEY_FILE)
         self.config = config
         host = f"{socket.gethostname()}:{identity(state)}"
-        self.index = Index(Database(config.feedback_url), keys, host)
+        self.index = QuarantineIndex(Database(config.feedback_url), keys, host)
 
     @classmethod
-    def open(cls, config: Config, numbers: Numbers | None = None) -> Self:
+    def open(cls, config: Config, numbers: RecordNumbers | None = None) -> Self:
         """As configured. numbers: of the history that its messages are in. Raises ConfigError, StoreError."""
-        return cls(config, Keys(key_of(Path(config.state))), numbers or Numbers())
+        return cls(config, KeyedHashes(key_of(Path(config.state))), numbers or RecordNumbers())
 
     @property
     def config(self) -> Config:
@@ -99,7 +105,7 @@ class QuarantineStore:
             raise
         return held.number
 
-    def find(self, name: str, mine: tuple[str, ...] | None = None) -> Entry:
+    def find(self, name: str, mine: tuple[str, ...] | None = None) -> QuarantineEntry:
         """The row of an id, as who sees only `mine` may see it. Raises NotFound, also for others' mail."""
         number = record.decode(name)
         found = self.index.get(number, mine) if number is not None else None
@@ -129,24 +135,26 @@ class QuarantineStore:
                     self.index.give_back(number, key, claim)
                 raise
             sent.append(address)
-            self._settle(number, key, State.RELEASED, by)
+            self._settle(number, key, QuarantineState.RELEASED, by)
         if not sent:
             raise NotFound(f"{record.encode(number)}: nobody waits for it any more, or it is being sent")
         return sent
 
     def delete(self, number: int, keys: tuple[str, ...] | None, by: str) -> None:
         """Let none of these have it any more. keys: as for `release`. Raises NotFound where nobody waits."""
-        for key in self._waiting(number, keys, (State.HELD,)):
-            self._settle(number, key, State.DELETED, by)
+        for key in self._waiting(number, keys, (QuarantineState.HELD,)):
+            self._settle(number, key, QuarantineState.DELETED, by)
 
-    def _waiting(self, number: int, keys: tuple[str, ...] | None, states: Sequence[State]) -> set[str]:
+    def _waiting(
+        self, number: int, keys: tuple[str, ...] | None, states: Sequence[QuarantineState]
+    ) -> set[str]:
         entry = self.index.get(number, keys, whole=True)
         found = {one.key for one in entry.recipients if one.state in states} if entry else set()
         if not found:
             raise NotFound(f"{record.encode(number)}: nobody waits for it any more")
         return found
 
-    def _settle(self, number: int, key: str, state: State, by: str) -> None:
+    def _settle(self, number: int, key: str, state: QuarantineState, by: str) -> None:
         if self.index.settle(number, key, state, by):
             self.files.remove(number)
 
@@ -203,6 +211,6 @@ class QuarantineStore:
                 fields = {"id": record.encode(number), "reason": str(error)}
                 log.error("quarantine: one file left as it is", extra={"fields": fields})
 
-    def search(self, wanted: Query, limit: int) -> list[Entry]:
-        """As `Index.search`."""
+    def search(self, wanted: QuarantineQuery, limit: int) -> list[QuarantineEntry]:
+        """As `QuarantineIndex.search`."""
         return self.index.search(wanted, limit)

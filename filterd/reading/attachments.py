@@ -13,7 +13,7 @@ from typing import Final
 from filterd.reading import html, pdf
 from filterd.reading.html import Link
 
-__all__ = ["Words", "words"]
+__all__ = ["AttachmentText", "words"]
 
 MAX_BYTES: Final = 1_048_576  # of one attachment; what is further is not looked at
 MAX_TEXT: Final = 32_768  # characters of one attachment
@@ -22,7 +22,7 @@ MAX_NAME: Final = 200  # bytes of one of them
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class AttachmentText:
     """text: what is shown, "" for nothing. links: of HTML. facts: as a mail's, such as "archive:exe"."""
 
     text: str = ""
@@ -30,7 +30,7 @@ class Words:
     facts: tuple[str, ...] = ()
 
 
-def words(media_type: str, name: str, data: bytes) -> Words:
+def words(media_type: str, name: str, data: bytes) -> AttachmentText:
     """The words of one attachment; by its media type, or its file name where that says nothing. Never raises.
 
     media_type: in small letters, without parameters. name: the file's, in small letters. data: without
@@ -39,13 +39,13 @@ def words(media_type: str, name: str, data: bytes) -> Words:
     read = _BY_TYPE.get(media_type) or _BY_EXTENSION.get(name.rpartition(".")[2])
     if read is None and media_type.startswith("text/"):
         read = _text
-    return _bounded(read(data[:MAX_BYTES]), len(data)) if read else Words()
+    return _bounded(read(data[:MAX_BYTES]), len(data)) if read else AttachmentText()
 
 
-def _bounded(found: Words, size: int) -> Words:
+def _bounded(found: AttachmentText, size: int) -> AttachmentText:
     if size <= MAX_BYTES and len(found.text) <= MAX_TEXT:
         return found
-    return Words(found.text[:MAX_TEXT], found.links, (*found.facts, "truncated"))
+    return AttachmentText(found.text[:MAX_TEXT], found.links, (*found.facts, "truncated"))
 
 
 def _decoded(data: bytes) -> str:
@@ -58,23 +58,23 @@ def _decoded(data: bytes) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _text(data: bytes) -> Words:
-    return Words(_decoded(data))
+def _text(data: bytes) -> AttachmentText:
+    return AttachmentText(_decoded(data))
 
 
-def _html(data: bytes) -> Words:
+def _html(data: bytes) -> AttachmentText:
     seen = html.visible(_decoded(data))
-    return Words(seen.text, seen.links, seen.facts)
+    return AttachmentText(seen.text, seen.links, seen.facts)
 
 
 _TEXT_NODE = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style|metadata)\b.*?(?:</\1\s*>|\Z)|<[^>]*>?", re.DOTALL)
 _XLINK = re.compile(r"""\bhref\s*=\s*["']([^"'#\s][^"']{0,499})""")
 
 
-def _svg(data: bytes) -> Words:
+def _svg(data: bytes) -> AttachmentText:
     source = _decoded(data)
     links = tuple(Link(href) for href in _XLINK.findall(source)[: html.MAX_LINKS])
-    return Words(unescape(_TEXT_NODE.sub(" ", source)), links)
+    return AttachmentText(unescape(_TEXT_NODE.sub(" ", source)), links)
 
 
 _FOLD = re.compile(r"\r?\n[ \t]")
@@ -82,22 +82,22 @@ _ICS_LINE = re.compile(r"^(?:SUMMARY|DESCRIPTION|LOCATION|COMMENT|URL)[^:\n]{0,2
 _ICS_ESCAPE = re.compile(r"\\([nN,;\\])")
 
 
-def _ics(data: bytes) -> Words:
+def _ics(data: bytes) -> AttachmentText:
     """A calendar's texts (RFC 5545 3.3.11), unfolded."""
     lines = _ICS_LINE.findall(_FOLD.sub("", _decoded(data)).replace("\r", ""))
-    return Words(_ICS_ESCAPE.sub(lambda m: "\n" if m[1] in "nN" else m[1], "\n".join(lines)))
+    return AttachmentText(_ICS_ESCAPE.sub(lambda m: "\n" if m[1] in "nN" else m[1], "\n".join(lines)))
 
 
-def _pdf(data: bytes) -> Words:
+def _pdf(data: bytes) -> AttachmentText:
     text, links = pdf.read(data)
-    return Words(text, tuple(Link(href[: html.MAX_HREF]) for href in links))
+    return AttachmentText(text, tuple(Link(href[: html.MAX_HREF]) for href in links))
 
 
 _LOCAL_FILE: Final = b"PK\x03\x04"
 _EXTENSION = re.compile(r"\.([a-z0-9]{1,8})\Z")
 
 
-def _zip(data: bytes) -> Words:
+def _zip(data: bytes) -> AttachmentText:
     """The names of the files in a ZIP archive (APPNOTE 4.3.7), also of one that was cut off."""
     names: list[str] = []
     locked = False
@@ -108,10 +108,10 @@ def _zip(data: bytes) -> Words:
         names.append(_decoded(data[at + 30 : at + 30 + min(size, MAX_NAME)]))
         at = data.find(_LOCAL_FILE, at + 30)
     kinds = dict.fromkeys(f"archive:{kind[1]}" for name in names if (kind := _EXTENSION.search(name.lower())))
-    return Words("\n".join(names), facts=(*kinds, *(["archive-locked"] if locked else [])))
+    return AttachmentText("\n".join(names), facts=(*kinds, *(["archive-locked"] if locked else [])))
 
 
-_BY_TYPE: Final[dict[str, Callable[[bytes], Words]]] = {
+_BY_TYPE: Final[dict[str, Callable[[bytes], AttachmentText]]] = {
     "text/html": _html,
     "application/xhtml+xml": _html,
     "image/svg+xml": _svg,
@@ -122,7 +122,7 @@ _BY_TYPE: Final[dict[str, Callable[[bytes], Words]]] = {
     "application/zip": _zip,
     "application/x-zip-compressed": _zip,
 }
-_BY_EXTENSION: Final[dict[str, Callable[[bytes], Words]]] = {
+_BY_EXTENSION: Final[dict[str, Callable[[bytes], AttachmentText]]] = {
     **dict.fromkeys(["html", "htm", "xhtml", "shtml"], _html),
     "svg": _svg,
     "ics": _ics,

@@ -41,13 +41,13 @@ class Cascade:
         self._measured = 0
 
     def enter(
-        self, node: LexborNode, tag: str, outer: Look, box: sheet.Box | None
-    ) -> tuple[Scene, sheet.Box | None]:
+        self, node: LexborNode, tag: str, outer: Look, box: sheet.Element | None
+    ) -> tuple[Scene, sheet.Element | None]:
         """An element below one that looks so, and how selectors see it."""
         attributes = node.attributes
         if self._matcher is not None:
             names, folded = _names(tag, attributes.get("class") or "", attributes.get("id") or "")
-            box = sheet.Box(names, folded, attributes, box)
+            box = sheet.Element(names, folded, attributes, box)
             style = self._styled(self._matcher.rules(box), attributes.get("style") or "")
         else:
             style = self._styled((), attributes.get("style") or "") if "style" in attributes else PLAIN

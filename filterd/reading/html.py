@@ -17,7 +17,7 @@ from filterd.reading.cascade import Cascade, Scene
 from filterd.reading.color import UNKNOWN, Paint, names
 from filterd.reading.style import PLAIN, Style
 
-__all__ = ["Link", "Visible", "visible"]
+__all__ = ["Link", "VisibleText", "visible"]
 
 MAX_NODES: Final = 30_000  # of the tree; with the clones, which cost 3 us each
 MAX_COST: Final = 250_000  # of styles, some 120 ms; the longest of 786 newsletters come to 25,000
@@ -60,7 +60,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Visible:
+class VisibleText:
     """text: what is shown, blocks apart by newlines. hidden: some text is there and not shown.
 
     whole: False where the document was too involved to tell shown from hidden. links: the first MAX_LINKS.
@@ -86,26 +86,26 @@ class Visible:
 
 
 @lru_cache(maxsize=4)  # the readings of an ambiguous mail share their HTML parts
-def visible(html: str, quick: bool = False) -> Visible:
+def visible(html: str, quick: bool = False) -> VisibleText:
     """Read an HTML document or fragment; `quick` only strips its tags. Never raises."""
     if not quick and (simple := markup.prepared(html)) is not None and (seen := _rendered(simple)):
         return seen
     links = tuple(Link(href[:MAX_HREF]) for href in markup.links(html, MAX_LINKS))
-    return Visible(markup.without_tags(html), bool(_MAY_HIDE.search(html)), whole=False, links=links)
+    return VisibleText(markup.without_tags(html), bool(_MAY_HIDE.search(html)), whole=False, links=links)
 
 
-def _rendered(html: str, frames: int = MAX_FRAMES) -> Visible | None:
+def _rendered(html: str, frames: int = MAX_FRAMES) -> VisibleText | None:
     """What a browser would show, None where the tree grew too large to walk."""
     tree = LexborHTMLParser(html)
     if tree.body is None:
-        return Visible("")
+        return VisibleText("")
     walk = _Walk(_sheet_of(tree, html), _MOVES.search(html) is not None, frames)
     walk.read(tree, quirks=not _STANDARDS.match(html[:2_000]))
     if walk.tangled:
         return None
     text = walk.text()
     mostly = walk.unseen_letters > max(MIN_MOSTLY, len(text))
-    return Visible(text, walk.hidden, True, tuple(walk.links), walk.images, mostly)
+    return VisibleText(text, walk.hidden, True, tuple(walk.links), walk.images, mostly)
 
 
 def _sheet_of(tree: LexborHTMLParser, html: str) -> sheet.Sheet:
@@ -143,7 +143,7 @@ class _Open(NamedTuple):
 
     node: LexborNode | None
     scene: Scene
-    box: sheet.Box | None
+    box: sheet.Element | None
     after: str
     anchor: _Anchor | None
 
@@ -198,7 +198,7 @@ class _Walk:
         if body.tag == "body":
             self._walk(body.child, scene, box)
 
-    def _walk(self, node: LexborNode | None, scene: Scene, box: sheet.Box | None) -> None:
+    def _walk(self, node: LexborNode | None, scene: Scene, box: sheet.Element | None) -> None:
         """Read a node, all that is in it and its siblings."""
         stack: list[_Open] = []
         found = self._found
@@ -234,8 +234,8 @@ class _Walk:
             node, scene, box = child, inner, inner_box
 
     def _element(
-        self, node: LexborNode, tag: str, outer: Scene, box: sheet.Box | None
-    ) -> tuple[Scene | None, sheet.Box | None]:
+        self, node: LexborNode, tag: str, outer: Scene, box: sheet.Element | None
+    ) -> tuple[Scene | None, sheet.Element | None]:
         """Enter an element; None where what is in it is not to be read."""
         if tag in _UNSEEN:
             if tag == "iframe":

@@ -18,11 +18,11 @@ from filterd.reading import attachments, transfer
 from filterd.reading.charsets import charset_of_words, decode, decode_words
 from filterd.reading.fields import MAX_HEAD, Fields
 from filterd.reading.html import Link, visible
-from filterd.reading.parts import Head, Reading, is_blank, kind_of_file, read_head, spans
+from filterd.reading.parts import Head, ReadingRule, is_blank, kind_of_file, read_head, spans
 
-__all__ = ["Mail", "Reading", "parse"]
+__all__ = ["Mail", "ReadingRule", "parse"]
 
-FIRST: Final = Reading()
+FIRST: Final = ReadingRule()
 
 MAX_DEPTH: Final = 12  # forwarded digests reach 6; the deepest of 6,046 SpamAssassin mails has 4
 MAX_PARTS: Final = 500  # that hold something; a mail with more is a bomb, and those seen so far are judged
@@ -96,7 +96,7 @@ class _Left:
     words: list[str] = field(default_factory=list)  # of attachments
 
 
-def parse(raw: bytes, reading: Reading = FIRST) -> Mail:
+def parse(raw: bytes, reading: ReadingRule = FIRST) -> Mail:
     """Read a mail. Only what holds words is decoded, within the bounds above."""
     mail, left = Mail(), _Left()
     walk = _Walk(raw, reading, mail, left)
@@ -118,7 +118,7 @@ def parse(raw: bytes, reading: Reading = FIRST) -> Mail:
 class _Walk:
     """One way through a mail, or through one that is attached to it in an encoding."""
 
-    def __init__(self, raw: bytes, reading: Reading, mail: Mail, left: _Left) -> None:
+    def __init__(self, raw: bytes, reading: ReadingRule, mail: Mail, left: _Left) -> None:
         self._raw = raw
         self._reading = reading
         self._mail = mail

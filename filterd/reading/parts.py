@@ -10,7 +10,7 @@ from filterd.reading.charsets import decode_words
 from filterd.reading.fields import MAX_VALUE, Fields
 from filterd.reading.kind import header_block
 
-__all__ = ["Head", "Reading", "is_blank", "kind_of_file", "read_head", "spans"]
+__all__ = ["Head", "ReadingRule", "is_blank", "kind_of_file", "read_head", "spans"]
 
 _EXTENSION = re.compile(r"\.([a-z0-9]{1,8})\s*\Z")
 _SHOWN = re.compile(rb"[^\s\x00]")
@@ -25,7 +25,7 @@ MAX_AFTER: Final = 64  # bytes between a boundary and its line's end; blanks are
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadingRule:
     """Which of two contradicting headers or parameters is believed; clients differ."""
 
     last_header: bool = False
@@ -50,7 +50,7 @@ class Head:
         return self.parameters.get("charset", b"")
 
 
-def read_head(raw: bytes, start: int, end: int, reading: Reading, doubts: set[str]) -> tuple[Head, int]:
+def read_head(raw: bytes, start: int, end: int, reading: ReadingRule, doubts: set[str]) -> tuple[Head, int]:
     """The headers at `start` and where the body begins (RFC 5322 2.1).
 
     doubts: gets "header" or "parameter" where one is there twice and says different things.
@@ -67,7 +67,7 @@ def read_head(raw: bytes, start: int, end: int, reading: Reading, doubts: set[st
     return _understood(fields.find(raw, start, stop), reading, doubts), body
 
 
-def _understood(found: Fields, reading: Reading, doubts: set[str]) -> Head:
+def _understood(found: Fields, reading: ReadingRule, doubts: set[str]) -> Head:
     def one(name: bytes) -> bytes:
         values = found.get(name)
         if not values:

@@ -16,7 +16,7 @@ from filterd.reading.color import MAX_FAINT_OPACITY, UNKNOWN, names
 from filterd.reading.css import Declarations, declarations, px
 from filterd.reading.style import Style, style
 
-__all__ = ["NO_SHEET", "Box", "Matcher", "Sheet", "StyleRule", "content", "media", "parse", "style_of"]
+__all__ = ["NO_SHEET", "Element", "Matcher", "Sheet", "StyleRule", "content", "media", "parse", "style_of"]
 
 MAX_SHEET: Final = 65_536  # characters of <style> that are read; tinycss2 takes 60 ms for as many
 MAX_RULES: Final = 1_000
@@ -29,13 +29,13 @@ NARROWEST_PX, WIDEST_PX = 200.0, 4_000.0  # screens that mails are read on
 SURE, MAYBE, NEVER = "sure", "maybe", "never"
 
 
-class Box(NamedTuple):
+class Element(NamedTuple):
     """An element as selectors see it. names: its tag, ".class" and "#id"; folded: these in small letters."""
 
     names: frozenset[str]
     folded: frozenset[str]
     attributes: Mapping[str, str | None]
-    parent: "Box | None"
+    parent: "Element | None"
 
 
 class Compound(NamedTuple):
@@ -97,7 +97,7 @@ class Matcher:
         self._known: dict[frozenset[str], tuple[Holding, list[StyleRule]]] = {}
         self._interned: dict[tuple[tuple[int, bool], ...], Holding] = {}
 
-    def rules(self, box: Box) -> Holding:
+    def rules(self, box: Element) -> Holding:
         """The rules that hold; for the same ones the same object."""
         if box.names not in self._known:
             found = self._sheet.candidates(box.folded)
@@ -117,7 +117,7 @@ class Matcher:
         key = tuple([(id(rule), sure) for rule, sure in (*holding, *more)])
         return self._interned.setdefault(key, (*holding, *more))
 
-    def _more(self, others: list[StyleRule], box: Box) -> Holding:
+    def _more(self, others: list[StyleRule], box: Element) -> Holding:
         """Those of the rules that also ask for attributes or for the elements around."""
         found = []
         for rule in others:
@@ -125,7 +125,7 @@ class Matcher:
                 found.append((rule, rule.sure and self._fits(rule.parts, 0, box, exact=True)))
         return tuple(found)
 
-    def _fits(self, parts: tuple[Compound, ...], at: int, box: Box, exact: bool) -> bool:
+    def _fits(self, parts: tuple[Compound, ...], at: int, box: Element, exact: bool) -> bool:
         self._steps -= 1
         part = parts[at]
         if not (part.names <= box.names if exact else part.folded <= box.folded):

@@ -1,7 +1,7 @@
 """A message's bytes to the text a model sees: the same code in training and in serving.
 
-`read` is total: any bytes give at least one `Text`, of bounded length, in bounded time, and the same bytes
-give the same one. What is in a canonical text, and why, is in docs/text.md.
+`read` is total: any bytes give at least one `CanonicalText`, of bounded length, in bounded time, and the same
+bytes give the same one. What is in a canonical text, and why, is in docs/text.md.
 """
 
 import re
@@ -22,7 +22,7 @@ __all__ = [
     "GTUBE",
     "READ_FORMATS",
     "TEXT_FORMAT",
-    "Text",
+    "CanonicalText",
     "again",
     "detect",
     "head_of",
@@ -59,7 +59,7 @@ _WRAP = re.compile(r"\n(?<=[^\n]{55}\n)(?=\w)")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class CanonicalText:
     """One reading of a message.
 
     subject, body: normalised, `subject` empty for an SMS.
@@ -82,7 +82,7 @@ class Text:
         return HEAD_MARK + "\n".join(self.head) + "\n\n" + rest if self.head else rest
 
 
-def read(message: Message, trusted: Collection[str] = ()) -> tuple[Text, ...]:
+def read(message: Message, trusted: Collection[str] = ()) -> tuple[CanonicalText, ...]:
     """Every way to read a message, at most MAX_READINGS and nearly always one. Never raises.
 
     trusted: ids of servers whose Authentication-Results count (RFC 8601 2.2).
@@ -92,11 +92,11 @@ def read(message: Message, trusted: Collection[str] = ()) -> tuple[Text, ...]:
     return (of_sms(decode(message.raw[:MAX_SMS_BYTES])),)
 
 
-def of_sms(text: str) -> Text:
+def of_sms(text: str) -> CanonicalText:
     """The reading of an SMS that is text already."""
     body = normalise(text, MAX_SMS)
     facts = [fact for fact, holds in (("truncated", len(text) > MAX_SMS), ("gtube", GTUBE in text)) if holds]
-    return Text(Kind.SMS, "", body, tuple(facts), hosts=sender.hosts_in(body))
+    return CanonicalText(Kind.SMS, "", body, tuple(facts), hosts=sender.hosts_in(body))
 
 
 def parted(canonical: str) -> tuple[tuple[str, ...], str, str]:
@@ -129,7 +129,7 @@ def again(canonical: str, kind: Kind) -> str:
         return of_sms(canonical).canonical
     head, subject, body = parted(canonical)
     subject = normalise(subject, MAX_SUBJECT).replace("\n", " ")
-    return Text(kind, subject, normalise(body, MAX_BODY), head=sender.again(head)).canonical
+    return CanonicalText(kind, subject, normalise(body, MAX_BODY), head=sender.again(head)).canonical
 
 
 def windows(ids: list[int], size: int, limit: int, kind: Kind = Kind.MAIL) -> list[list[int]]:
@@ -155,7 +155,7 @@ def _spread(ids: list[int], size: int, count: int, limit: int) -> list[list[int]
     return [ids[start : start + size] for start in (last * i // (count - 1) for i in range(count))]
 
 
-def _readings(raw: bytes, trusted: Collection[str]) -> tuple[Text, ...]:
+def _readings(raw: bytes, trusted: Collection[str]) -> tuple[CanonicalText, ...]:
     raw = raw.removeprefix(BOM)
     if b"\n" not in raw[:MAX_HEAD] and b"\r" in raw:
         raw = raw.replace(b"\r", b"\n")
@@ -163,16 +163,16 @@ def _readings(raw: bytes, trusted: Collection[str]) -> tuple[Text, ...]:
     if not first.doubts:
         return (_of_mail(first, trusted),)
     orders = list(product((False, True), repeat=2))[:MAX_READINGS]
-    found: dict[str, Text] = {}
+    found: dict[str, CanonicalText] = {}
     for order in orders:
-        text = _of_mail(mime.parse(raw, mime.Reading(*order)), trusted)
+        text = _of_mail(mime.parse(raw, mime.ReadingRule(*order)), trusted)
         found.setdefault(text.canonical, text)
     if len(found) == 1:
         return tuple(found.values())
     return tuple(replace(text, facts=(*text.facts, "ambiguous")) for text in found.values())
 
 
-def _of_mail(mail: mime.Mail, trusted: Collection[str]) -> Text:
+def _of_mail(mail: mime.Mail, trusted: Collection[str]) -> CanonicalText:
     """The canonical text of one reading of a mail."""
     whole = mail.text
     if GTUBE in whole or GTUBE in mail.subject:
@@ -184,4 +184,4 @@ def _of_mail(mail: mime.Mail, trusted: Collection[str]) -> Text:
     subject = normalise(mail.subject, MAX_SUBJECT).replace("\n", " ")
     head = sender.head(mail.fields, subject, mail.links, mail.facts, mail.shown, trusted)
     hosts = sender.hosts(mail.links)
-    return Text(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts), head, hosts)
+    return CanonicalText(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts), head, hosts)

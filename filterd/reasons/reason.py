@@ -39,7 +39,7 @@ class Reason(NamedTuple):
         return catalogue.say(language, self.key, **self.values)
 
 
-class Judged(Protocol):
+class Judgement(Protocol):
     """What a verdict and a row of the history have in common."""
 
     @property
@@ -63,7 +63,7 @@ class CorrectionReason(NamedTuple):
 
 
 def of(
-    judged: Judged,
+    judged: Judgement,
     thresholds: Thresholds | None = None,
     correction: CorrectionReason | None = None,
     memory: float | None = None,
@@ -87,7 +87,7 @@ def header(found: Verdict) -> str:
     return " ".join(reason.say() for reason in of(found)[:HEADER_REASONS])
 
 
-def _verdict(judged: Judged) -> Reason:
+def _verdict(judged: Judgement) -> Reason:
     values = {"probability": judged.probability, "points": judged.points}
     return Reason(f"reasons.is-{judged.label}", values | {"distance": abs(judged.points - POINTS_AT_SPAM)})
 

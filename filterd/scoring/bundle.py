@@ -67,7 +67,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
 
 
-class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FastPathSide(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the fast path settles on one side, in nats.
 
     limit: of the wide half's margin, beyond which it settles a message; scale, offset: the log-odds of spam
@@ -79,7 +79,7 @@ class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offset: float
 
 
-class Certainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FastPathEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The fast path of one kind of message. See filterd/scoring/fastpath.py.
 
     ham, spam: what it settles as either; None for nothing. The rest was measured on `messages` held-out ones
@@ -87,8 +87,8 @@ class Certainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the full model's; at_least: its lower 95% bound.
     """
 
-    ham: Side | None = None
-    spam: Side | None = None
+    ham: FastPathSide | None = None
+    spam: FastPathSide | None = None
     messages: int = 0
     settled: float = 0.0
     agrees: float = 1.0
@@ -122,7 +122,7 @@ class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str
 
 
-class Early(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ExitStatistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an exit did with one kind of held-out messages, of those that the fast path leaves.
 
     settled: share of their windows that needed no more than the first blocks; agrees: share of messages with
@@ -135,7 +135,7 @@ class Early(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_least: float
 
 
-class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ExitEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the GPT-2 may stop early: `first.onnx` is its first blocks with a head, `rest.onnx` the others.
 
     after: blocks. ham, spam: of the head's log-odds of one window, beyond which the whole model's are not
@@ -143,9 +143,9 @@ class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     after: int
-    ham: Side | None
-    spam: Side | None
-    measured: dict[Kind, Early] = {}
+    ham: FastPathSide | None
+    spam: FastPathSide | None
+    measured: dict[Kind, ExitStatistics] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,9 +184,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parent: str | None = None
     lineage: Lineage | None = None
     reference: dict[Kind, dict[str, list[float]]] = {}
-    fast_path: dict[Kind, Certainty] | None = None
+    fast_path: dict[Kind, FastPathEntry] | None = None
     wide: WideEntry | None = None
-    exit: Exit | None = None
+    exit: ExitEntry | None = None
     padded: bool = False
     task: Literal["spam", "classes"] = "spam"
 

@@ -20,11 +20,11 @@ from filterd.errors import BundleError
 from filterd.reading import text
 from filterd.scoring import bundle, verdict
 from filterd.scoring.backend import Backend, StagedBackend, open_backend, open_staged
-from filterd.scoring.bundle import Bundle, Certainty
+from filterd.scoring.bundle import Bundle, FastPathEntry
 from filterd.scoring.drift import script
 from filterd.scoring.exits import settling
 from filterd.scoring.fastpath import settle
-from filterd.scoring.linear import Wide
+from filterd.scoring.linear import WideHalf
 from filterd.scoring.memory import Recollection, fuse
 from filterd.scoring.tokenizer import Tokenizer
 
@@ -38,7 +38,7 @@ SUBJECT_CHARACTERS = 72  # of what people recognise a message by; a terminal lin
 F = TypeVar("F", bound=np.floating[Any])
 
 
-class Prepared(NamedTuple):
+class ModelInput(NamedTuple):
     """A message ready for the model.
 
     windows: token ids, at least one list, each up to max_tokens long; none where the message is settled.
@@ -107,10 +107,10 @@ class ModelLook(NamedTuple):
         return max(self.wide)
 
 
-class Remembering(Protocol):
+class CorrectionMemory(Protocol):
     """What has learned from corrections."""
 
-    def recollect(self, message: Message, text: text.Text) -> Recollection:
+    def recollect(self, message: Message, text: text.CanonicalText) -> Recollection:
         """What corrections say about a message to whom it is judged for; text: its first reading."""
 
 
@@ -121,12 +121,12 @@ class Engine:
     """
 
     def __init__(
-        self, opened: Bundle, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None
+        self, opened: Bundle, tokenizer: Tokenizer, backend: Backend, wide: WideHalf | None = None
     ) -> None:
         self.bundle = opened
         self.wide = wide
-        self.learner: Remembering | None = None
-        self.fast_path: dict[Kind, Certainty] | None = None
+        self.learner: CorrectionMemory | None = None
+        self.fast_path: dict[Kind, FastPathEntry] | None = None
         self.staged: StagedBackend | None = None  # may stop at the bundle's exit
         self.authserv_ids: Collection[str] = ()
         self._tokenizer = tokenizer
@@ -154,7 +154,7 @@ class Engine:
                 f" {' and '.join(map(str, text.READ_FORMATS))}; export the model again"
             )
         tokenizer = Tokenizer.load(read.path / bundle.TOKENIZER)
-        wide = Wide.load(read.path, read.manifest.wide) if read.manifest.wide else None
+        wide = WideHalf.load(read.path, read.manifest.wide) if read.manifest.wide else None
         staged = _staged(read, threads) if fast_path else None
         backend = staged or open_backend(read.path / bundle.MODEL, threads=threads)
         engine = cls(read, tokenizer, backend, wide)
@@ -184,7 +184,7 @@ class Engine:
         each = by_message(rows, [len(one.windows) for one in prepared])
         return [self.conclude(one, own, share) for one, own in zip(prepared, each, strict=True)]
 
-    def prepare(self, message: Message) -> Prepared:
+    def prepare(self, message: Message) -> ModelInput:
         """Read a message and cut its text into windows; every reading of an ambiguous mail counts."""
         readings = text.read(message, self.authserv_ids)
         facts = tuple(dict.fromkeys(fact for reading in readings for fact in reading.facts))
@@ -199,7 +199,7 @@ class Engine:
             windows, wide = [], ()
         subject = _recognisable(first.subject or first.body)
         hosts = tuple(dict.fromkeys(host for reading in readings for host in reading.hosts))
-        return Prepared(
+        return ModelInput(
             first.kind, subject, facts, windows, memory, tokens, script(first.body), settled, wide, hosts
         )
 
@@ -209,14 +209,14 @@ class Engine:
             return ()
         return [self.wide.margin(self.text_of(window), kind) for window in windows]
 
-    def prepare_canonical(self, canonical: str, kind: Kind) -> Prepared:
+    def prepare_canonical(self, canonical: str, kind: Kind) -> ModelInput:
         """The same of a text that is canonical already, without subject, facts and memory."""
         windows = self.cut(canonical, kind)
         wide = self.wide_of(windows, kind)
         settled = self._settle(kind, wide, Recollection())
         if settled is not None:
             windows, wide = [], ()
-        return Prepared(kind, "", (), windows, settled=settled, wide=wide)
+        return ModelInput(kind, "", (), windows, settled=settled, wide=wide)
 
     def cut(self, canonical: str, kind: Kind) -> list[list[int]]:
         """The token ids of a canonical text's windows."""
@@ -228,7 +228,7 @@ class Engine:
         """What a window's token ids stand for; half a character at an end becomes U+FFFD."""
         return self._tokenizer.decode(window)
 
-    def _windows(self, readings: Sequence[text.Text]) -> list[list[int]]:
+    def _windows(self, readings: Sequence[text.CanonicalText]) -> list[list[int]]:
         return [window for one in readings for window in self.cut(one.canonical, one.kind)]
 
     def _settle(self, kind: Kind, wide: Sequence[float], memory: Recollection) -> float | None:
@@ -263,7 +263,7 @@ class Engine:
             for own, windows, kind in zip(rows, cut, kinds, strict=True)
         ]
 
-    def conclude(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
+    def conclude(self, prepared: ModelInput, rows: NDArray[np.float32], seconds: float = 0.0) -> Verdict:
         """The verdict from a message's logits [windows, classes]: its most spam-like window decides.
 
         Of a settled message there are none, [0, classes].
@@ -294,7 +294,7 @@ class Engine:
             hosts=prepared.hosts,
         )
 
-    def _named(self, prepared: Prepared, rows: NDArray[np.float32], seconds: float) -> Verdict:
+    def _named(self, prepared: ModelInput, rows: NDArray[np.float32], seconds: float) -> Verdict:
         """The verdict of a model that knows no spam: its windows' mean decides, corrections do not."""
         manifest = self.bundle.manifest
         slope = manifest.calibration[prepared.kind].slope
@@ -314,13 +314,13 @@ class Engine:
             name=name,
         )
 
-    def alone(self, prepared: Prepared, rows: NDArray[np.float32]) -> float:
+    def alone(self, prepared: ModelInput, rows: NDArray[np.float32]) -> float:
         """The model's own log-odds of spam, calibrated, whatever corrections say; 0 where it knows none."""
         if self.bundle.manifest.task == "classes":
             return 0.0
         return verdict.log_odds(self._judged(prepared, rows)[0])
 
-    def _judged(self, prepared: Prepared, rows: NDArray[np.float32]) -> tuple[float, list[float]]:
+    def _judged(self, prepared: ModelInput, rows: NDArray[np.float32]) -> tuple[float, list[float]]:
         """The model's P(spam), and the logits of the window that decides."""
         manifest = self.bundle.manifest
         if prepared.settled is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from filterd.scoring.bundle import Exit, Side
+from filterd.scoring.bundle import ExitEntry, FastPathSide
 
 Logits = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ def margins(logits: NDArray[np.float32], ham: Sequence[int]) -> Floats:
     return found
 
 
-def estimates(early: Floats, fit: Exit) -> Floats:
+def estimates(early: Floats, fit: ExitEntry) -> Floats:
     """The whole model's margins by the exit's, [n]; not a number where the whole model has to say."""
     found = np.full(len(early), np.nan)
     for side, beyond in ((fit.ham, np.less_equal), (fit.spam, np.greater_equal)):
@@ -36,11 +36,11 @@ def estimates(early: Floats, fit: Exit) -> Floats:
     return found
 
 
-def _line(early: Floats, side: Side) -> Floats:
+def _line(early: Floats, side: FastPathSide) -> Floats:
     return side.offset + side.scale * early
 
 
-def settling(fit: Exit, ham: Sequence[int]) -> Callable[[Logits], tuple[Logits, NDArray[np.bool_]]]:
+def settling(fit: ExitEntry, ham: Sequence[int]) -> Callable[[Logits], tuple[Logits, NDArray[np.bool_]]]:
     """From the exit's logits [n, classes]: rows whose margin is the estimate, and which are settled."""
 
     def settle(early: Logits) -> tuple[Logits, NDArray[np.bool_]]:

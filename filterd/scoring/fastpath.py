@@ -12,14 +12,14 @@ fused answer lies beyond the threshold whenever its own does.
 from typing import Final
 
 from filterd.api import Label
-from filterd.scoring.bundle import Certainty, Side
+from filterd.scoring.bundle import FastPathEntry, FastPathSide
 from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import Thresholds, log_odds
 
 BESIDE: Final = 1e-3  # nats that an estimate is kept from a threshold
 
 
-def settle(margin: float, fit: Certainty, memory: Recollection, thresholds: Thresholds) -> float | None:
+def settle(margin: float, fit: FastPathEntry, memory: Recollection, thresholds: Thresholds) -> float | None:
     """Log-odds on the side of the thresholds that the full model's are on; None where it has to say.
 
     margin: the wide half's of the message's highest window, in nats.
@@ -34,13 +34,13 @@ def settle(margin: float, fit: Certainty, memory: Recollection, thresholds: Thre
     return None
 
 
-def beyond(margin: float, fit: Certainty) -> Label | None:
+def beyond(margin: float, fit: FastPathEntry) -> Label | None:
     """Which limit a margin of the wide half is beyond: ham's and below, spam's and above."""
     if fit.ham and margin <= fit.ham.limit:
         return Label.HAM
     return Label.SPAM if fit.spam and margin >= fit.spam.limit else None
 
 
-def estimate(margin: float, side: Side) -> float:
+def estimate(margin: float, side: FastPathSide) -> float:
     """Log-odds of spam of a message that is settled on a side."""
     return side.offset + side.scale * margin

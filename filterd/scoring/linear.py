@@ -39,7 +39,7 @@ def read(folder: Path, entry: WideEntry) -> Tables:
     return {kind: found[i if entry.apart else 0] for i, kind in enumerate(KINDS)}
 
 
-class Wide:
+class WideHalf:
     """The wide half of one bundle. Safe to use from several threads."""
 
     def __init__(self, tables: Tables, entry: WideEntry) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind
 from filterd.errors import BadInput
-from filterd.reading.text import Text, without_head
+from filterd.reading.text import CanonicalText, without_head
 from filterd.scoring.grams import unique
 
 FORMAT: Final = 2  # of packed traits; 1 were the 4-grams of schema 1 of the store
@@ -84,7 +84,7 @@ class Traits(NamedTuple):
         return not len(self.head) + len(self.words)
 
 
-def of_message(raw: bytes, text: Text, prefix: str = "X-Spam-") -> Traits:
+def of_message(raw: bytes, text: CanonicalText, prefix: str = "X-Spam-") -> Traits:
     """The traits of a mail or SMS. text: its first reading; prefix: of our own headers, as configured."""
     fields = _fields(raw, prefix.lower().encode()) if text.kind is Kind.MAIL else []
     subject, names, said = _spoken(text.subject[:MAX_FIELD], _named(fields), text.body[:MAX_TEXT])
@@ -131,14 +131,14 @@ def _tells(name: bytes, ours: bytes) -> bool:
     return bool(name) and name not in _TRANSPORT and not name.startswith((ours, *_TRANSPORT_PREFIXES))
 
 
-def _content_hash(text: Text, fields: list[bytes]) -> str:
+def _content_hash(text: CanonicalText, fields: list[bytes]) -> str:
     """SHA-256 over kind, the naming fields and the text without its blanks."""
     naming = sorted(one for one in fields if one[: one.find(b":")].rstrip().lower() in _NAMING)
     said = "".join(text.body.split()).encode("utf-8", "replace")
     return hashlib.sha256(b"\0".join([text.kind.encode(), *naming, said])).hexdigest()
 
 
-def _head_ids(fields: list[bytes], text: Text) -> Ids:
+def _head_ids(fields: list[bytes], text: CanonicalText) -> Ids:
     facts = [_mixed32(hash_bytes(f"fact {fact}".encode())) for fact in text.facts[:16]]
     grams = _grams(b"\n".join(fields)[:MAX_FIELDS]) if fields else np.empty(0, dtype=np.uint32)
     return _ids(np.concatenate([grams, np.array(facts, dtype=np.uint32)]), text.kind)

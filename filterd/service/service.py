@@ -35,18 +35,18 @@ from filterd.errors import (
     Overloaded,
     StoreError,
 )
-from filterd.history.record import Event
+from filterd.history.record import VerdictEvent
 from filterd.kit.room import Room
 from filterd.log import log
 from filterd.policy import actions, correspondents
-from filterd.policy.correspondents import Known
-from filterd.policy.policy import Decided, Policy, released
+from filterd.policy.correspondents import CorrespondentStore
+from filterd.policy.policy import Policy, PolicyDecision, released
 from filterd.promotion.roster import Roster
 from filterd.promotion.trial import Trial
 from filterd.quarantine.store import QuarantineStore
 from filterd.reasons import reason
 from filterd.scoring.drift import Drift
-from filterd.scoring.engine import Engine, Prepared
+from filterd.scoring.engine import Engine, ModelInput
 from filterd.scoring.verdict import Thresholds
 from filterd.service import siblings
 from filterd.service.batching import Batcher, Logits
@@ -73,7 +73,7 @@ MAX_HOLDING = 64  # messages that wait for that; each holds its bytes, and who c
 MAX_LEARNS = 256  # corrections that wait for a thread; one holds its message
 
 
-class Recent(NamedTuple):
+class RecentMessage(NamedTuple):
     """What is remembered of a judged message, for people who look: no text unless configured."""
 
     id: str
@@ -87,7 +87,7 @@ class Recent(NamedTuple):
     subject: str = ""  # kept only where http.recent_subjects allows it
 
 
-class Shadow(NamedTuple):
+class ShadowCounts(NamedTuple):
     """Counts of the shadow model since it was loaded. gap: the mean difference of P(spam), absolute."""
 
     model: str
@@ -117,7 +117,7 @@ class _Loaded:
             observe=observe,
         )
 
-    async def rows(self, prepared: Prepared) -> Logits:
+    async def rows(self, prepared: ModelInput) -> Logits:
         """Its logits, [windows, classes], in its turn; none where it is settled. Raises Overloaded."""
         if prepared.settled is not None:
             return self.engine.logits(())
@@ -135,9 +135,9 @@ class Service:
         self.style = headers.HeaderStyle(config.headers.prefix, config.headers.keep_forged)
         self.learner = learner
         self.room = Room(config.queue.max_bytes)
-        self.recent: deque[Recent] = deque(maxlen=config.http.recent)
+        self.recent: deque[RecentMessage] = deque(maxlen=config.http.recent)
         self.policy: Policy | None = None  # what people have set; None in tests and tools
-        self.observers: list[Callable[[Event], None]] = []  # told of each verdict, in the event loop
+        self.observers: list[Callable[[VerdictEvent], None]] = []  # told of each verdict, in the event loop
         self.started = time.time()
         self._parsers = Threads(config.queue.parsers, "parse")
         self._models = Threads(config.model.turns + 1, "model")  # one more for the shadow
@@ -148,7 +148,7 @@ class Service:
         )
         self._holders = ThreadPoolExecutor(HOLD_THREADS, "hold")
         self._holding = 0
-        self.correspondents: Known | None = None
+        self.correspondents: CorrespondentStore | None = None
         self.roster: Roster | None = None  # of the daemons on this store
         self._noting = 0
         self._reading = 0
@@ -211,12 +211,12 @@ class Service:
         }
 
     @property
-    def shadow(self) -> Shadow | None:
+    def shadow(self) -> ShadowCounts | None:
         """What is known of the shadow model, None without one."""
         if not self._shadow:
             return None
         seen, differs, gaps = self._shadow_counts
-        return Shadow(self._shadow.engine.bundle.id, seen, differs, round(gaps / max(1, seen), 6))
+        return ShadowCounts(self._shadow.engine.bundle.id, seen, differs, round(gaps / max(1, seen), 6))
 
     def state(self) -> State:
         """What this worker adds to an answer for all of them (`siblings`)."""
@@ -305,10 +305,10 @@ class Service:
         self._tell(message, found, done, thresholds, number)
         return found
 
-    def _as_set(self, message: Message, found: Verdict) -> Decided:
+    def _as_set(self, message: Message, found: Verdict) -> PolicyDecision:
         """The verdict by the thresholds and lists that people have set."""
         bundle = self.engine.bundle.manifest.thresholds[found.kind]
-        return self.policy.decide(message, found, bundle) if self.policy else Decided(found, bundle)
+        return self.policy.decide(message, found, bundle) if self.policy else PolicyDecision(found, bundle)
 
     async def _released(
         self, quarantine: QuarantineStore, message: Message, found: Verdict, thresholds: Thresholds
@@ -340,7 +340,7 @@ class Service:
             log.warning("correspondents not noted", extra={"fields": {"reason": str(error)}})
 
     async def _if_known(
-        self, known: Known, message: Message, found: Verdict, thresholds: Thresholds
+        self, known: CorrespondentStore, message: Message, found: Verdict, thresholds: Thresholds
     ) -> Verdict:
         """The verdict, milder where all recipients have written to its proven sender."""
         who = correspondents.asked(message, found, self.config.trust.authserv_ids)
@@ -429,7 +429,7 @@ class Service:
             return _cache_key(message, scope)
         return await self._parsers.run(_cache_key, message, scope)
 
-    async def _read(self, engine: Engine, message: Message) -> Prepared:
+    async def _read(self, engine: Engine, message: Message) -> ModelInput:
         """The message ready for the model, read by a parser thread; a short SMS at once."""
         if message.kind is Kind.SMS and len(message.raw) <= READ_AT_ONCE and self._at_hand(message):
             return engine.prepare(message)
@@ -474,11 +474,11 @@ class Service:
         """Tell the observers of a verdict; they return at once."""
         thresholds = thresholds or self.engine.bundle.manifest.thresholds[found.kind]
         for observe in self.observers:
-            observe(Event(message, found, thresholds, time.time(), action, number))
+            observe(VerdictEvent(message, found, thresholds, time.time(), action, number))
 
     def _remember(self, message: Message, found: Verdict) -> None:
         self.recent.append(
-            Recent(
+            RecentMessage(
                 *(message.id, time.time(), message.source, found.kind, found.label),
                 *(found.probability, found.points, found.seconds),
                 found.subject if self.config.http.recent_subjects else "",

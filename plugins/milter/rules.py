@@ -18,7 +18,7 @@ from filterd.api import Action as Do
 from filterd.api import Label, Verdict, Way
 from filterd.errors import FilterdError
 from filterd.kit.address import Network, is_in, parse_networks
-from filterd.kit.settings import Listening, Positive, Section, Share
+from filterd.kit.settings import ListenSettings, Positive, Section, Share
 from filterd_plugins.milter.wire import Client
 
 UNIX: Final = "unix"  # in a list of networks: clients without an address, as Sendmail's own submission
@@ -66,7 +66,7 @@ class MilterRule(Section, frozen=True, kw_only=True):
         return match is not None and self.do in REPLIES and match["class"] == REPLIES[self.do][0]
 
 
-class MilterSettings(Listening, frozen=True, kw_only=True):
+class MilterSettings(ListenSettings, frozen=True, kw_only=True):
     """plugins.milter; docs/plugins/milter.md is the manual."""
 
     listen: tuple[str, ...] = ("unix:/run/filterd/milter.sock",)

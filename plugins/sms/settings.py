@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from filterd.kit.settings import Listening, Section
+from filterd.kit.settings import ListenSettings, Section
 
 Action = Literal["forward", "accept", "tag", "deny", "reject", "json"]  # forward is accept, deny is reject
 # What is not judged is treated as ham: a rule that denied ham would lose every message when filterd is busy.
@@ -57,7 +57,7 @@ class Kannel(GatewaySection, frozen=True, kw_only=True):
     path: UrlPath = "/kannel"
 
 
-class SmsSettings(Listening, frozen=True, kw_only=True):
+class SmsSettings(ListenSettings, frozen=True, kw_only=True):
     """The whole section. deadline_s: a message that is not judged by then is treated as ham."""
 
     listen: tuple[str, ...] = ("tcp:127.0.0.1:8090",)

@@ -53,7 +53,7 @@ log = logging.getLogger("filterd.smtp_proxy")
 
 
 @dataclass(slots=True)
-class Shared:
+class ListenerContext:
     """What all connections of one listener have in common."""
 
     settings: ProxySettings
@@ -68,7 +68,7 @@ class SmtpConnection(SMTP):
 
     line_length_limit = READ_BYTES  # the reader's; we read pieces, not lines
 
-    def __init__(self, shared: Shared, door: Door) -> None:
+    def __init__(self, shared: ListenerContext, door: Door) -> None:
         settings = shared.settings
         super().__init__(
             _NO_HOOKS,

@@ -20,7 +20,7 @@ from filterd_plugins.smtp_proxy import policy
 from filterd_plugins.smtp_proxy.nexthop import NextHop, NextHopError
 from filterd_plugins.smtp_proxy.session import SmtpSession
 from filterd_plugins.smtp_proxy.settings import ProxySettings
-from filterd_plugins.smtp_proxy.wire import DataParser, Problem, Reply, SmtpCommand, SmtpPath
+from filterd_plugins.smtp_proxy.wire import DataParser, MessageProblem, Reply, SmtpCommand, SmtpPath
 
 BARE = Reply.of("550 5.5.2 Message has a CR or LF by itself; lines end in CR LF")
 NO_ROOM = Overloaded("too many bytes of mail are in memory; see queue.max_bytes")
@@ -39,12 +39,12 @@ class Delivery:
 
     async def settle(self, talk: SmtpSession, hop: NextHop, data: DataParser) -> list[Reply]:
         """The replies to a message that has come in whole. Raises NextHopError where nobody has it."""
-        if data.problem is Problem.BARE_NEWLINE:
+        if data.problem is MessageProblem.BARE_NEWLINE:
             return await self._instead(talk, hop, BARE)
-        if data.problem is Problem.TOO_LARGE:
+        if data.problem is MessageProblem.TOO_LARGE:
             large = Reply.of(f"552 5.3.4 Message too large, at most {talk.size} bytes")
             return await self._instead(talk, hop, large)
-        if data.problem is Problem.NO_ROOM:
+        if data.problem is MessageProblem.NO_ROOM:
             return await self._instead(talk, hop, _later(NO_ROOM))
         message = _message(talk, data.content, self._way)
         try:

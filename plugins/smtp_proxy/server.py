@@ -8,7 +8,7 @@ from filterd.errors import ConfigError
 from filterd.kit.address import parse_networks
 from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy import settings as configured
-from filterd_plugins.smtp_proxy.connection import Shared, SmtpConnection
+from filterd_plugins.smtp_proxy.connection import ListenerContext, SmtpConnection
 from filterd_plugins.smtp_proxy.delivery import Delivery
 from filterd_plugins.smtp_proxy.nexthop import Route
 from filterd_plugins.smtp_proxy.settings import readable
@@ -21,7 +21,7 @@ class SmtpProxy:
 
     def __init__(self, settings: configured.ProxySettings, classifier: Classifier) -> None:
         self.settings = settings
-        self._shared = Shared(
+        self._shared = ListenerContext(
             settings=settings,
             route=Route(settings),
             delivery=Delivery(settings, classifier),

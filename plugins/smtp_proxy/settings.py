@@ -9,7 +9,7 @@ import msgspec
 from filterd.api import Action
 from filterd.errors import ConfigError
 from filterd.kit.address import Tcp, Unix, parse_networks, peer_address
-from filterd.kit.settings import Listening, Positive, Seconds
+from filterd.kit.settings import ListenSettings, Positive, Seconds
 
 Language = Literal["smtp", "lmtp"]
 
@@ -20,7 +20,7 @@ Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._\[\]:-]{0,255}$")]
 Mailbox = Annotated[str, msgspec.Meta(pattern=r'^([^\s<>"@]{1,64}@[^\s<>"@]{1,255})?$')]
 
 
-class ProxySettings(Listening, frozen=True, kw_only=True):
+class ProxySettings(ListenSettings, frozen=True, kw_only=True):
     """Every key of `plugins: smtp_proxy:`; only `next_hop` has to be given."""
 
     next_hop: str

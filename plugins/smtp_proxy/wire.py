@@ -232,7 +232,7 @@ def _parameters(words: list[bytes]) -> dict[str, bytes | None]:
     return found
 
 
-class Problem(Enum):
+class MessageProblem(Enum):
     """Why a message that came in is refused."""
 
     BARE_NEWLINE = auto()
@@ -252,7 +252,7 @@ class DataParser:
         self._checked = 2  # how far newlines have been looked at
         self._bytes = 0
         self._content = b""
-        self.problem: Problem | None = None
+        self.problem: MessageProblem | None = None
         self.loose_end = False  # the client has sent what some take for an end; no true one may follow
 
     @property
@@ -284,7 +284,7 @@ class DataParser:
 
     def give_up(self) -> None:
         """Keep nothing of it, to its end: there is no room."""
-        self.problem = self.problem or Problem.NO_ROOM
+        self.problem = self.problem or MessageProblem.NO_ROOM
         self._forget_refused()
 
     def _check(self, until: int) -> None:
@@ -294,8 +294,8 @@ class DataParser:
         seen = self._data[self._checked : until]
         pairs = seen.count(b"\r\n")
         if seen.count(b"\n") != pairs or seen.count(b"\r") != pairs:
-            self.problem = Problem.BARE_NEWLINE
-        if self.problem is Problem.BARE_NEWLINE:
+            self.problem = MessageProblem.BARE_NEWLINE
+        if self.problem is MessageProblem.BARE_NEWLINE:
             back = max(0, self._checked - len(_END))
             ends = _LOOSE_END.finditer(self._data, back, until)
             self.loose_end = self.loose_end or any(match[0] != _END for match in ends)
@@ -303,7 +303,7 @@ class DataParser:
 
     def _note_size(self, size: int) -> None:
         if size > self._max_bytes and not self.problem:
-            self.problem = Problem.TOO_LARGE
+            self.problem = MessageProblem.TOO_LARGE
 
     def _forget_refused(self) -> None:
         """What is refused is not kept, but for what may be the beginning of an end."""

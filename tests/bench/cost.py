@@ -12,7 +12,7 @@ from rich.table import Table
 from filterd import judge
 from filterd.api import Kind, Message
 from filterd.config import Config
-from filterd.scoring.engine import Engine, Prepared
+from filterd.scoring.engine import Engine, ModelInput
 from tests.bench import _mails as mails
 
 MAILS = int(os.environ.get("BENCH_MAILS", "300"))
@@ -48,5 +48,5 @@ def run() -> Table:
     return table
 
 
-def _conclude(engine: Engine, one: Prepared) -> None:
+def _conclude(engine: Engine, one: ModelInput) -> None:
     engine.conclude(one, engine.logits(one.windows))

@@ -30,7 +30,7 @@ def run() -> RenderableType:
     if not Path(INPUT.partition("=")[2]).exists():
         return f"simulate: skipped, no {INPUT}; name another with BENCH_INPUT"
     settings = StreamSettings(messages=MESSAGES)
-    request = simulate.Request([INPUT], BUNDLE, OUT, settings, Path(DATA) if DATA else None)
+    request = simulate.SimulateRequest([INPUT], BUNDLE, OUT, settings, Path(DATA) if DATA else None)
     record = simulate.simulate(request, Console(stderr=True))
     pages.write(OUT, record)
     parts: list[RenderableType] = []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from filterd import config
 from filterd.config import Config
 from filterd.errors import ConfigError
-from filterd.kit.settings import Listening, Section
+from filterd.kit.settings import ListenSettings, Section
 from tests.conftest import ROOT
 
 MANUAL = ROOT / "deploy" / "filterd.yaml"
@@ -153,7 +153,7 @@ def test_where_there_is_a_service_it_counts(person: Path, monkeypatch: pytest.Mo
     assert config.default_path() == (system if sign == "configuration" else None)
 
 
-class Settings(Listening, frozen=True):
+class Settings(ListenSettings, frozen=True):
     """What a plugin may have as its section."""
 
     reject: bool = False

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from filterd_trainer.evaluation.scores import Indices, Scored, from_logits
+from filterd_trainer.evaluation.scores import Indices, SplitScores, from_logits
 
 HAM = ("see you at {} for lunch", "the meeting moved to {} in room four", "thanks, I got your note of {}")
 ADVERT = ("cheap watches, {} percent off today only", "our summer sale starts at {}, all shoes reduced")
@@ -15,7 +15,7 @@ def labelled(n: int, kinds: tuple[tuple[str, ...], ...] = (HAM, ADVERT + FRAUD))
     return texts, np.arange(n) % len(kinds)
 
 
-def scored(n: int = 120, classes: int = 2, seed: int = 0, name: str = "a model") -> Scored:
+def scored(n: int = 120, classes: int = 2, seed: int = 0, name: str = "a model") -> SplitScores:
     """Made-up scores that are right most of the time."""
     rng, truth = np.random.default_rng(seed), np.arange(n) % classes
     logits = rng.normal(size=(n, classes)) + 2.5 * np.eye(classes)[truth]

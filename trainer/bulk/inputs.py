@@ -27,7 +27,7 @@ ROWS: Final = 1000  # of a Parquet file at a time
 csv.field_size_limit(min(sys.maxsize, 2 * MAX_BYTES))
 
 
-class Stored(NamedTuple):
+class BulkMessage(NamedTuple):
     """One message. id: its own, else file and number. error: why there is no content."""
 
     id: str
@@ -36,13 +36,13 @@ class Stored(NamedTuple):
     error: str = ""
 
 
-def read(paths: Iterable[Path]) -> Iterator[Stored]:
+def read(paths: Iterable[Path]) -> Iterator[BulkMessage]:
     """The messages of all inputs in their order. Raises NotFound, BadInput, ConfigError."""
     for path in paths:
         yield from _one(path)
 
 
-def _one(path: Path) -> Iterator[Stored]:
+def _one(path: Path) -> Iterator[BulkMessage]:
     if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
     if path.is_dir():
@@ -55,30 +55,32 @@ def _one(path: Path) -> Iterator[Stored]:
     if form.endswith((".jsonl", ".ndjson", ".json")):
         return _json_lines(path)
     if mbox.is_mbox(path):
-        return (Stored(f"{path}:{span.start}", span.read(MAX_BYTES), Kind.MAIL) for span in mbox.mails(path))
+        return (
+            BulkMessage(f"{path}:{span.start}", span.read(MAX_BYTES), Kind.MAIL) for span in mbox.mails(path)
+        )
     return iter([_file(path)])
 
 
-def _file(path: Path) -> Stored:
+def _file(path: Path) -> BulkMessage:
     try:
         with path.open("rb") as stream:
-            return Stored(str(path), stream.read(MAX_BYTES))
+            return BulkMessage(str(path), stream.read(MAX_BYTES))
     except OSError as error:
-        return Stored(str(path), b"", None, error.strerror or str(error))
+        return BulkMessage(str(path), b"", None, error.strerror or str(error))
 
 
-def _folder(root: Path) -> Iterator[Stored]:
+def _folder(root: Path) -> Iterator[BulkMessage]:
     return (_file(path) for path in sorted(root.rglob("*")) if path.is_file())
 
 
-def _maildir(root: Path) -> Iterator[Stored]:
+def _maildir(root: Path) -> Iterator[BulkMessage]:
     for folder in maildir.folders(root):
         for mail in maildir.mails(folder):
             name = f"{folder.name}/{mail.unique}"
             try:
-                yield Stored(name, mail.read(MAX_BYTES), Kind.MAIL)
+                yield BulkMessage(name, mail.read(MAX_BYTES), Kind.MAIL)
             except OSError as error:
-                yield Stored(name, b"", Kind.MAIL, error.strerror or str(error))
+                yield BulkMessage(name, b"", Kind.MAIL, error.strerror or str(error))
 
 
 def _opened(path: Path) -> IO[str]:
@@ -88,14 +90,14 @@ def _opened(path: Path) -> IO[str]:
     return path.open(encoding="utf-8", errors="replace", newline="")
 
 
-def _table(path: Path, delimiter: str) -> Iterator[Stored]:
+def _table(path: Path, delimiter: str) -> Iterator[BulkMessage]:
     with _opened(path) as stream:
         rows = csv.DictReader(stream, delimiter=delimiter)
         for number, row in enumerate(rows, start=2):
             yield _row(path, number, {key: value for key, value in row.items() if key})
 
 
-def _json_lines(path: Path) -> Iterator[Stored]:
+def _json_lines(path: Path) -> Iterator[BulkMessage]:
     with _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -103,12 +105,12 @@ def _json_lines(path: Path) -> Iterator[Stored]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield Stored(f"{path}:{number}", b"", None, f"no JSON: {error}")
+                yield BulkMessage(f"{path}:{number}", b"", None, f"no JSON: {error}")
                 continue
             yield _row(path, number, row if isinstance(row, dict) else {})
 
 
-def _parquet(path: Path) -> Iterator[Stored]:
+def _parquet(path: Path) -> Iterator[BulkMessage]:
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -123,7 +125,7 @@ def _parquet(path: Path) -> Iterator[Stored]:
         raise BadInput(f"{path}: {' '.join(str(error).split())[:200]}") from error
 
 
-def _row(path: Path, number: int, row: dict[str, Any]) -> Stored:
+def _row(path: Path, number: int, row: dict[str, Any]) -> BulkMessage:
     """A row with one of the columns TEXT or MAIL; names compare without case."""
     fields = {str(key).strip().lower(): value for key, value in row.items() if value is not None}
     given = next((str(fields[name]) for name in NAMES if name in fields), "")
@@ -133,9 +135,9 @@ def _row(path: Path, number: int, row: dict[str, Any]) -> Stored:
             if column in fields:
                 content = fields[column]
                 raw = content if isinstance(content, bytes) else str(content).encode("utf-8", "replace")
-                return Stored(name, raw[:MAX_BYTES], _kind(fields, kind))
+                return BulkMessage(name, raw[:MAX_BYTES], _kind(fields, kind))
     columns = ", ".join((*MAIL, *TEXT))
-    return Stored(name, b"", None, f"none of the columns {columns}")
+    return BulkMessage(name, b"", None, f"none of the columns {columns}")
 
 
 def _kind(fields: dict[str, Any], default: Kind) -> Kind:

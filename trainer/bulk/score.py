@@ -24,7 +24,7 @@ from filterd.judge import open_engine
 from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd_trainer.bulk import inputs
-from filterd_trainer.bulk.inputs import Stored
+from filterd_trainer.bulk.inputs import BulkMessage
 
 PART: Final = 2000  # messages: seconds of work, so that a kill costs little and a part is no tiny file
 AHEAD: Final = 2  # parts that wait for each process: bounds what is in memory
@@ -89,8 +89,8 @@ def begin(paths: Sequence[Path], out: Path, model: str, form: Form) -> None:
 
 
 def _missing(
-    stored: Iterable[Stored], out: Path, form: Form, counts: Counts, advance: Callable[[int], None]
-) -> Iterator[tuple[int, list[Stored]]]:
+    stored: Iterable[BulkMessage], out: Path, form: Form, counts: Counts, advance: Callable[[int], None]
+) -> Iterator[tuple[int, list[BulkMessage]]]:
     """Numbers and messages of the parts that are not there yet; those that are there are counted."""
     left = iter(stored)
     number = 0
@@ -104,7 +104,11 @@ def _missing(
 
 
 def _results(
-    pool: ProcessPoolExecutor, parts: Iterator[tuple[int, list[Stored]]], most: int, out: Path, form: Form
+    pool: ProcessPoolExecutor,
+    parts: Iterator[tuple[int, list[BulkMessage]]],
+    most: int,
+    out: Path,
+    form: Form,
 ) -> Iterator[Counts]:
     """What became of each part, as they end; `most` of them wait or are under way at a time."""
     running: set[Future[Counts]] = set()
@@ -128,7 +132,7 @@ def _open(path: Path) -> None:
     _engine = open_engine(Config(), path, threads=1)
 
 
-def _judge_part(part: Sequence[Stored], file: Path, form: Form) -> Counts:
+def _judge_part(part: Sequence[BulkMessage], file: Path, form: Form) -> Counts:
     assert _engine
     rows = [
         row for first in range(0, len(part), AT_ONCE) for row in judge(_engine, part[first : first + AT_ONCE])
@@ -137,7 +141,7 @@ def _judge_part(part: Sequence[Stored], file: Path, form: Form) -> Counts:
     return Counter("error" if row["error"] else row["label"] for row in rows)
 
 
-def judge(engine: Engine, messages: Sequence[Stored]) -> list[Row]:
+def judge(engine: Engine, messages: Sequence[BulkMessage]) -> list[Row]:
     """A row for each message, in their order."""
     readable = [one for one in messages if one.raw.strip() and not one.error]
     found = iter(engine.judge([Message(one.raw, one.kind, one.id, source="bulk") for one in readable]))
@@ -145,7 +149,7 @@ def judge(engine: Engine, messages: Sequence[Stored]) -> list[Row]:
     return [_row(one, judged.get(id(one))) for one in messages]
 
 
-def _row(one: Stored, found: Verdict | None) -> Row:
+def _row(one: BulkMessage, found: Verdict | None) -> Row:
     if found is None:
         why = one.error or "empty, there is nothing to judge"
         return {"id": one.id, "label": "", "probability": None, "points": None, "classes": {}, "error": why}

@@ -30,7 +30,7 @@ from filterd_trainer.data.grouping import Report, group, joined, quiet, tokens
 from filterd_trainer.data.marks import NO_MARKS, AllMarks
 from filterd_trainer.data.rows import folded
 from filterd_trainer.data.rules import NO_RULES, SourceRules
-from filterd_trainer.data.sources import Labelled, Losses
+from filterd_trainer.data.sources import LabelledMessage, ReadingLosses
 
 SEED = 123  # the lecture's
 TRAIN, VALIDATION = 0.7, 0.1  # the rest is the test part
@@ -178,7 +178,10 @@ AS_IT_IS = CorpusReading()
 
 
 def canonical(
-    messages: Iterable[Labelled], losses: Losses, reading: CorpusReading = AS_IT_IS, report: Report = quiet
+    messages: Iterable[LabelledMessage],
+    losses: ReadingLosses,
+    reading: CorpusReading = AS_IT_IS,
+    report: Report = quiet,
 ) -> pd.DataFrame:
     """Messages as the model sees them: Label (name), Text, Kind, Source, Lang, Year, Links; none is empty.
 
@@ -200,7 +203,7 @@ def canonical(
     return pd.DataFrame(done, columns=COLUMNS)
 
 
-def _row(message: Labelled, reading: CorpusReading) -> tuple[Any, ...] | None:
+def _row(message: LabelledMessage, reading: CorpusReading) -> tuple[Any, ...] | None:
     """A message's row of `canonical`; None where nothing is left of it."""
     marks = reading.marks.of(message.source)
     said = message.facts
@@ -222,7 +225,7 @@ def _row(message: Labelled, reading: CorpusReading) -> tuple[Any, ...] | None:
     return message.label, whole, found.kind.value, message.source, lang, said.year, tuple(links)
 
 
-def without_case(found: "pd.Series[Any]", losses: Losses) -> "pd.Series[Any]":
+def without_case(found: "pd.Series[Any]", losses: ReadingLosses) -> "pd.Series[Any]":
     """Labels that differ by case alone become one: ham and spam so, others as most are spelled."""
     spelled = {name: name for name in ("ham", "spam")}
     for name in found.value_counts().index:  # the commonest first, of equals the one that came first
@@ -261,7 +264,7 @@ def class_names(
     return (*named, *(name for name in there if name not in named)), named
 
 
-def distinct(frame: pd.DataFrame, losses: Losses) -> pd.DataFrame:
+def distinct(frame: pd.DataFrame, losses: ReadingLosses) -> pd.DataFrame:
     """One row a text; a text that comes with different labels is left out, as none of them can be trusted."""
     told = frame["Text"].map(text.without_head)  # the same text from two senders is the same text
     contradictory = frame.groupby(told)["Label"].transform("nunique") > 1
@@ -288,7 +291,7 @@ def held_out(files: Iterable[Path]) -> set[str]:
     return found
 
 
-def without(frame: pd.DataFrame, held: set[str], losses: Losses) -> pd.DataFrame:
+def without(frame: pd.DataFrame, held: set[str], losses: ReadingLosses) -> pd.DataFrame:
     """The rows whose text is none of those, whatever its case, punctuation and numbers, nor made from one."""
     ours = frame["Text"].map(_folded).isin(held)
     if "Links" in frame:

@@ -34,7 +34,7 @@ CHUNK = 1 << 16
 Report = Callable[[str, int, int], None]  # (stage, done, total) in bytes; total 0 where it is unknown
 
 
-class Unreachable(FilterdError):
+class ServerUnreachable(FilterdError):
     """The server cannot be reached, refuses, or breaks off."""
 
     exit_status = 69  # EX_UNAVAILABLE
@@ -80,17 +80,17 @@ def download(url: str, part: Path, report: Report) -> Path:
         except HTTPError as error:
             error.close()
             if error.code != 416:  # the part is no beginning of what is there now
-                raise Unreachable(
+                raise ServerUnreachable(
                     f"{url}: the server answers {error.code} {error.reason}; {_OTHERWISE}"
                 ) from None
             part.unlink(missing_ok=True)
             reason = "the server refuses to go on"
         except URLError as error:
-            raise Unreachable(f"cannot reach {host} ({why(error.reason)}); {_OTHERWISE}") from None
+            raise ServerUnreachable(f"cannot reach {host} ({why(error.reason)}); {_OTHERWISE}") from None
         except (HTTPException, ConnectionError, TimeoutError) as error:
             reason = why(error)
     held = part.stat().st_size if part.exists() else 0
-    raise Unreachable(f"{url}: {reason}; {held:,} bytes are kept, run the same command again to go on")
+    raise ServerUnreachable(f"{url}: {reason}; {held:,} bytes are kept, run the same command again to go on")
 
 
 _OTHERWISE = "fetch the zip elsewhere and give it with --from PATH"

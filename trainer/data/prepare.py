@@ -20,7 +20,7 @@ from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.data.marks import AllMarks
 from filterd_trainer.data.rows import UNLABELLED
 from filterd_trainer.data.rules import SourceRules
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 
 LECTURES = ("lecture", "lecture-slide")  # its book's code, and its slide's
 TASKS = ("spam", "classes")
@@ -54,7 +54,7 @@ class PrepareRequest:
     calibrate_sources: Sequence[str] = ()
 
 
-def prepare(request: PrepareRequest, report: Report = quiet) -> tuple[Dataset, Losses]:
+def prepare(request: PrepareRequest, report: Report = quiet) -> tuple[Dataset, ReadingLosses]:
     """A dataset folder of labelled messages, and what was lost on the way.
 
     Raises ConfigError, NotFound, BadInput, Unwritable.
@@ -68,16 +68,16 @@ def prepare(request: PrepareRequest, report: Report = quiet) -> tuple[Dataset, L
     return _lecture(request) if request.recipe in LECTURES else _grouped(request, report)
 
 
-def _lecture(request: PrepareRequest) -> tuple[Dataset, Losses]:
+def _lecture(request: PrepareRequest) -> tuple[Dataset, ReadingLosses]:
     if len(request.inputs) != 1:
         raise ConfigError("the lecture's recipe takes one --input, the UCI SMS file")
     parts = corpus.lecture(_uci(Path(request.inputs[0])), slide=request.recipe == "lecture-slide")
     about = {"read": corpus.LECTURE_ROWS}
-    return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), request.recipe, about), Losses()
+    return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), request.recipe, about), ReadingLosses()
 
 
-def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, Losses]:
-    losses = Losses()
+def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, ReadingLosses]:
+    losses = ReadingLosses()
     found = as_sources(request)
     rules = SourceRules.load(request.rules)
     messages = chain.from_iterable(sources.read(each, losses) for each in found)
@@ -184,7 +184,7 @@ def progress(console: Console) -> Iterator[Report]:
         yield report
 
 
-def show(console: Console, dataset: Dataset, losses: Losses) -> None:
+def show(console: Console, dataset: Dataset, losses: ReadingLosses) -> None:
     """How tables were read, what was lost and where, what was written, and what leaks."""
     for line in losses.read:
         console.print(line, soft_wrap=True, markup=False)

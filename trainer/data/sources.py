@@ -1,8 +1,8 @@
 """Read labelled messages from whatever they come in: tables, folders of mails, archives, mbox, Maildir.
 
-Every reader yields `Labelled` in a fixed order, each message as the bytes it came as: what they say is for
-`filterd.reading.text`, in training as in serving. What cannot be used is counted by its reason in `Losses`,
-with the first few places by name: nothing is lost in silence.
+Every reader yields `LabelledMessage` in a fixed order, each message as the bytes it came as: what they say is
+for `filterd.reading.text`, in training as in serving. What cannot be used is counted by its reason in
+`ReadingLosses`, with the first few places by name: nothing is lost in silence.
 """
 
 import bz2
@@ -24,7 +24,7 @@ from filterd.errors import BadInput, NotFound
 from filterd_trainer.data import rows, tables
 from filterd_trainer.data.rows import NO_FACTS, RowFacts
 from filterd_trainer.data.rules import ALL, Rule
-from filterd_trainer.data.tables import MAX_INPUT, MAX_LINE, Columns, Form, Lost, TableRow
+from filterd_trainer.data.tables import MAX_INPUT, MAX_LINE, Columns, Lost, TableForm, TableRow
 
 FORMATS: Final = ("auto", "csv", "tsv", "jsonl", "parquet", "mails", "mbox", "maildir")
 MAX_MESSAGE: Final = 4 << 20  # bytes; of a larger one the beginning is taken, which is what the filter judges
@@ -39,7 +39,7 @@ _DAMAGE = (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError, tarfile.TarEr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class LabelledMessage:
     """A message with its label. where: file and line, or the file's name; source: which input it is of."""
 
     label: str
@@ -50,7 +50,7 @@ class Labelled:
 
 
 @dataclass
-class Losses:
+class ReadingLosses:
     """What was skipped or altered: how often, and where first, by reason. read: how tables were taken."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -110,7 +110,7 @@ def called(path: Path) -> str:
     return name.split(".")[0] or name
 
 
-def read(source: Source, losses: Losses) -> Iterator[Labelled]:
+def read(source: Source, losses: ReadingLosses) -> Iterator[LabelledMessage]:
     """The messages of an input, in its order. Raises NotFound and BadInput."""
     kind = detect(source.path) if source.format == "auto" else source.format
     try:
@@ -186,7 +186,7 @@ def _opened(path: Path) -> BufferedIOBase:
 # -- tables ----------------------------------------------------------------------------------------------
 
 
-def _lines(source: Source, losses: Losses) -> Iterator[tuple[int, str]]:
+def _lines(source: Source, losses: ReadingLosses) -> Iterator[tuple[int, str]]:
     with _opened(source.path) as stream:
         encoding = tables.form(source.path, _head(source), "tsv", encoding=source.encoding).encoding
         if encoding != tables.UTF_8:
@@ -199,7 +199,7 @@ def _head(source: Source) -> bytes:
         return stream.read(tables.HEAD)
 
 
-def _table(source: Source, losses: Losses, kind: str) -> Iterator[Labelled]:
+def _table(source: Source, losses: ReadingLosses, kind: str) -> Iterator[LabelledMessage]:
     path, lost = source.path, losses.at(source.path)
     form = tables.form(path, _head(source), kind, delimiter=source.delimiter, encoding=source.encoding)
     with _opened(path) as stream:
@@ -225,7 +225,7 @@ def _table(source: Source, losses: Losses, kind: str) -> Iterator[Labelled]:
                     yield from _checked(source, losses, label, row.cells[where.text], f"{path}:{row.number}")
 
 
-def _taken(path: Path, first: TableRow, where: Columns, form: Form) -> str:
+def _taken(path: Path, first: TableRow, where: Columns, form: TableForm) -> str:
     """How a table is read, for a person."""
     how = [form.said()] if form.said() else []
     if where.header:
@@ -235,7 +235,7 @@ def _taken(path: Path, first: TableRow, where: Columns, form: Form) -> str:
     return f"{path}: {', '.join([*how, f'no header: {columns}'])}"
 
 
-def _jsonl(source: Source, losses: Losses) -> Iterator[Labelled]:
+def _jsonl(source: Source, losses: ReadingLosses) -> Iterator[LabelledMessage]:
     for number, line in _lines(source, losses):
         where = f"{source.path}:{number}"
         if not line.strip():
@@ -252,12 +252,14 @@ def _jsonl(source: Source, losses: Losses) -> Iterator[Labelled]:
             losses.add("not a JSON object", where)
 
 
-def _parquet(source: Source, losses: Losses) -> Iterator[Labelled]:
+def _parquet(source: Source, losses: ReadingLosses) -> Iterator[LabelledMessage]:
     for number, row in tables.parquet(source.path):
         yield from _object(source, losses, row, f"{source.path}:{number}")
 
 
-def _object(source: Source, losses: Losses, row: dict[str, Any], where: str) -> Iterator[Labelled]:
+def _object(
+    source: Source, losses: ReadingLosses, row: dict[str, Any], where: str
+) -> Iterator[LabelledMessage]:
     """An object of JSON lines, or a row of Parquet, as a message; one of kind `text` has no label."""
     if source.rule.drops(row):
         losses.add("left out by --rules", where)
@@ -270,7 +272,7 @@ def _object(source: Source, losses: Losses, row: dict[str, Any], where: str) -> 
     if raw is None:
         losses.add("no text", where)
     elif row.get("kind") == "text":
-        yield Labelled(
+        yield LabelledMessage(
             label=rows.UNLABELLED,
             raw=_bounded(raw, where, losses),
             where=where,
@@ -280,7 +282,7 @@ def _object(source: Source, losses: Losses, row: dict[str, Any], where: str) -> 
     elif not name:
         losses.add("no label", where)
     else:
-        yield Labelled(
+        yield LabelledMessage(
             label=source.label(name),
             raw=_bounded(raw, where, losses),
             where=where,
@@ -295,7 +297,9 @@ def _field(row: dict[str, Any], names: dict[str, str], given: str, usual: Sequen
     return next((row[names[name]] for name in wanted if name in names), None)
 
 
-def _checked(source: Source, losses: Losses, label: str, text: object, where: str) -> Iterator[Labelled]:
+def _checked(
+    source: Source, losses: ReadingLosses, label: str, text: object, where: str
+) -> Iterator[LabelledMessage]:
     """A row of a table as a message, if it has a label and a text."""
     label = label.strip()
     if not label:
@@ -304,12 +308,12 @@ def _checked(source: Source, losses: Losses, label: str, text: object, where: st
         losses.add("no text", where)
     else:
         raw = text.encode("utf-8", "replace")
-        yield Labelled(
+        yield LabelledMessage(
             label=source.label(label), raw=_bounded(raw, where, losses), where=where, source=source.name
         )
 
 
-def _bounded(raw: bytes, where: str, losses: Losses) -> bytes:
+def _bounded(raw: bytes, where: str, losses: ReadingLosses) -> bytes:
     if len(raw) > MAX_MESSAGE:
         losses.add(f"cut to its first {MAX_MESSAGE >> 20} MB", where)
     return raw[:MAX_MESSAGE]
@@ -318,7 +322,7 @@ def _bounded(raw: bytes, where: str, losses: Losses) -> bytes:
 # -- folders, archives, mailboxes ------------------------------------------------------------------------
 
 
-def _mails(source: Source, losses: Losses) -> Iterator[Labelled]:
+def _mails(source: Source, losses: ReadingLosses) -> Iterator[LabelledMessage]:
     """A file a message; its label is the name of the folder that it is in."""
     if source.path.is_file() and source.path.suffix.lower() == ".eml":
         raise BadInput(f"{source.path}: one mail alone; give the folder of the mails of its label")
@@ -373,16 +377,18 @@ def _label_folder(name: PurePosixPath) -> PurePosixPath:
     return folder.parent if folder.name in _MAILDIR else folder
 
 
-def _mail(source: Source, losses: Losses, name: str, raw: bytes, where: str) -> Iterator[Labelled]:
+def _mail(
+    source: Source, losses: ReadingLosses, name: str, raw: bytes, where: str
+) -> Iterator[LabelledMessage]:
     if not raw.strip():
         losses.add("empty file", where)
     else:
-        yield Labelled(
+        yield LabelledMessage(
             label=source.label(name), raw=_bounded(raw, where, losses), where=where, source=source.name
         )
 
 
-def _mbox(source: Source, losses: Losses) -> Iterator[Labelled]:
+def _mbox(source: Source, losses: ReadingLosses) -> Iterator[LabelledMessage]:
     """Messages between "From " lines that follow an empty line (RFC 4155); the label is the file's name."""
     name = source.path.name.split(".")[0]
     number, start, total, kept = 0, 1, 0, bytearray()

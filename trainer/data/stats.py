@@ -15,7 +15,7 @@ from filterd_trainer.data import corpus, fetch
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.data.prepare import PrepareRequest, as_sources
-from filterd_trainer.data.sources import Losses, read
+from filterd_trainer.data.sources import ReadingLosses, read
 
 BATCH_SIZE = 8  # the lecture's
 BAR = 40  # characters of the longest bar
@@ -47,7 +47,7 @@ def of_inputs(inputs: Sequence[str], report: Report = quiet) -> Stats:
     sources = as_sources(request)
     if len(sources) == 1 and sources[0].path.name in fetch.NAMES:  # as the lecture reads it, 5,572 rows
         return _of(str(sources[0].path), corpus.read_uci(sources[0].path))
-    losses = Losses()
+    losses = ReadingLosses()
     frames = [corpus.canonical(read(each, losses), losses, corpus.AS_IT_IS, report) for each in sources]
     return _of(", ".join(str(each.path) for each in sources), pd.concat(frames))
 

@@ -1,7 +1,7 @@
 """Tables as people have them: which delimiter and encoding, where label and text are, what a row swallowed.
 
-Nothing is guessed in silence: what was found in a file is a line for a person (`Form.said`), and what cannot
-be used is told to `Lost` with its line. An 8 MB line or field costs its row, not the file.
+Nothing is guessed in silence: what was found in a file is a line for a person (`TableForm.said`), and what
+cannot be used is told to `Lost` with its line. An 8 MB line or field costs its row, not the file.
 """
 
 import codecs
@@ -35,7 +35,7 @@ Lost = Callable[[str, int], None]  # the reason, and the line
 
 
 @dataclass(frozen=True)
-class Form:
+class TableForm:
     """How a table is read. quoted: quotation marks enclose a field; else they are text."""
 
     encoding: str = UTF_8
@@ -69,7 +69,7 @@ class Columns(NamedTuple):
     header: bool
 
 
-def form(path: Path, head: bytes, kind: str, *, delimiter: str = "", encoding: str = "") -> Form:
+def form(path: Path, head: bytes, kind: str, *, delimiter: str = "", encoding: str = "") -> TableForm:
     """How a file that begins so is read; what is given is not guessed. Raises ConfigError."""
     encoding = _checked_encoding(encoding) if encoding else encoding_of(head)
     if delimiter:
@@ -79,8 +79,10 @@ def form(path: Path, head: bytes, kind: str, *, delimiter: str = "", encoding: s
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise ConfigError(f"--delimiter {delimiter}: one character, or comma, semicolon, tab or bar")
     if kind == "tsv":
-        return Form(encoding, delimiter or "\t", quoted=False)
-    return Form(encoding, delimiter or delimiter_of(head.decode(encoding, "replace"), cut=len(head) >= HEAD))
+        return TableForm(encoding, delimiter or "\t", quoted=False)
+    return TableForm(
+        encoding, delimiter or delimiter_of(head.decode(encoding, "replace"), cut=len(head) >= HEAD)
+    )
 
 
 def encoding_of(head: bytes) -> str:
@@ -181,7 +183,7 @@ def _decoded(line: bytes | str, number: int, encoding: str, lost: Lost) -> str:
         return line.decode("cp1252", "replace")
 
 
-def rows(numbered: Iterator[tuple[int, str]], shape: Form, lost: Lost) -> Iterator[TableRow]:
+def rows(numbered: Iterator[tuple[int, str]], shape: TableForm, lost: Lost) -> Iterator[TableRow]:
     """The rows of a table."""
     if not shape.quoted:
         for number, line in numbered:
@@ -224,7 +226,7 @@ class _Counted:
         return line.replace("\0", "\ufffd")
 
 
-def swallowed(row: TableRow, shape: Form, label: int, known: Collection[str]) -> int:
+def swallowed(row: TableRow, shape: TableForm, label: int, known: Collection[str]) -> int:
     """How many rows lie within a row's fields, as a quotation mark before them is not closed.
 
     known: labels, without case. Where marks are even, which a text in order has, half of its lines have to

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from filterd.errors import Unwritable
 
-__all__ = ["Own", "Template", "generate", "templates"]
+__all__ = ["Template", "TemplateMessage", "generate", "templates"]
 
 FOLDER: Final = Path(__file__).parent / "messages"
 HOLDOUT: Final = 10  # one template of so many is kept out of training, by the hash of its text
@@ -53,7 +53,7 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Own:
+class TemplateMessage:
     """One generated message; `text` is a mail's body or a whole SMS, `template` the id of its template."""
 
     kind: Literal["mail", "sms"]
@@ -65,7 +65,7 @@ class Own:
     template: str
 
 
-def generate(count: int, seed: int, *, holdout: bool | None = None) -> Iterator[Own]:
+def generate(count: int, seed: int, *, holdout: bool | None = None) -> Iterator[TemplateMessage]:
     """At most `count` distinct messages, evenly over the templates; the same seed gives the same ones.
 
     holdout: True for the held-out templates only, False for all others, None for every template.
@@ -92,7 +92,7 @@ def written(pattern: str, rng: random.Random) -> str:
     return _Writer(rng, rng.choice(REGIONS)).write(pattern)
 
 
-def write(file: Path, messages: Iterable[Own]) -> int:
+def write(file: Path, messages: Iterable[TemplateMessage]) -> int:
     """JSON lines with `label` and `text`, a mail with its Subject line; returns how many.
 
     Raises Unwritable.
@@ -111,7 +111,7 @@ def write(file: Path, messages: Iterable[Own]) -> int:
     return len(lines)
 
 
-def as_typed(one: Own) -> str:
+def as_typed(one: TemplateMessage) -> str:
     """A mail as a mail, with a Subject line even where that is empty; an SMS as its text."""
     return f"Subject: {one.subject}\n\n{one.text}" if one.kind == "mail" else one.text
 
@@ -158,7 +158,7 @@ def _read(path: Path) -> Iterator[Template]:
             )
 
 
-def _fresh(template: Template, rng: random.Random, seen: set[str]) -> Own | None:
+def _fresh(template: Template, rng: random.Random, seen: set[str]) -> TemplateMessage | None:
     for _ in range(TRIES):
         writer = _Writer(rng, rng.choice(REGIONS) if template.locale == "en" else template.locale)
         subject, text = writer.write(template.subject), writer.write(template.body)
@@ -167,7 +167,7 @@ def _fresh(template: Template, rng: random.Random, seen: set[str]) -> Own | None
         if text and whole not in seen:
             seen.add(whole)
             language = template.locale[:2]
-            return Own(
+            return TemplateMessage(
                 kind=template.kind,
                 label=template.label,
                 category=template.category,

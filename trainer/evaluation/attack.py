@@ -23,7 +23,7 @@ from filterd.scoring.verdict import Thresholds
 from filterd_trainer.disguises.attacks import ATTACKS, MODERATE, STRENGTHS, SURROUNDINGS
 from filterd_trainer.disguises.html_attacks import HTML_ATTACKS, mail, split
 from filterd_trainer.evaluation.intervals import Estimate, mean
-from filterd_trainer.evaluation.judge import Subject
+from filterd_trainer.evaluation.judge import EvaluationSplit
 from filterd_trainer.evaluation.results import MeasuredOn
 
 MESSAGES = 500  # of each kind and label; an interval of a recall of 0.9 is then 5 points wide, of a drop less
@@ -36,7 +36,7 @@ Build = Callable[[str, float, Random], Message]
 Report = Callable[[str], None]
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
+class AttackPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One strength. recall: called spam; caught: spam or unsure; drop: of recall, from strength 0."""
 
     strength: float
@@ -45,7 +45,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     drop: Estimate
 
 
-class Line(msgspec.Struct, frozen=True):
+class AttackCurve(msgspec.Struct, frozen=True):
     """One attack on one kind of message.
 
     points: by strength, 0 first. fpr: ham called spam, untouched and at the moderate strength.
@@ -55,17 +55,17 @@ class Line(msgspec.Struct, frozen=True):
     attack: str
     kind: Kind
     what: str
-    points: list[Point]
+    points: list[AttackPoint]
     fpr: tuple[Estimate, Estimate] | None
     marked: bool
 
     @property
-    def moderate(self) -> Point:
+    def moderate(self) -> AttackPoint:
         """The point at the moderate strength."""
         return next(point for point in self.points if point.strength == MODERATE)
 
 
-class Attacked(msgspec.Struct, frozen=True):
+class AttackRecord(msgspec.Struct, frozen=True):
     """`attack.json`. messages: spam and ham judged, by kind; thresholds: the bundle's."""
 
     model: str
@@ -74,13 +74,13 @@ class Attacked(msgspec.Struct, frozen=True):
     allowed: float
     messages: dict[Kind, tuple[int, int]]
     thresholds: dict[Kind, Thresholds]
-    lines: list[Line]
+    lines: list[AttackCurve]
 
 
 class _Sample:
     """Messages of one kind: some spam, some ham, and the training part's ham to put around them."""
 
-    def __init__(self, subject: Subject, kind: Kind, limit: int) -> None:
+    def __init__(self, subject: EvaluationSplit, kind: Kind, limit: int) -> None:
         ham = subject.dataset.ham_indices
         train = subject.dataset.split("train")
         self.kind = kind
@@ -116,8 +116,8 @@ class _Judge:
 
 
 def attack(
-    bundle: Path, subject: Subject, limit: int = MESSAGES, report: Report = lambda _: None
-) -> Attacked:
+    bundle: Path, subject: EvaluationSplit, limit: int = MESSAGES, report: Report = lambda _: None
+) -> AttackRecord:
     """Every attack on a split's messages of each kind. Raises BundleError, RuntimeMissing, BadInput."""
     engine = Engine.open(bundle, fast_path=True)
     samples = [_Sample(subject, kind, limit) for kind in Kind]
@@ -131,7 +131,7 @@ def attack(
             lines.append(
                 _line(name, what, build, sample, judge, engine.bundle.manifest.thresholds[sample.kind])
             )
-    return Attacked(
+    return AttackRecord(
         model=engine.bundle.id,
         data=subject.facts(),
         moderate=MODERATE,
@@ -142,7 +142,9 @@ def attack(
     )
 
 
-def _line(name: str, what: str, build: Build, sample: _Sample, judge: _Judge, thresholds: Thresholds) -> Line:
+def _line(
+    name: str, what: str, build: Build, sample: _Sample, judge: _Judge, thresholds: Thresholds
+) -> AttackCurve:
     def judged(frame: pd.DataFrame, strength: float) -> npt.NDArray[np.float64]:
         # One source of chance a message, whatever the attack's place in the table.
         seeds = (f"{SEED} {name} {i}" for i in range(len(frame)))
@@ -163,14 +165,14 @@ def _line(name: str, what: str, build: Build, sample: _Sample, judge: _Judge, th
             for strength in (0.0, MODERATE)
         )
         fpr = (untouched, moderate)
-    line = Line(name, sample.kind, what, points, fpr, marked=False)
+    line = AttackCurve(name, sample.kind, what, points, fpr, marked=False)
     return msgspec.structs.replace(line, marked=(line.moderate.drop.value or 0.0) > ALLOWED)
 
 
-def _point(strength: float, hit: Bools, caught: Bools, before: Bools, groups: object) -> Point:
+def _point(strength: float, hit: Bools, caught: Bools, before: Bools, groups: object) -> AttackPoint:
     drop = before.astype(float) - hit
     recall, found, lost = (mean(values, groups) for values in (hit, caught, drop))  # type: ignore[arg-type]
-    return Point(strength=strength, recall=recall, caught=found, drop=lost)
+    return AttackPoint(strength=strength, recall=recall, caught=found, drop=lost)
 
 
 def _some(frame: pd.DataFrame, kind: Kind, chosen: "pd.Series[bool]", limit: int) -> pd.DataFrame:

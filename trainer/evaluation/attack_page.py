@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from filterd.api import Kind
 from filterd_trainer.evaluation import pages, report
-from filterd_trainer.evaluation.attack import Attacked, Line
+from filterd_trainer.evaluation.attack import AttackCurve, AttackRecord
 from filterd_trainer.evaluation.intervals import Estimate
 from filterd_trainer.evaluation.plots import BLUE, DASHED, DPI, LINE, SOFT, STYLE, VERMILION
 from filterd_trainer.evaluation.results import Table
@@ -19,14 +19,14 @@ from filterd_trainer.evaluation.results import Table
 COLUMNS = 4  # panels side by side
 
 
-def by_strength(record: Attacked, kind: Kind) -> Table:
+def by_strength(record: AttackRecord, kind: Kind) -> Table:
     """One row an attack: recall at the spam threshold at every strength."""
     lines = _lines(record, kind)
     header = ["recall at strength", *(f"{point.strength:g}" for point in lines[0].points)]
     return header, [[line.attack, *(_share(p.recall.value) for p in line.points)] for line in lines]
 
 
-def at_moderate(record: Attacked, kind: Kind) -> Table:
+def at_moderate(record: AttackRecord, kind: Kind) -> Table:
     """One row an attack: what it does at the moderate strength, to spam and to ham."""
     header = [
         f"at strength {record.moderate:g}",
@@ -39,7 +39,7 @@ def at_moderate(record: Attacked, kind: Kind) -> Table:
     return header, [_row(line) for line in _lines(record, kind)]
 
 
-def tables(record: Attacked) -> dict[str, Table]:
+def tables(record: AttackRecord) -> dict[str, Table]:
     """All tables by title."""
     found = {}
     for kind in _kinds(record):
@@ -48,7 +48,7 @@ def tables(record: Attacked) -> dict[str, Table]:
     return found
 
 
-def summary(record: Attacked) -> list[str]:
+def summary(record: AttackRecord) -> list[str]:
     """What was judged and which attacks exceed what is allowed."""
     found = []
     for kind, (spam, ham) in record.messages.items():
@@ -64,7 +64,7 @@ def summary(record: Attacked) -> list[str]:
     return found
 
 
-def show(record: Attacked, as_json: bool = False) -> None:
+def show(record: AttackRecord, as_json: bool = False) -> None:
     """Print the record: tables for a terminal, or JSON."""
     if as_json:
         print(pages.encoded(record).decode(), end="")
@@ -73,7 +73,7 @@ def show(record: Attacked, as_json: bool = False) -> None:
     pages.print_tables(tables(record), [record.model, *summary(record), marks])
 
 
-def write(out: Path, record: Attacked) -> list[Path]:
+def write(out: Path, record: AttackRecord) -> list[Path]:
     """attack.json, attack.html and a plot for each kind. Raises Unwritable."""
     images = {f"attack-{kind.value}": plot(record, kind) for kind in _kinds(record)}
     sections = [
@@ -92,7 +92,7 @@ def write(out: Path, record: Attacked) -> list[Path]:
     return pages.write_files(out, files | {f"{name}.png": png for name, png in images.items()})
 
 
-def plot(record: Attacked, kind: Kind) -> bytes:
+def plot(record: AttackRecord, kind: Kind) -> bytes:
     """A panel an attack: recall (and spam or unsure, dashed) over strength, with 95% intervals. PNG."""
     lines = _lines(record, kind)
     rows = -(-len(lines) // COLUMNS)
@@ -112,7 +112,7 @@ def plot(record: Attacked, kind: Kind) -> bytes:
     return png.getvalue()
 
 
-def _panel(axes: Axes, line: Line, record: Attacked) -> None:
+def _panel(axes: Axes, line: AttackCurve, record: AttackRecord) -> None:
     x = [point.strength for point in line.points]
     colour = VERMILION if line.marked else BLUE
     recall = [point.recall for point in line.points]
@@ -128,15 +128,15 @@ def _panel(axes: Axes, line: Line, record: Attacked) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _kinds(record: Attacked) -> Sequence[Kind]:
+def _kinds(record: AttackRecord) -> Sequence[Kind]:
     return [kind for kind in Kind if any(line.kind is kind for line in record.lines)]
 
 
-def _lines(record: Attacked, kind: Kind) -> list[Line]:
+def _lines(record: AttackRecord, kind: Kind) -> list[AttackCurve]:
     return [line for line in record.lines if line.kind is kind]
 
 
-def _row(line: Line) -> list[str]:
+def _row(line: AttackCurve) -> list[str]:
     drop = line.moderate.drop
     interval = f"{100 * _number(drop, 'low'):.1f} … {100 * _number(drop, 'high'):.1f}"
     ham = " → ".join(_share(e.value) for e in line.fpr) if line.fpr else "–"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from filterd.errors import BadInput
 from filterd_trainer.evaluation.calibrate import fit_temperature, margins
 from filterd_trainer.evaluation.results import Disagreement
-from filterd_trainer.evaluation.scores import Floats, Indices, Scored, from_logits
+from filterd_trainer.evaluation.scores import Floats, Indices, SplitScores, from_logits
 
 IMPOSSIBLE = -50.0  # log-odds of a class that the training part does not have
 PASSES = 3  # over the test part; the fastest counts, as the others measure the machine's other work
@@ -68,7 +68,7 @@ BASELINES = (
 
 
 @dataclass(frozen=True)
-class Texts:
+class LabelledTexts:
     """One part of a data set: n texts and the indices of their classes, [n]."""
 
     texts: Sequence[str]
@@ -77,12 +77,12 @@ class Texts:
 
 def run(
     baseline: Baseline,
-    train: Texts,
-    validation: Texts,
-    test: Texts,
+    train: LabelledTexts,
+    validation: LabelledTexts,
+    test: LabelledTexts,
     labels: Sequence[str],
     ham: tuple[int, ...],
-) -> Scored:
+) -> SplitScores:
     """Fit a baseline and score the test part. labels: the k classes; ham: those that count as ham.
 
     Raises BadInput where the training part has no words or one class only.
@@ -127,7 +127,7 @@ def _timed(score: Callable[[], Floats], messages: int) -> tuple[Floats, float]:
     return rows, messages / best
 
 
-def disagreement(a: Scored, b: Scored) -> Disagreement:
+def disagreement(a: SplitScores, b: SplitScores) -> Disagreement:
     """Where two models differ on the same messages, with the exact McNemar test (two-sided).
 
     Right is as in the accuracy: P(spam) of at least 0.5 for two classes, else the most probable class.
@@ -140,7 +140,7 @@ def disagreement(a: Scored, b: Scored) -> Disagreement:
     return Disagreement(a.name, b.name, only_a, only_b, p)
 
 
-def _right(scored: Scored) -> npt.NDArray[np.bool_]:
+def _right(scored: SplitScores) -> npt.NDArray[np.bool_]:
     if len(scored.labels) == 2:
         return np.asarray((scored.probability >= 0.5) == scored.spam)
     return np.asarray(scored.called == scored.truth)

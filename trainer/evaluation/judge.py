@@ -20,12 +20,12 @@ from filterd.api import Kind, Message, Verdict
 from filterd.errors import BadInput, ConfigError, NotFound
 from filterd.reading import text
 from filterd.scoring import bundle
-from filterd.scoring.engine import Engine, ModelLook, Prepared, by_message
+from filterd.scoring.engine import Engine, ModelInput, ModelLook, by_message
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import baselines, results
 from filterd_trainer.evaluation.results import Comparison, Evaluation, MeasuredOn, Result, ResultHistory
-from filterd_trainer.evaluation.scores import Floats, Indices, Scored, from_logits
+from filterd_trainer.evaluation.scores import Floats, Indices, SplitScores, from_logits
 
 if TYPE_CHECKING:
     from filterd_trainer.gpt2.model import SpamClassifier
@@ -36,7 +36,7 @@ MESSAGES_A_PASS = 64  # of a run's forward pass; sorted by length, so hardly pad
 
 
 @dataclass(frozen=True)
-class Only:
+class MessageFilter:
     """Which messages of a split are judged; by default all of them.
 
     sources: names of inputs (column Source). without: other datasets, whose training and validation texts
@@ -69,21 +69,21 @@ class Only:
         return "; ".join(word for word in words if word)
 
 
-ALL = Only()
+ALL = MessageFilter()
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationSplit:
     """What is judged: one split of a dataset, [n] rows, and which of its texts are in the training part."""
 
     dataset: Dataset
     split: str
     frame: pd.DataFrame
     leaked: npt.NDArray[np.bool_]
-    only: Only = ALL
+    only: MessageFilter = ALL
 
     @classmethod
-    def load(cls, folder: Path, split: str, only: Only = ALL) -> "Subject":
+    def load(cls, folder: Path, split: str, only: MessageFilter = ALL) -> "EvaluationSplit":
         """Read a dataset's split, or some of it. Raises NotFound, BadInput."""
         dataset = Dataset.load(folder)
         frame = only.of(dataset.split(split))
@@ -96,7 +96,7 @@ class Subject:
         seen = set() if split == "train" else set(dataset.split("train")["Text"])
         return cls(dataset, split, frame, frame["Text"].isin(seen).to_numpy(), only)
 
-    def of(self, kind: Kind) -> "Subject":
+    def of(self, kind: Kind) -> "EvaluationSplit":
         """Its messages of a kind; may be none."""
         chosen = (self.frame["Kind"] == kind.value).to_numpy()
         only = replace(self.only, kind=kind)
@@ -127,29 +127,29 @@ class Subject:
         ham = self.dataset.ham_indices
         return int((~self.frame["Label"].isin(ham)).sum()) if ham else None
 
-    def assess(self, scored: Scored) -> Result:
+    def assess(self, scored: SplitScores) -> Result:
         """All figures of a model on it."""
         groups = self.frame["Group"].to_numpy() if "Group" in self.frame else None
         return results.assess(scored, self.split, self.leaked, groups)
 
 
 def evaluate_models(
-    models: Sequence[Path], subject: Subject
-) -> tuple[Evaluation, list[Scored], list[ResultHistory | None]]:
+    models: Sequence[Path], subject: EvaluationSplit
+) -> tuple[Evaluation, list[SplitScores], list[ResultHistory | None]]:
     """Judge a split with one or several models. Raises NotFound, BadInput, BundleError, RuntimeMissing."""
     scored = [judge(path, name, subject) for path, name in zip(models, names(models), strict=True)]
     record = results.evaluation(subject.facts(), [subject.assess(one) for one in scored])
     return record, scored, [read_log(path) for path in models]
 
 
-def compare_models(models: Sequence[Path], subject: Subject) -> tuple[Comparison, list[Scored]]:
+def compare_models(models: Sequence[Path], subject: EvaluationSplit) -> tuple[Comparison, list[SplitScores]]:
     """The baselines and then the models; each model beside each before it. Raises as `evaluate_models`."""
     data = subject.dataset
     if data.task != "spam":
         raise ConfigError("compare tells ham from spam; `trainer evaluate` has the figures of other classes")
     train, validation = (_texts(data.split(name)) for name in ("train", "validation"))
     test = _texts(subject.frame)
-    scored: list[Scored] = []
+    scored: list[SplitScores] = []
     settings: dict[str, str] = {}
     for baseline in baselines.BASELINES:
         scored.append(baselines.run(baseline, train, validation, test, data.labels, data.ham_indices))
@@ -164,7 +164,7 @@ def compare_models(models: Sequence[Path], subject: Subject) -> tuple[Comparison
     return Comparison(subject.facts(), settings, [subject.assess(one) for one in scored], pairs), scored
 
 
-def judge(path: Path, name: str, subject: Subject, fast_path: bool = True) -> Scored:
+def judge(path: Path, name: str, subject: EvaluationSplit, fast_path: bool = True) -> SplitScores:
     """What the run or bundle at `path` says of each message. Raises as `evaluate_models`.
 
     fast_path: whether a bundle's own is used, as it is where filterd judges.
@@ -176,7 +176,7 @@ def judge(path: Path, name: str, subject: Subject, fast_path: bool = True) -> Sc
     raise NotFound(f"{path}: neither a run ({CONFIG}) nor a bundle ({bundle.MANIFEST}); name one of the two")
 
 
-def of_texts(path: Path, texts: Sequence[str]) -> Scored:
+def of_texts(path: Path, texts: Sequence[str]) -> SplitScores:
     """What a run or a bundle says of SMS whose labels nobody knows; their `truth` means nothing.
 
     Raises as `evaluate_models`.
@@ -186,7 +186,7 @@ def of_texts(path: Path, texts: Sequence[str]) -> Scored:
     known = bundle.read(path).manifest.labels if _is_bundle(path) else runs.read_config(path).labels
     nobody = Dataset(path, known[:1], (), "", {})
     frame = pd.DataFrame({"Label": 0, "Text": list(texts), "Kind": Kind.SMS.value})
-    return judge(path, path.name, Subject(nobody, "", frame, np.zeros(len(texts), dtype=bool)))
+    return judge(path, path.name, EvaluationSplit(nobody, "", frame, np.zeros(len(texts), dtype=bool)))
 
 
 def _is_bundle(path: Path) -> bool:
@@ -213,11 +213,13 @@ def read_log(run: Path) -> ResultHistory | None:
         raise BadInput(f"{file}: not a training log of ours ({error}); train the run again") from error
 
 
-def _texts(frame: pd.DataFrame) -> baselines.Texts:
-    return baselines.Texts(frame["Text"].astype(str).tolist(), frame["Label"].to_numpy(dtype=np.int64))
+def _texts(frame: pd.DataFrame) -> baselines.LabelledTexts:
+    return baselines.LabelledTexts(
+        frame["Text"].astype(str).tolist(), frame["Label"].to_numpy(dtype=np.int64)
+    )
 
 
-def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scored:
+def _by_bundle(path: Path, name: str, subject: EvaluationSplit, fast_path: bool) -> SplitScores:
     engine = Engine.open(path, fast_path=fast_path)
     manifest = engine.bundle.manifest
     truth = subject.truth(manifest.labels)
@@ -225,7 +227,7 @@ def _by_bundle(path: Path, name: str, subject: Subject, fast_path: bool) -> Scor
     verdicts = verdicts_of(engine, subject.frame)
     seconds = time.perf_counter() - started
     kinds = {verdict.kind for verdict in verdicts}
-    return Scored(
+    return SplitScores(
         name=name,
         classes=np.array([[v.classes[label] for label in manifest.labels] for v in verdicts]),
         probability=np.array([v.probability for v in verdicts]),
@@ -246,7 +248,7 @@ def verdicts_of(engine: Engine, frame: pd.DataFrame) -> list[Verdict]:
     return [engine.conclude(*pair) for pair in zip(prepared, each, strict=True)]
 
 
-def _prepared(engine: Engine, frame: pd.DataFrame) -> list[Prepared]:
+def _prepared(engine: Engine, frame: pd.DataFrame) -> list[ModelInput]:
     """A dataset's rows as the engine reads them: an SMS as it comes in, a mail's canonical text as it is."""
     found = []
     for content, kind in zip(frame["Text"].astype(str), frame["Kind"], strict=True):
@@ -257,7 +259,7 @@ def _prepared(engine: Engine, frame: pd.DataFrame) -> list[Prepared]:
     return found
 
 
-def _by_run(path: Path, name: str, subject: Subject) -> Scored:
+def _by_run(path: Path, name: str, subject: EvaluationSplit) -> SplitScores:
     from filterd_trainer.gpt2 import model
     from filterd_trainer.training import runs
 

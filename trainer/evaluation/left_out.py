@@ -44,7 +44,7 @@ Fit = Callable[[Any, npt.NDArray[np.int64], Floats], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class LeftOutMetrics:
     """One source, left out: how many, ranking, and labels at thresholds chosen on the other sources."""
 
     source: str
@@ -62,7 +62,7 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold:
+class LeftOutFold:
     """One source's messages and its partner's, as rows of a sample, and how the rest judges them."""
 
     source: str
@@ -116,7 +116,7 @@ def weights(frame: pd.DataFrame, balance: str) -> Floats:
     return np.asarray(found * len(frame) / found.sum())
 
 
-def judge(frame: pd.DataFrame, features: Any, fit: Fit, balance: str = "source") -> list[Fold]:
+def judge(frame: pd.DataFrame, features: Any, fit: Fit, balance: str = "source") -> list[LeftOutFold]:
     """Each source judged by a model of the others. features: [n, d], a row a message of the frame."""
     labels, found = frame["Label"].to_numpy(np.int64), []
     for source, kind, partner, rows in fold_rows(frame):
@@ -124,11 +124,11 @@ def judge(frame: pd.DataFrame, features: Any, fit: Fit, balance: str = "source")
         known = np.flatnonzero(~(near | frame["Source"].isin([source, partner])))
         model = fit(features[known], labels[known], weights(frame.iloc[known], balance))
         margins = np.asarray(model.decision_function(features[rows]), np.float64)
-        found.append(Fold(source=source, kind=kind, partner=partner, rows=rows, margins=margins))
+        found.append(LeftOutFold(source=source, kind=kind, partner=partner, rows=rows, margins=margins))
     return found
 
 
-def figures(frame: pd.DataFrame, folds: Sequence[Fold]) -> list[Figures]:
+def figures(frame: pd.DataFrame, folds: Sequence[LeftOutFold]) -> list[LeftOutMetrics]:
     """What the table shows of each fold."""
     spam = frame["Label"].to_numpy() == 1
     return [_figures(fold, spam[fold.rows], _thresholds(fold, folds, spam)) for fold in folds]
@@ -143,7 +143,7 @@ def called(p: Floats, cut: Thresholds) -> npt.NDArray[np.str_]:
 
 def run(
     dataset: Dataset, reader: str, balance: str, per_stratum: int = PER_STRATUM, *, head: bool = True
-) -> list[Figures]:
+) -> list[LeftOutMetrics]:
     """The table. head: whether the reader sees who sent a mail. Raises BadInput, ConfigError, NotFound."""
     if balance not in BALANCES:
         raise ConfigError(f"--balance {balance}: choose {', '.join(BALANCES)}")
@@ -152,7 +152,7 @@ def run(
     return figures(frame, judge(frame, *readers.read(reader, seen.tolist()), balance))
 
 
-def show(console: Console, found: Sequence[Figures]) -> None:
+def show(console: Console, found: Sequence[LeftOutMetrics]) -> None:
     """The table, and the mean of each kind."""
     table = Table()
     names = ("source", "partner", "ham", "spam", "AUC", "at 0.1%", "at 1%")
@@ -166,13 +166,13 @@ def show(console: Console, found: Sequence[Figures]) -> None:
     console.print(table)
 
 
-def _shares(found: Sequence[Figures]) -> list[str]:
+def _shares(found: Sequence[LeftOutMetrics]) -> list[str]:
     rates = ("recall_01", "recall_1", "ham_unsure", "ham_spam", "spam_ham", "spam_unsure")
     auc = np.mean([one.auc for one in found])
     return [f"{auc:.3f}", *(f"{np.mean([getattr(one, name) for one in found]):.1%}" for name in rates)]
 
 
-def _thresholds(fold: Fold, folds: Sequence[Fold], spam: npt.NDArray[np.bool_]) -> Thresholds:
+def _thresholds(fold: LeftOutFold, folds: Sequence[LeftOutFold], spam: npt.NDArray[np.bool_]) -> Thresholds:
     """On the margins' own scale (through the logistic function), from the other sources of the kind."""
     others = [one for one in folds if one.kind == fold.kind and not {one.source, one.partner} & {fold.source}]
     margins = np.concatenate([one.margins for one in others] or [fold.margins])
@@ -180,12 +180,12 @@ def _thresholds(fold: Fold, folds: Sequence[Fold], spam: npt.NDArray[np.bool_]) 
     return calibrate.choose_thresholds(_sigmoid(margins), truth, max_unsure=UNSURE)
 
 
-def _figures(fold: Fold, spam: npt.NDArray[np.bool_], cut: Thresholds) -> Figures:
+def _figures(fold: LeftOutFold, spam: npt.NDArray[np.bool_], cut: Thresholds) -> LeftOutMetrics:
     p = _sigmoid(fold.margins)
     rank = {name: float(value[0]) for name, value in ranking(*ranked(p, spam, np.ones((1, len(p))))).items()}
     labels = called(p, cut)
     ham_labels, spam_labels = labels[~spam], labels[spam]
-    return Figures(
+    return LeftOutMetrics(
         source=fold.source,
         kind=fold.kind,
         partner=fold.partner,

@@ -25,7 +25,7 @@ from filterd_trainer.evaluation.results import (
     notes,
     runs_table,
 )
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 
 SHOWN = 120  # characters of a misjudged message: enough to recognise it
 CAPTIONS = {
@@ -40,7 +40,7 @@ CAPTIONS = {
 }
 
 
-def drawings(scored: Scored, result: Result, history: ResultHistory | None) -> dict[str, bytes]:
+def drawings(scored: SplitScores, result: Result, history: ResultHistory | None) -> dict[str, bytes]:
     """Every plot of one model, PNG by name."""
     found: dict[str, bytes] = {}
     for measure in ("loss", "accuracy") if history else ():
@@ -71,7 +71,7 @@ def drawings(scored: Scored, result: Result, history: ResultHistory | None) -> d
 
 
 def write_evaluation(
-    out: Path, record: Evaluation, scored: Sequence[Scored], histories: Sequence[ResultHistory | None]
+    out: Path, record: Evaluation, scored: Sequence[SplitScores], histories: Sequence[ResultHistory | None]
 ) -> list[Path]:
     """metrics.json, report.html and the PNGs of the first run. Returns their paths. Raises Unwritable."""
     images = drawings(scored[0], record.runs[0], histories[0])
@@ -83,7 +83,7 @@ def write_evaluation(
     return write_files(out, files)
 
 
-def write_comparison(out: Path, record: Comparison, scored: Sequence[Scored]) -> list[Path]:
+def write_comparison(out: Path, record: Comparison, scored: Sequence[SplitScores]) -> list[Path]:
     """comparison.json, comparison.html and roc.png. Raises Unwritable."""
     images = {"roc": plots.roc_curve(_curves(scored))}
     page = comparison_page(record, images)
@@ -108,7 +108,7 @@ def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
     print_tables(tables, [*notes(next(iter(first.figures.values()))), _leak(record.data)])
 
 
-def show_misjudged(scored: Scored, texts: Sequence[str], most: int) -> None:
+def show_misjudged(scored: SplitScores, texts: Sequence[str], most: int) -> None:
     """The messages whose most probable class is not theirs, the surest errors first, a line each."""
     called = scored.classes.argmax(axis=1)
     wrong = [i for i in range(len(scored)) if called[i] != scored.truth[i]]
@@ -238,7 +238,7 @@ def _gallery(images: Mapping[str, bytes], names: Sequence[str]) -> report.Galler
     return report.Gallery([report.Picture(images[n], f"{n}: {CAPTIONS[n]}", CAPTIONS[n]) for n in names])
 
 
-def _curves(scored: Sequence[Scored]) -> dict[str, plots.Scored]:
+def _curves(scored: Sequence[SplitScores]) -> dict[str, plots.Scored]:
     return {s.name: (s.probability, s.spam) for s in scored}
 
 

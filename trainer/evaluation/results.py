@@ -18,7 +18,7 @@ from filterd_trainer.evaluation.intervals import (
     evaluate_classes,
     spread,
 )
-from filterd_trainer.evaluation.scores import Scored, part
+from filterd_trainer.evaluation.scores import SplitScores, part
 
 Row = list[str]
 Table = tuple[Row, list[Row]]  # header and rows
@@ -92,7 +92,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def assess(
-    scored: Scored, split: str, leaked: npt.NDArray[np.bool_], groups: npt.ArrayLike | None = None
+    scored: SplitScores, split: str, leaked: npt.NDArray[np.bool_], groups: npt.ArrayLike | None = None
 ) -> Result:
     """All figures of a model. leaked: [n]; groups: name of each message's near-duplicates, [n].
 

@@ -15,7 +15,7 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Scored:
+class SplitScores:
     """n messages of a split and what a model of k classes says of each.
 
     classes: P of each class, [n, k]; probability: P(spam), or without ham of the most probable class, [n];
@@ -59,11 +59,11 @@ def from_logits(
     *,
     fit_seconds: float | None = None,
     messages_per_second: float | None = None,
-) -> Scored:
+) -> SplitScores:
     """A model's raw outputs, [n, k], as probabilities: softmax, uncalibrated."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     classes = powers / powers.sum(axis=1, keepdims=True)
-    return Scored(
+    return SplitScores(
         name=name,
         classes=classes,
         probability=apply(margins(logits, ham), Calibration()) if ham else classes.max(axis=1),
@@ -75,7 +75,7 @@ def from_logits(
     )
 
 
-def part(scored: Scored, chosen: npt.NDArray[np.bool_]) -> Scored:
+def part(scored: SplitScores, chosen: npt.NDArray[np.bool_]) -> SplitScores:
     """Only the chosen messages, [n]."""
     verdicts = scored.verdicts
     return replace(

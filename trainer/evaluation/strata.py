@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from filterd.api import Label
 from filterd.errors import BadInput, ConfigError
 from filterd_trainer.evaluation.metrics import ranked, ranking
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 
 COLUMNS: Final = {"language": "Lang", "kind": "Kind", "source": "Source", "year": "Year", "length": "Text"}
 LENGTHS: Final = (60, 160, 500, 2000, 8000)  # characters; an SMS, a few lines, a screen, a long mail
@@ -37,7 +37,7 @@ class Stratum:
     spam_unsure: float
 
 
-def by(scored: Scored, frame: pd.DataFrame, what: str) -> list[Stratum]:
+def by(scored: SplitScores, frame: pd.DataFrame, what: str) -> list[Stratum]:
     """The strata of a bundle's verdicts, largest first. frame: the messages that were judged, [n].
 
     Raises ConfigError for an unknown stratum, BadInput where verdicts or the column are missing.
@@ -67,7 +67,9 @@ def _length(message: str) -> str:
     return f"{LENGTHS[at - 1] if at else 0:,} to {LENGTHS[at] - 1:,} characters"
 
 
-def _stratum(name: str, scored: Scored, labels: npt.NDArray[np.str_], mine: npt.NDArray[np.bool_]) -> Stratum:
+def _stratum(
+    name: str, scored: SplitScores, labels: npt.NDArray[np.str_], mine: npt.NDArray[np.bool_]
+) -> Stratum:
     spam, p, label = scored.spam[mine], scored.probability[mine], labels[mine]
     few = min(int(spam.sum()), int((~spam).sum())) < LEAST
     auc = float("nan") if few else float(ranking(*ranked(p, spam, np.ones((1, len(p)))))["roc_auc"][0])

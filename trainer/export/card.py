@@ -26,7 +26,7 @@ REPETITIONS = 9  # the median of them counts
 FEW_HAM = 1_000  # with fewer, a rate of 0.1% cannot be observed
 
 
-class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
+class HeldOutCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one kind of held-out messages, through the shipped bundle."""
 
     ham: int
@@ -107,7 +107,7 @@ class ScoreRange(msgspec.Struct, frozen=True, kw_only=True):
     spam: float
 
 
-class OfKind(msgspec.Struct, frozen=True):
+class KindResult(msgspec.Struct, frozen=True):
     """One kind of held-out messages through the shipped bundle; seeds: the same figures of other seeds."""
 
     metrics: Metrics
@@ -115,14 +115,14 @@ class OfKind(msgspec.Struct, frozen=True):
     seeds: dict[str, Spread]
 
 
-class Evaluated(msgspec.Struct, frozen=True):
+class HeldOutResults(msgspec.Struct, frozen=True):
     """What `trainer card` puts into the manifest: the held-out part, and by kind what came of it."""
 
     data: MeasuredOn
-    kinds: dict[Kind, OfKind]
+    kinds: dict[Kind, KindResult]
 
 
-class ClassesHeld(msgspec.Struct, frozen=True):
+class ClassResults(msgspec.Struct, frozen=True):
     """What a model of classes made of the validation part, through the shipped bundle."""
 
     messages: int
@@ -139,7 +139,7 @@ def write(manifest: Manifest) -> str:
             [
                 _what(manifest, metrics["megabytes"]),
                 _data(metrics["data"]),
-                _classes(msgspec.convert(metrics["validation"], ClassesHeld)),
+                _classes(msgspec.convert(metrics["validation"], ClassResults)),
                 _parity(msgspec.convert(metrics["parity"], Parity)),
                 _speed(msgspec.convert(metrics["speed"], Speed)),
                 _licences(manifest, metrics["data"]),
@@ -151,17 +151,17 @@ def write(manifest: Manifest) -> str:
         _data(metrics["data"]),
         _decisions(
             manifest,
-            msgspec.convert(metrics["validation"], dict[Kind, HeldOut]),
+            msgspec.convert(metrics["validation"], dict[Kind, HeldOutCounts]),
             left_out="left_out" in metrics,
         ),
         *(
-            [_left_out(msgspec.convert(metrics["left_out"], dict[Kind, HeldOut]))]
+            [_left_out(msgspec.convert(metrics["left_out"], dict[Kind, HeldOutCounts]))]
             if "left_out" in metrics
             else []
         ),
         _parity(msgspec.convert(metrics["parity"], Parity)),
         _speed(msgspec.convert(metrics["speed"], Speed)),
-        *([_evaluation(msgspec.convert(evaluated, Evaluated))] if evaluated else []),
+        *([_evaluation(msgspec.convert(evaluated, HeldOutResults))] if evaluated else []),
         LIMITS,
         _licences(manifest, metrics["data"]),
     ]
@@ -173,7 +173,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def _classes(held: ClassesHeld) -> str:
+def _classes(held: ClassResults) -> str:
     rows = [
         [name, *(_number(row[key]) for key in ("precision", "recall", "f1")), f"{row['support']:,.0f}"]
         for name, row in held.by_class.items()
@@ -210,7 +210,7 @@ def _data(data: dict[str, Any]) -> str:
     return "## Data\n\n" + _table(["what", "value"], rows)
 
 
-def _decisions(manifest: Manifest, held: dict[Kind, HeldOut], *, left_out: bool) -> str:
+def _decisions(manifest: Manifest, held: dict[Kind, HeldOutCounts], *, left_out: bool) -> str:
     rows = []
     for kind in Kind:
         line, cut, h = manifest.calibration[kind], manifest.thresholds[kind], held.get(kind)
@@ -243,7 +243,7 @@ flatter it. At most {most} may be called spam.
 {_table(["kind", "log-odds", "unsure from", "spam from", "called spam on validation"], rows)}{warning}"""
 
 
-def _left_out(held: dict[Kind, HeldOut]) -> str:
+def _left_out(held: dict[Kind, HeldOutCounts]) -> str:
     """What the thresholds did with sources that never trained."""
     rows = [
         (kind, h.ham, h.ham_unsure, h.ham_called_spam, h.spam, h.spam_unsure, h.spam_called_spam)
@@ -283,7 +283,7 @@ in {s.load_seconds} s. One message: {latency}. From text to verdict, all by GPT-
 {_table(["messages x tokens", "messages/s"], by_shape)}"""
 
 
-def _evaluation(found: Evaluated) -> str:
+def _evaluation(found: HeldOutResults) -> str:
     data = found.data
     of = f", of it: {data.only}" if data.only else ""
     parts = [
@@ -295,7 +295,7 @@ def _evaluation(found: Evaluated) -> str:
     return "\n".join(parts)
 
 
-def _of_kind(kind: Kind, found: OfKind) -> str:
+def _of_kind(kind: Kind, found: KindResult) -> str:
     metrics = found.metrics
     rows = []
     for name, e in metrics.estimates.items():

@@ -28,8 +28,8 @@ from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation.intervals import evaluate_classes
 from filterd_trainer.export import export as parts
 from filterd_trainer.export import parity
-from filterd_trainer.export.card import ClassesHeld
-from filterd_trainer.export.export import ExportRequest, Messages, Report
+from filterd_trainer.export.card import ClassResults
+from filterd_trainer.export.export import ExportRequest, Report, SplitTexts
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.training.runs import RunConfig
 
@@ -75,7 +75,7 @@ def export(
         metrics = {
             "parity": msgspec.to_builtins(checked),
             "validation": msgspec.to_builtins(
-                ClassesHeld(
+                ClassResults(
                     messages=held.messages,
                     accuracy=held["accuracy"] or 0.0,
                     macro_f1=held["macro_f1"] or 0.0,
@@ -91,7 +91,7 @@ def export(
     return bundle.read(request.out)
 
 
-def logits_of(engine: Engine, of: Messages) -> Floats:
+def logits_of(engine: Engine, of: SplitTexts) -> Floats:
     """The mean of each message's windows, [n, k]."""
     cut = [engine.cut(one, kind) for one, kind in zip(of.texts, of.kinds, strict=True)]
     rows = engine.logits(list(chain.from_iterable(cut))).astype(np.float64)
@@ -128,14 +128,14 @@ def _check(
     tokenizer: Tokenizer,
     backends: tuple[Backend, Backend],
     model: SpamClassifier,
-    some: Messages,
+    some: SplitTexts,
     line: Calibration,
     max_flipped: float,
 ) -> parity.Parity:
     """backends: what ships, and the graph in floats."""
     manifest, (shipped, floats) = judging.bundle.manifest, backends
 
-    def judged(backend: Backend, of: Messages) -> Floats:
+    def judged(backend: Backend, of: SplitTexts) -> Floats:
         return shares(logits_of(parts.engine_of(manifest, tokenizer, backend), of), line.slope)
 
     few = some.some(parts.BY_PYTORCH)

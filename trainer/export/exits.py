@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from filterd.api import Kind, Label
 from filterd.scoring import exits, verdict
 from filterd.scoring.backend import StagedBackend, open_staged
-from filterd.scoring.bundle import FIRST, MODEL, REST, Early, Exit, Manifest, Side
+from filterd.scoring.bundle import FIRST, MODEL, REST, ExitEntry, ExitStatistics, FastPathSide, Manifest
 from filterd.scoring.engine import Engine, ModelLook, batches
 from filterd.scoring.fastpath import beyond
 from filterd_trainer.evaluation.calibrate import rate_bound
 from filterd_trainer.export import fastpath, graph
-from filterd_trainer.export.graph import External, Linear, Weights
+from filterd_trainer.export.graph import ExternalTensor, Matrix, Weights
 from filterd_trainer.gpt2.model import SpamClassifier
 
 SHARED_BYTES = 1024  # constants from this size on lie once in the bundle, in the whole model's file
@@ -37,8 +37,8 @@ def write(
     folder: Path,
     model: SpamClassifier,
     weights: Weights,
-    linears: dict[str, Linear] | None,
-    external: dict[str, External],
+    linears: dict[str, Matrix] | None,
+    external: dict[str, ExternalTensor],
     quantization: str,
 ) -> None:
     """`first.onnx` and `rest.onnx` beside the whole graph, whose bytes they share; none without an exit."""
@@ -52,24 +52,24 @@ def write(
         (folder / name).write_bytes(made.SerializeToString())
 
 
-def _places(file: Path) -> dict[str, External]:
+def _places(file: Path) -> dict[str, ExternalTensor]:
     """Where a model's larger constants lie in its own file."""
     data = file.read_bytes()
     found = {}
     for tensor in onnx.load_from_string(data).graph.initializer:
         if len(tensor.raw_data) >= SHARED_BYTES:
-            found[tensor.name] = External(file.name, data.index(tensor.raw_data), len(tensor.raw_data))
+            found[tensor.name] = ExternalTensor(file.name, data.index(tensor.raw_data), len(tensor.raw_data))
     return found
 
 
 @dataclass(frozen=True)
-class ExitSeen:
+class ExitSample:
     """Messages of one kind, [n]: window by window how they look to the model, and the exit's margins."""
 
     looks: Sequence[ModelLook]
     early: Sequence[Floats]
 
-    def labels(self, manifest: Manifest, kind: Kind, fit: Exit | None = None) -> list[Label]:
+    def labels(self, manifest: Manifest, kind: Kind, fit: ExitEntry | None = None) -> list[Label]:
         """The whole model's, or those with an exit."""
         found = []
         for look, early in zip(self.looks, self.early, strict=True):
@@ -85,7 +85,7 @@ class ExitSeen:
         """The exit's and the whole model's margins of all windows."""
         return np.concatenate(self.early), np.array([d for look in self.looks for d in look.deep])
 
-    def settled(self, fit: Exit, kind: Kind, manifest: Manifest) -> float:
+    def settled(self, fit: ExitEntry, kind: Kind, manifest: Manifest) -> float:
         """Share of the windows that stop at the exit, of messages that the fast path leaves."""
         certainty = (manifest.fast_path or {}).get(kind)
         left = [
@@ -97,7 +97,7 @@ class ExitSeen:
         return float((~np.isnan(exits.estimates(windows, fit))).mean()) if len(windows) else 0.0
 
 
-def look(engine: Engine, staged: StagedBackend, texts: Sequence[str], kind: Kind) -> ExitSeen:
+def look(engine: Engine, staged: StagedBackend, texts: Sequence[str], kind: Kind) -> ExitSample:
     """How texts look to the whole model and to the exit. staged: its `early` gives the exit's logits."""
     looks = engine.looks(texts, [kind] * len(texts))
     windows = [window for one in looks for window in one.windows]
@@ -106,7 +106,7 @@ def look(engine: Engine, staged: StagedBackend, texts: Sequence[str], kind: Kind
         logits = staged.early([windows[i] for i in batch]).logits
         early[batch] = exits.margins(logits, engine.bundle.manifest.ham_indices)
     ends = np.cumsum([len(one.windows) for one in looks])[:-1]
-    return ExitSeen(looks, np.split(early, ends))
+    return ExitSample(looks, np.split(early, ends))
 
 
 def fit(
@@ -117,7 +117,7 @@ def fit(
     known: dict[Kind, list[str]],
     ham: dict[Kind, list[str]],
     unknown: dict[Kind, list[str]],
-) -> Exit | None:
+) -> ExitEntry | None:
     """Choose the limits on validation texts, `known`, and measure them on test texts, `unknown`."""
     staged = open_staged(folder, _all)
     kinds = [kind for kind in Kind if known[kind] and unknown[kind]]
@@ -138,7 +138,7 @@ def _all(early: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return early, np.ones(len(early), dtype=bool)
 
 
-def _within(manifest: Manifest, held: dict[Kind, ExitSeen], after: int, margin: float) -> Exit:
+def _within(manifest: Manifest, held: dict[Kind, ExitSample], after: int, margin: float) -> ExitEntry:
     """Limits that hold for both kinds, and the lines of what lies beyond them."""
     of_kinds = [
         fastpath.limits(np.array([early.max() for early in seen.early]), seen.labels(manifest, kind), margin)
@@ -147,21 +147,21 @@ def _within(manifest: Manifest, held: dict[Kind, ExitSeen], after: int, margin: 
     below, above = min(low for low, _ in of_kinds), max(high for _, high in of_kinds)
     both = [seen.flat() for seen in held.values()]
     early, deep = (np.concatenate(parts) for parts in zip(*both, strict=True))
-    return Exit(after, _side(early, deep, below, -1), _side(early, deep, above, 1))
+    return ExitEntry(after, _side(early, deep, below, -1), _side(early, deep, above, 1))
 
 
-def _side(early: Floats, deep: Floats, limit: float, sign: int) -> Side | None:
+def _side(early: Floats, deep: Floats, limit: float, sign: int) -> FastPathSide | None:
     settled = sign * early >= sign * limit
     if not settled.any():
         return None
-    scale, offset = fastpath.FastSeen(deep, early).line(settled)
-    return Side(limit, scale, offset)
+    scale, offset = fastpath.FastPathSample(deep, early).line(settled)
+    return FastPathSide(limit, scale, offset)
 
 
-def _measured(manifest: Manifest, kind: Kind, seen: ExitSeen, fit: Exit) -> Early:
+def _measured(manifest: Manifest, kind: Kind, seen: ExitSample, fit: ExitEntry) -> ExitStatistics:
     pairs = zip(seen.labels(manifest, kind), seen.labels(manifest, kind, fit), strict=True)
     wrong, total = sum(one is not other for one, other in pairs), len(seen.looks)
-    return Early(
+    return ExitStatistics(
         messages=total,
         settled=seen.settled(fit, kind, manifest),
         agrees=1.0 - wrong / total,

@@ -32,7 +32,7 @@ from filterd.scoring import bundle, verdict
 from filterd.scoring.backend import QUANTIZATION, Backend, OnnxBackend, open_backend
 from filterd.scoring.bundle import Architecture, Bundle, FileEntry, Manifest, Probe
 from filterd.scoring.engine import Engine, ModelLook
-from filterd.scoring.linear import Wide
+from filterd.scoring.linear import WideHalf
 from filterd.scoring.linear import read as read_wide
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd.scoring.verdict import MAX_LOG_ODDS, Calibration, Thresholds
@@ -41,7 +41,7 @@ from filterd_trainer.disguises.augment import surrounded
 from filterd_trainer.evaluation import calibrate
 from filterd_trainer.export import card, exits, fastpath, graph, linear, parity, probes, quantize
 from filterd_trainer.export import left_out as left_outs
-from filterd_trainer.export.graph import External
+from filterd_trainer.export.graph import ExternalTensor
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
 from filterd_trainer.training.runs import RunConfig, read_config, weights_of
 
@@ -90,7 +90,7 @@ class ExportRequest:
 
 
 @dataclass(frozen=True)
-class Messages:
+class SplitTexts:
     """Canonical texts of a split, [n] each."""
 
     texts: list[str]
@@ -105,16 +105,16 @@ class Messages:
         """The texts of those that are chosen, [n]."""
         return [self.texts[i] for i in np.flatnonzero(chosen)]
 
-    def some(self, count: int) -> "Messages":
+    def some(self, count: int) -> "SplitTexts":
         """At most so many, evenly spread."""
         chosen = np.unique(np.linspace(0, len(self.texts) - 1, min(count, len(self.texts))).astype(int))
-        return Messages(
+        return SplitTexts(
             [self.texts[i] for i in chosen], self.is_spam[chosen], [self.kinds[i] for i in chosen]
         )
 
 
 # From margins of messages to a manifest with calibration and thresholds.
-Decide = Callable[[Manifest, Floats, Messages], Manifest]
+Decide = Callable[[Manifest, Floats, SplitTexts], Manifest]
 
 
 def export(
@@ -148,15 +148,15 @@ def export(
         if request.wide:
             report("fitting the wide half")
         manifest = _with_wide(request, judging, dataset, apart, folder, earlier)
-        judging.wide = half = Wide.load(folder, manifest.wide) if manifest.wide else None
+        judging.wide = half = WideHalf.load(folder, manifest.wide) if manifest.wide else None
         margins = _margins(judging, looks, validation.kinds)
         manifest = (decide or _decide)(manifest, margins, validation)
         if left_out:
             unknown = _margins(judging, apart, left_out.kinds)
             manifest = left_outs.decide(
                 manifest,
-                left_outs.LeftOutJudged(margins, validation.is_spam, validation.kinds),
-                left_outs.LeftOutJudged(unknown, left_out.is_spam, left_out.kinds),
+                left_outs.LeftOutScores(margins, validation.is_spam, validation.kinds),
+                left_outs.LeftOutScores(unknown, left_out.is_spam, left_out.kinds),
             )
         report("comparing with PyTorch")
         checked = _check(
@@ -200,7 +200,7 @@ def _read(request: ExportRequest) -> tuple[RunConfig, Dataset, SpamClassifier]:
     return config, dataset, from_safetensors(weights_of(request.run))[0]
 
 
-def messages(dataset: Dataset, split: str) -> Messages:
+def messages(dataset: Dataset, split: str) -> SplitTexts:
     """A split as the model sees it. An SMS is kept as it was sent, a mail's text is canonical already."""
     frame = dataset.split(split)
     kinds = [Kind(kind) for kind in frame["Kind"]]
@@ -208,10 +208,10 @@ def messages(dataset: Dataset, split: str) -> Messages:
         text.of_sms(t).canonical if kind is Kind.SMS else t
         for t, kind in zip(frame["Text"], kinds, strict=True)
     ]
-    return Messages(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
+    return SplitTexts(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
 
 
-def compared(dataset: Dataset, validation: Messages) -> Messages:
+def compared(dataset: Dataset, validation: SplitTexts) -> SplitTexts:
     """What arithmetic is compared on: COMPARED of validation, and of training where that has fewer.
 
     A share of 0.3% cannot be seen on a few dozen messages.
@@ -220,7 +220,7 @@ def compared(dataset: Dataset, validation: Messages) -> Messages:
     if not (missing := COMPARED - len(some.texts)):
         return some
     more = messages(dataset, "train").some(missing)
-    return Messages(
+    return SplitTexts(
         some.texts + more.texts, np.concatenate([some.is_spam, more.is_spam]), some.kinds + more.kinds
     )
 
@@ -312,7 +312,7 @@ def write_int8(
     exits.write(folder, model, smoothed, linears, where, "int8")
 
 
-def locations(file: Path) -> dict[str, External]:
+def locations(file: Path) -> dict[str, ExternalTensor]:
     """Where each tensor of a safetensors file lies: 8 bytes of length, a JSON header, the tensors."""
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
@@ -320,7 +320,9 @@ def locations(file: Path) -> dict[str, External]:
     header.pop("__metadata__", None)
     start = 8 + length
     return {
-        name: External(file.name, start + entry["data_offsets"][0], int(np.diff(entry["data_offsets"])[0]))
+        name: ExternalTensor(
+            file.name, start + entry["data_offsets"][0], int(np.diff(entry["data_offsets"])[0])
+        )
         for name, entry in header.items()
     }
 
@@ -333,7 +335,9 @@ def _save(model: onnx.ModelProto, quantization: str, file: Path) -> None:
 # ---- What is fitted --------------------------------------------------------------------------------------
 
 
-def engine_of(manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: Wide | None = None) -> Engine:
+def engine_of(
+    manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: WideHalf | None = None
+) -> Engine:
     """An engine of what is being exported."""
     return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
 
@@ -404,7 +408,7 @@ def _learnt(judging: Engine, dataset: Dataset) -> linear.WindowTexts:
     return linear.WindowTexts(windows, kinds, is_spam, groups + groups[again])
 
 
-def _surrounded(learnt: Messages, which: slice) -> list[str]:
+def _surrounded(learnt: SplitTexts, which: slice) -> list[str]:
     rng = Random(linear.SEED)  # noqa: S311 (no secret)
     ham = {kind: learnt.where(learnt.of(kind) & ~learnt.is_spam) for kind in Kind}
     return [
@@ -421,7 +425,7 @@ def _groups(dataset: Dataset, split: str) -> list[str]:
     return found
 
 
-def _decide(manifest: Manifest, margins: Floats, held: Messages) -> Manifest:
+def _decide(manifest: Manifest, margins: Floats, held: SplitTexts) -> Manifest:
     """With calibration and thresholds, by kind where a kind has enough of both classes, else shared."""
     everything = np.ones(len(held.texts), dtype=bool)
     calibration, thresholds = {}, {}
@@ -453,7 +457,7 @@ def _probabilities(manifest: Manifest, margins: Sequence[float] | Floats, kinds:
     )
 
 
-def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card.HeldOut]:
+def _held(manifest: Manifest, margins: Floats, held: SplitTexts) -> dict[str, card.HeldOutCounts]:
     p = _probabilities(manifest, margins, held.kinds)
     found = {}
     for kind in Kind:
@@ -461,7 +465,7 @@ def _held(manifest: Manifest, margins: Floats, held: Messages) -> dict[str, card
             continue
         called = np.array([verdict.label(float(x), manifest.thresholds[kind]) for x in p[chosen]])
         spam = held.is_spam[chosen]
-        found[kind.value] = card.HeldOut(
+        found[kind.value] = card.HeldOutCounts(
             ham=int((~spam).sum()),
             ham_called_spam=int((called[~spam] == Label.SPAM).sum()),
             ham_unsure=int((called[~spam] == Label.UNSURE).sum()),
@@ -507,11 +511,11 @@ def _check(
     shipped: Backend,
     floats: Backend,
     model: SpamClassifier,
-    some: Messages,
+    some: SplitTexts,
     max_flipped: float,
-    half: Wide | None,
+    half: WideHalf | None,
 ) -> parity.Parity:
-    def judged(backend: Backend, of: Messages) -> Floats:
+    def judged(backend: Backend, of: SplitTexts) -> Floats:
         margins = engine_of(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
         return _probabilities(manifest, margins, of.kinds)
 
@@ -531,7 +535,7 @@ def _check(
 
 
 def _with_fast_path(
-    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, half: Wide
+    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, half: WideHalf
 ) -> Manifest:
     """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
     held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
@@ -573,7 +577,9 @@ def _natural(dataset: Dataset) -> str:
     return "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
 
 
-def with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: Wide | None) -> Manifest:
+def with_probes(
+    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: WideHalf | None
+) -> Manifest:
     """The manifest with what the shipped arithmetic says of our probe messages."""
     asked = [Message(raw=content.encode(), kind=kind) for kind, content in probes.MESSAGES]
     found = engine_of(manifest, tokenizer, shipped, half).judge(asked)
@@ -583,7 +589,7 @@ def with_probes(manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half
     return msgspec.structs.replace(manifest, probes=scored)
 
 
-def finish(manifest: Manifest, folder: Path, validation: Messages) -> None:
+def finish(manifest: Manifest, folder: Path, validation: SplitTexts) -> None:
     """Open the bundle as filterd will, time it, and write card and manifest."""
     (folder / bundle.CARD).write_text("", "utf-8")
     bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
@@ -596,7 +602,7 @@ def finish(manifest: Manifest, folder: Path, validation: Messages) -> None:
     bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
 
 
-def timed(folder: Path, texts: Messages) -> card.Speed:
+def timed(folder: Path, texts: SplitTexts) -> card.Speed:
     """How quick a bundle is that is opened as filterd opens it; the GPT-2 judges all. Raises BundleError."""
     started = time.perf_counter()
     engine = Engine.open(folder)
@@ -605,7 +611,7 @@ def timed(folder: Path, texts: Messages) -> card.Speed:
     return card.measure(backend, engine.bundle.manifest.max_tokens, load_seconds, _rates(engine, texts))
 
 
-def _rates(engine: Engine, validation: Messages) -> dict[str, float]:
+def _rates(engine: Engine, validation: SplitTexts) -> dict[str, float]:
     """Messages a second from text to verdict, by kind."""
     found = {}
     for kind in Kind:

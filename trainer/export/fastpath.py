@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind, Label
 from filterd.scoring import verdict
-from filterd.scoring.bundle import Certainty, Manifest, Side
+from filterd.scoring.bundle import FastPathEntry, FastPathSide, Manifest
 from filterd.scoring.fastpath import beyond
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.disguises.augment import augment
@@ -42,7 +42,7 @@ Look = Callable[[Sequence[str], Sequence[Kind]], Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
-class FastSeen:
+class FastPathSample:
     """Of texts of one kind, [n]: the full model's calibrated log-odds, and the wide half's margins."""
 
     log_odds: Floats
@@ -63,26 +63,26 @@ class FastSeen:
 
 def fit(
     manifest: Manifest, look: Look, kind: Kind, known: list[str], is_spam: Flags, unknown: list[str]
-) -> Certainty:
+) -> FastPathEntry:
     """Choose the limits of a kind on validation texts, `known`, and measure them on test texts, `unknown`.
 
     is_spam: which of the known ones are, [n].
     """
     thresholds, calibration = manifest.thresholds[kind], manifest.calibration[kind]
 
-    def seen(texts: list[str]) -> FastSeen:
+    def seen(texts: list[str]) -> FastPathSample:
         found = np.array(look(texts, [kind] * len(texts)), dtype=np.float64)
-        return FastSeen(calibration.slope * found[:, 0] + calibration.offset, found[:, 1])
+        return FastPathSample(calibration.slope * found[:, 0] + calibration.offset, found[:, 1])
 
     if not (known and unknown):
-        return Certainty()
+        return FastPathEntry()
     ham = [one for one, spam in zip(known, is_spam, strict=True) if not spam]
     held, new = seen(known + changed(known, kind, ham)), seen(unknown)
     clean = cleanest(held.wide[: len(known)], is_spam)
     labels = held.labels(thresholds)
     for margin in MARGINS:
         below, above = limits(held.wide, labels, margin)
-        found = Certainty(
+        found = FastPathEntry(
             ham=_side(held, min(below, clean), -1), spam=_side(held, above, 1), messages=len(unknown)
         )
         found = measure(new.wide, new.labels(thresholds), found)
@@ -91,9 +91,9 @@ def fit(
     return found
 
 
-def _side(held: FastSeen, limit: float, sign: int) -> Side | None:
+def _side(held: FastPathSample, limit: float, sign: int) -> FastPathSide | None:
     settled = sign * held.wide >= sign * limit
-    return Side(limit, *held.line(settled)) if settled.any() else None
+    return FastPathSide(limit, *held.line(settled)) if settled.any() else None
 
 
 def changed(texts: Sequence[str], kind: Kind, ham: Sequence[str]) -> list[str]:
@@ -132,7 +132,7 @@ def allowed(messages: int) -> int:
     return count
 
 
-def measure(wide: Floats, labels: Sequence[Label], fit: Certainty) -> Certainty:
+def measure(wide: Floats, labels: Sequence[Label], fit: FastPathEntry) -> FastPathEntry:
     """The fit with its figures on held-out messages; without sides where AGREEMENT cannot be shown."""
     settled = [beyond(float(margin), fit) for margin in wide]
     wrong = sum(s is not None and s is not label for s, label in zip(settled, labels, strict=True))

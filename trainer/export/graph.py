@@ -3,7 +3,7 @@
 Strategy: messages are padded on the right and attention looks only left, so padding never reaches the last
 real token and needs no mask. That token is all a verdict needs: the last block multiplies matrices for one
 token a message. Attention, LayerNorm and GELU are ONNX Runtime's own fused operators (domain com.microsoft);
-how a matrix is multiplied is decided by what `linears` holds for it (`Float` here, the integer forms in
+how a matrix is multiplied is decided by what `linears` holds for it (`FloatMatrix` here, the integer forms in
 `quantize.py`).
 
 Shapes: B messages, T tokens, C channels, H heads of D channels. Names of weights are OpenAI's.
@@ -35,7 +35,7 @@ EXIT = "exit"  # its norm and head, behind the first blocks
 STATES = "states"  # what the first blocks hand on, [B * T, C]
 
 
-class Linear(Protocol):
+class Matrix(Protocol):
     """One matrix of the model, as it is to be multiplied."""
 
     @property
@@ -46,7 +46,7 @@ class Linear(Protocol):
         """Add the nodes for x [rows, in] @ matrix and return the output's name; float32 in and out."""
 
 
-class External(NamedTuple):
+class ExternalTensor(NamedTuple):
     """Where a tensor's bytes lie in a file of the model's own folder."""
 
     file: str
@@ -62,21 +62,21 @@ class External(NamedTuple):
         return tensor
 
 
-class Float(NamedTuple):
+class FloatMatrix(NamedTuple):
     """A matrix [in, out] multiplied as it is, and its bias [out]."""
 
     weight: Array
     bias: Array
 
     def write(self, graph: "Graph", name: str, x: str) -> str:
-        """See `Linear`."""
+        """See `Matrix`."""
         return graph.op("MatMul", x, graph.constant(f"{name}.weight", self.weight))
 
 
 class Graph:
     """Nodes and constants under construction; names are made here."""
 
-    def __init__(self, external: Mapping[str, "External"]) -> None:
+    def __init__(self, external: Mapping[str, "ExternalTensor"]) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.taps: dict[str, str] = {}  # linear's name -> name of its input, for calibration
         self._external = external
@@ -100,7 +100,7 @@ class Graph:
             )
         return name
 
-    def linear(self, name: str, x: str, linears: Mapping[str, Linear], *, gelu: bool = False) -> str:
+    def linear(self, name: str, x: str, linears: Mapping[str, Matrix], *, gelu: bool = False) -> str:
         """x @ matrix + bias by the matrix of that name, noting where its input can be watched; its GELU."""
         self.taps[name] = x
         product, bias = linears[name].write(self, name, x), linears[name].bias
@@ -137,26 +137,27 @@ def last_attention(architecture: Architecture) -> str:
     return f"h.{architecture.layers - 1}.attn.c_attn"
 
 
-def floats(weights: Weights, architecture: Architecture) -> dict[str, Linear]:
+def floats(weights: Weights, architecture: Architecture) -> dict[str, Matrix]:
     """Every matrix of the blocks as it is."""
     return {
-        name: Float(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in linear_names(architecture)
+        name: FloatMatrix(weights[f"{name}.weight"], weights[f"{name}.bias"])
+        for name in linear_names(architecture)
     }
 
 
 def build(
     weights: Weights,
     architecture: Architecture,
-    linears: Mapping[str, Linear] | None = None,
+    linears: Mapping[str, Matrix] | None = None,
     *,
-    external: Mapping[str, External] | None = None,
+    external: Mapping[str, ExternalTensor] | None = None,
     taps: bool = False,
 ) -> onnx.ModelProto:
     """The model: ids int64 [B, T] and lengths int64 [B] to logits [B, n] and hidden [B, C].
 
-    linears: how to multiply each matrix; all `Float` by default. weights[TABLE] is float32, or int8 with
-    row scales weights[TABLE_SCALE] [V, 1]. external: constants whose bytes are in another file. taps: add one
-    output for each linear's input, named as the linear, for calibration.
+    linears: how to multiply each matrix; all `FloatMatrix` by default. weights[TABLE] is float32, or int8
+    with row scales weights[TABLE_SCALE] [V, 1]. external: constants whose bytes are in another file. taps:
+    add one output for each linear's input, named as the linear, for calibration.
     """
     graph = Graph(external or {})
     multiply = linears or floats(weights, architecture)
@@ -179,8 +180,8 @@ def build_first(
     weights: Weights,
     architecture: Architecture,
     after: int,
-    linears: Mapping[str, Linear],
-    external: Mapping[str, External],
+    linears: Mapping[str, Matrix],
+    external: Mapping[str, ExternalTensor],
 ) -> onnx.ModelProto:
     """The blocks before the exit and the exit itself: ids and lengths to `early` [B, n] and `states`."""
     graph = Graph(external)
@@ -200,8 +201,8 @@ def build_rest(
     weights: Weights,
     architecture: Architecture,
     after: int,
-    linears: Mapping[str, Linear],
-    external: Mapping[str, External],
+    linears: Mapping[str, Matrix],
+    external: Mapping[str, ExternalTensor],
 ) -> onnx.ModelProto:
     """The blocks behind the exit: `states` to logits and hidden; of `ids` only the shape counts."""
     graph = Graph(external)
@@ -257,7 +258,7 @@ def _block(
     graph: Graph,
     weights: Weights,
     architecture: Architecture,
-    linears: Mapping[str, Linear],
+    linears: Mapping[str, Matrix],
     number: int,
     x: str,
     skip: str,
@@ -272,7 +273,9 @@ def _block(
         mixed, x = _attend_from_last(graph, weights, architecture, normed), _take_last(graph, x)
     else:
         qkv = graph.linear(f"{name}.attn.c_attn", normed, linears)
-        mixed = _attend(graph, architecture, qkv, on_gpu=isinstance(linears[f"{name}.attn.c_attn"], Float))
+        mixed = _attend(
+            graph, architecture, qkv, on_gpu=isinstance(linears[f"{name}.attn.c_attn"], FloatMatrix)
+        )
     projected = graph.linear(f"{name}.attn.c_proj", mixed, linears)
     normed, x = _norm(graph, weights, f"{name}.ln_2", x, projected)
     active = graph.linear(f"{name}.mlp.c_fc", normed, linears, gelu=True)

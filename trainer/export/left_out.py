@@ -26,23 +26,23 @@ OUTLIERS: Final = 1  # of either part's ham, that may be called spam however few
 MIN_PER_CLASS: Final = 50  # left-out messages of a kind; with fewer both kinds are calibrated together
 
 
-class LeftOutJudged(NamedTuple):
+class LeftOutScores(NamedTuple):
     """Messages and what the model made of them: margins in nats, truths, kinds, [n] each."""
 
     margins: NDArray[np.float64]
     is_spam: NDArray[np.bool_]
     kinds: Sequence[Kind]
 
-    def of(self, kind: Kind) -> "LeftOutJudged":
+    def of(self, kind: Kind) -> "LeftOutScores":
         """Those of a kind, or all where one of its classes has hardly any."""
         mine = np.array([one is kind for one in self.kinds])
         spam = int(self.is_spam[mine].sum())
         if min(spam, int(mine.sum()) - spam) < MIN_PER_CLASS:
             return self
-        return LeftOutJudged(self.margins[mine], self.is_spam[mine], [kind] * int(mine.sum()))
+        return LeftOutScores(self.margins[mine], self.is_spam[mine], [kind] * int(mine.sum()))
 
 
-def decide(manifest: Manifest, known: LeftOutJudged, unknown: LeftOutJudged) -> Manifest:
+def decide(manifest: Manifest, known: LeftOutScores, unknown: LeftOutScores) -> Manifest:
     """With calibration from `unknown`, thresholds that hold on both. Raises BadInput without both labels."""
     if unknown.is_spam.all() or not unknown.is_spam.any():
         raise BadInput(
@@ -60,7 +60,7 @@ def decide(manifest: Manifest, known: LeftOutJudged, unknown: LeftOutJudged) -> 
     return msgspec.structs.replace(manifest, calibration=calibration, thresholds=thresholds)
 
 
-def _cut(part: LeftOutJudged, line: Calibration, max_spam: float, max_unsure: float) -> Thresholds:
+def _cut(part: LeftOutScores, line: Calibration, max_spam: float, max_unsure: float) -> Thresholds:
     """Thresholds of one part alone; OUTLIERS of its ham may always be above."""
     ham = max(1, int((~part.is_spam).sum()))
     max_fpr = max(max_spam, (OUTLIERS + 0.5) / ham)

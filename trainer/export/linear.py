@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from filterd.api import Kind
 from filterd.scoring.bundle import WIDE, WideEntry
 from filterd.scoring.engine import ModelLook
-from filterd.scoring.linear import TABLE, Wide, features
+from filterd.scoring.linear import TABLE, WideHalf, features
 
 MAX_FITTED: Final = 6_000  # messages of one source, kind and label; a minute for all
 INVERSE_REGULARISATION: Final = 100.0  # scikit-learn's C, for rows of length 1
@@ -61,7 +61,7 @@ def write(
     if earlier is not None:
         table, unit = mean(table, earlier, unit)
     (folder / WIDE).write_bytes(table.tobytes())
-    half = Wide(dict.fromkeys(Kind, table), WideEntry(dict.fromkeys(Kind, unit)))
+    half = WideHalf(dict.fromkeys(Kind, table), WideEntry(dict.fromkeys(Kind, unit)))
     both = [
         look._replace(wide=[half.margin(window, kind) for window in windows])
         for look, windows, kind in zip(looks, held.windows, held.kinds, strict=True)

@@ -20,9 +20,9 @@ from filterd.errors import BadInput
 from filterd.scoring import bundle
 from filterd.scoring.bundle import Bundle
 from filterd_trainer.evaluation.intervals import spread
-from filterd_trainer.evaluation.judge import Subject, judge
+from filterd_trainer.evaluation.judge import EvaluationSplit, judge
 from filterd_trainer.export import card, export
-from filterd_trainer.export.card import Evaluated, OfKind, ScoreRange
+from filterd_trainer.export.card import HeldOutResults, KindResult, ScoreRange
 
 # P(spam) between which a card counts: finer at both ends, where nearly all messages are.
 BOUNDS: Final = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
@@ -30,7 +30,9 @@ BOUNDS: Final = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
 Report = Callable[[str], object]
 
 
-def put(path: Path, subject: Subject, seeds: Sequence[Path] = (), report: Report = lambda _: None) -> Bundle:
+def put(
+    path: Path, subject: EvaluationSplit, seeds: Sequence[Path] = (), report: Report = lambda _: None
+) -> Bundle:
     """Judge the subject with the bundle at `path`, time it, and write the figures into it.
 
     seeds: bundles that differ from it by chance alone; mean and spread over them go beside its own figures.
@@ -52,7 +54,7 @@ def put(path: Path, subject: Subject, seeds: Sequence[Path] = (), report: Report
     facts = msgspec.structs.replace(facts, folder=Path(facts.folder).name)
     report("measuring the speed")
     speed = export.timed(opened.path, export.messages(subject.dataset, "validation"))
-    found = {"evaluation": Evaluated(facts, kinds), "speed": speed}
+    found = {"evaluation": HeldOutResults(facts, kinds), "speed": speed}
     metrics = opened.manifest.metrics | {name: msgspec.to_builtins(one) for name, one in found.items()}
     manifest = msgspec.structs.replace(opened.manifest, metrics=metrics)
     with bundle.writing(path) as folder:
@@ -63,14 +65,14 @@ def put(path: Path, subject: Subject, seeds: Sequence[Path] = (), report: Report
     return bundle.read(path)
 
 
-def _of_kind(path: Path, subject: Subject, seeds: Sequence[Path]) -> OfKind:
+def _of_kind(path: Path, subject: EvaluationSplit, seeds: Sequence[Path]) -> KindResult:
     scored = judge(path, path.name, subject)
     whole, *others = [
         subject.assess(one).parts[subject.split]
         for one in (scored, *(judge(seed, seed.name, subject) for seed in seeds))
     ]
     over = spread([one.estimates for one in others]) if others else {}
-    return OfKind(whole, ranges(scored.probability, scored.spam), dict(over))
+    return KindResult(whole, ranges(scored.probability, scored.spam), dict(over))
 
 
 def ranges(p: npt.NDArray[np.float64], spam: npt.NDArray[np.bool_]) -> list[ScoreRange]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from filterd.scoring.backend import SILENT
 from filterd.scoring.bundle import Architecture
 from filterd_trainer.export import graph
-from filterd_trainer.export.graph import CONTRIB, Graph, Linear, Weights
+from filterd_trainer.export.graph import CONTRIB, Graph, Matrix, Weights
 
 INT8_MAX = 127
 UINT8_MAX = 255
@@ -39,18 +39,18 @@ TINY = 1e-8
 Floats = NDArray[np.float32]
 
 
-class Range(NamedTuple):
+class InputRange(NamedTuple):
     """Smallest and largest value seen of each input channel, [in] each; rows: of some tokens, [n, in]."""
 
     low: Floats
     high: Floats
     rows: Floats
 
-    def wider(self, values: Floats) -> "Range":
+    def wider(self, values: Floats) -> "InputRange":
         """With a message's values [tokens, in]."""
         some = np.unique(np.linspace(0, len(values) - 1, ROWS_A_MESSAGE).astype(int))
         rows = self.rows if len(self.rows) >= ROWS else np.concatenate([self.rows, values[some]])
-        return Range(np.minimum(self.low, values.min(0)), np.maximum(self.high, values.max(0)), rows)
+        return InputRange(np.minimum(self.low, values.min(0)), np.maximum(self.high, values.max(0)), rows)
 
     @property
     def largest(self) -> Floats:
@@ -58,7 +58,7 @@ class Range(NamedTuple):
         return np.maximum(np.maximum(np.abs(self.low), np.abs(self.high)), TINY)
 
 
-class Even(NamedTuple):
+class StaticInt8(NamedTuple):
     """A matrix whose input has one step for all tokens.
 
     weight: int8 [in, out]; scale and offset: float32 [out], the offset added to the product.
@@ -90,7 +90,7 @@ class Even(NamedTuple):
         )
 
 
-class Int8(NamedTuple):
+class DynamicInt8(NamedTuple):
     """A matrix whose input has a step a token.
 
     weight: int8 [in, out]; scale and bias: float32 [out]; after_gelu: its input is a GELU's output.
@@ -140,40 +140,40 @@ def _float(graph: Graph, value: float) -> str:
     return graph.constant(f"float.{value}", np.array(value, np.float32))
 
 
-def observe(model: Path, names: Sequence[str], messages: Iterable[Sequence[int]]) -> dict[str, Range]:
+def observe(model: Path, names: Sequence[str], messages: Iterable[Sequence[int]]) -> dict[str, InputRange]:
     """Ranges of each linear's input over some messages. model: written with `taps` (`graph.build`)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    seen: dict[str, Range] = {}
+    seen: dict[str, InputRange] = {}
     for ids in messages:
         feed = {"ids": np.array([ids], np.int64), "lengths": np.array([len(ids)], np.int64)}
         for name, values in zip(names, session.run(list(names), feed), strict=True):
             rows = values.reshape(-1, values.shape[-1])
-            old = seen.get(name) or Range(rows[0], rows[0], rows[:0])
+            old = seen.get(name) or InputRange(rows[0], rows[0], rows[:0])
             seen[name] = old.wider(rows)
     return seen
 
 
 def int8(
-    weights: Weights, architecture: Architecture, ranges: Mapping[str, Range]
-) -> tuple[dict[str, NDArray[Any]], dict[str, Linear]]:
+    weights: Weights, architecture: Architecture, ranges: Mapping[str, InputRange]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Matrix]]:
     """The weights with outlier channels evened out, and every matrix of the blocks in 8 bits."""
     smoothed, factors = smooth(weights, architecture, ranges)
-    linears: dict[str, Linear] = {}
+    linears: dict[str, Matrix] = {}
     for name in graph.linear_names(architecture):
         weight, scale = quantize_columns(smoothed[f"{name}.weight"])
         bias = smoothed[f"{name}.bias"]
         if name in factors and (step := _even_step(ranges[name], factors[name])):
-            linears[name] = Even(weight, scale, bias, step)
+            linears[name] = StaticInt8(weight, scale, bias, step)
         else:
-            linears[name] = Int8(weight, scale, bias, name.endswith("mlp.c_proj"))
+            linears[name] = DynamicInt8(weight, scale, bias, name.endswith("mlp.c_proj"))
     return smoothed, linears
 
 
-def _even_step(seen: Range, factor: Floats) -> float | None:
+def _even_step(seen: InputRange, factor: Floats) -> float | None:
     """A step for all tokens, where the largest activation is not far from what is usual."""
     largest = float((seen.largest / factor).max())
     usual = np.median(np.abs(seen.rows / factor).max(axis=1, initial=0)) if len(seen.rows) else 0.0
@@ -181,7 +181,7 @@ def _even_step(seen: Range, factor: Floats) -> float | None:
 
 
 def smooth(
-    weights: Weights, architecture: Architecture, ranges: Mapping[str, Range]
+    weights: Weights, architecture: Architecture, ranges: Mapping[str, InputRange]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Floats]]:
     """Weights with outlier channels moved from activations into the matrix that follows, and by how much.
 
@@ -210,7 +210,7 @@ def smooth(
     return new, factors
 
 
-def _factor(weight: Floats, seen: Range) -> Floats:
+def _factor(weight: Floats, seen: InputRange) -> Floats:
     """[in], of geometric mean 1."""
     largest = np.maximum(np.abs(weight).max(axis=1), TINY)
     logs = SMOOTHING * np.log(seen.largest) - (1 - SMOOTHING) * np.log(largest)

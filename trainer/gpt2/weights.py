@@ -84,7 +84,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
         return Architecture(self.vocab_size, self.n_positions, self.n_embd, self.n_layer, self.n_head)
 
 
-class Hashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WeightHashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`hashes.json`: where the files came from, and what they have to be."""
 
     source: str
@@ -96,7 +96,7 @@ class _Index(msgspec.Struct, frozen=True):
     weight_map: dict[str, str]
 
 
-class Unavailable(FilterdError):
+class HubUnavailable(FilterdError):
     """The hub could not be reached or refused."""
 
     exit_status = 69  # EX_UNAVAILABLE
@@ -174,7 +174,7 @@ def _pickled(file: Path) -> dict[str, Tensor]:
     return {str(name): tensor.float() for name, tensor in found.items()}
 
 
-def check(folder: Path) -> Hashes | None:
+def check(folder: Path) -> WeightHashes | None:
     """Compare a folder with its hashes.json (None: it has none), a bundle with its manifest.
 
     Raises BundleError where a file is not what it was.
@@ -183,7 +183,7 @@ def check(folder: Path) -> Hashes | None:
         bundle.read(folder)
     if not (folder / HASHES).is_file():
         return None
-    hashes = _read(folder / HASHES, Hashes)
+    hashes = _read(folder / HASHES, WeightHashes)
     for name, entry in hashes.files.items():
         if Path(name).name != name or _entry(folder / name) != entry:
             raise BundleError(f"{folder / name}: does not match its hash in {HASHES}; fetch it again")
@@ -263,16 +263,16 @@ def save(gpt: GPT2, folder: Path, source: str) -> None:
     record(folder, source)
 
 
-def record(folder: Path, source: str, revision: str = "") -> Hashes:
+def record(folder: Path, source: str, revision: str = "") -> WeightHashes:
     """Write hashes.json for a folder as it is now. Raises NotFound and Unwritable."""
     files = [folder / (tf_checkpoint.HPARAMS if tf_checkpoint.is_one(folder) else CONFIG), *_files(folder)]
     files += [folder / name for name in (INDEX, *MERGES) if (folder / name).is_file()]
-    hashes = Hashes(source, revision, {file.name: _entry(file) for file in files})
+    hashes = WeightHashes(source, revision, {file.name: _entry(file) for file in files})
     write_text(folder / HASHES, _pretty(hashes))
     return hashes
 
 
-def fetch(size: str, folder: Path) -> Hashes:
+def fetch(size: str, folder: Path) -> WeightHashes:
     """Download a size of OpenAI's GPT-2 from the hub; what is there already is not downloaded again.
 
     Raises ConfigError for an unknown size, Unavailable offline, and BundleError where the hub's own hash, or
@@ -291,7 +291,7 @@ def fetch(size: str, folder: Path) -> Hashes:
             hub.hf_hub_download(HUB[size], name, revision=info.sha, local_dir=folder)
     except Exception as error:  # requests', httpx's or httpx2's own, as the hub's version has it
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unavailable(
+        raise HubUnavailable(
             f"{HUB[size]}: the hub cannot be reached ({reason}); connect, or copy its files to {folder}"
         ) from error
     hashes = record(folder, HUB[size], info.sha or "")

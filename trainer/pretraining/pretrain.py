@@ -32,7 +32,7 @@ from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import GPT2, PRESETS
 from filterd_trainer.pretraining import tokens
 from filterd_trainer.pretraining.tokens import Tokens
-from filterd_trainer.training.train import LOG, Interrupted, cut_log, stop_signals
+from filterd_trainer.training.train import LOG, TrainingInterrupted, cut_log, stop_signals
 
 SETTINGS = "pretrain.json"
 VALIDATION_WINDOWS = 64  # of 128 tokens: 8,192 targets, a standard error near 0.03 nats
@@ -86,7 +86,7 @@ class PretrainProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class PretrainLogRow:
     """One row of log.jsonl. loss: of training, estimated; validation_loss: exact; nats a token."""
 
     step: int
@@ -179,10 +179,10 @@ class Course(ABC):
         self.state.running_steps += 1
         self.state.seconds += time.perf_counter() - started
 
-    def evaluate(self) -> Row:
+    def evaluate(self) -> PretrainLogRow:
         """Measure on held-out text, log, and write a checkpoint."""
         state = self.state
-        row = Row(
+        row = PretrainLogRow(
             step=state.step,
             tokens=state.tokens,
             seconds=state.seconds,
@@ -301,7 +301,7 @@ def fit(run: Course, tell: Callable[[str], None]) -> None:
                 due = run.state.seconds + run.settings.eval_seconds
             if stopped:
                 run.save()
-                raise Interrupted(f"stopped after step {run.state.step:,}; go on with --resume")
+                raise TrainingInterrupted(f"stopped after step {run.state.step:,}; go on with --resume")
     if run.state.running_steps:
         tell(_line(run, run.evaluate()))
 
@@ -335,7 +335,7 @@ def read_settings(folder: Path) -> tuple[PretrainSettings, list[Path]]:
     """The same, and the text files of a pretraining. Raises NotFound and BadInput."""
     begun = read(folder)
     try:
-        about = msgspec.json.decode((folder / tokens.ABOUT).read_bytes(), type=tokens.About)
+        about = msgspec.json.decode((folder / tokens.ABOUT).read_bytes(), type=tokens.TokensOrigin)
     except OSError as error:
         raise NotFound(f"{folder}: no pretraining to resume; start it without --resume") from error
     except msgspec.MsgspecError as error:
@@ -358,7 +358,7 @@ def claim(folder: Path, settings: PretrainSettings, resume: bool) -> None:
     )
 
 
-def _line(run: Course, row: Row) -> str:
+def _line(run: Course, row: PretrainLogRow) -> str:
     left = row.seconds * (1 / run.progress - 1) / 60
     return (
         f"step {row.step:,}, {row.tokens / 1e6:.1f} million tokens: loss {row.loss:.3f},"

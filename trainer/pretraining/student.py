@@ -29,7 +29,7 @@ from filterd_trainer.disguises.augment import disguised
 from filterd_trainer.gpt2 import device, weights
 from filterd_trainer.gpt2.model import GPT2, INITIAL_STD
 from filterd_trainer.pretraining.pretrain import Course, PretrainSettings, begin, claim, fit
-from filterd_trainer.pretraining.teacher import COMPONENTS, Features, Teacher
+from filterd_trainer.pretraining.teacher import COMPONENTS, Teacher, TeacherFeatures
 from filterd_trainer.training.batches import Rows
 
 HELD_OUT = 50  # one text of so many is validation
@@ -56,11 +56,11 @@ class Student(nn.Module):
         return found
 
 
-class Distilling(Course):
+class Distillation(Course):
     """A student under way."""
 
     def __init__(
-        self, student: Student, features: Features, settings: PretrainSettings, folder: Path
+        self, student: Student, features: TeacherFeatures, settings: PretrainSettings, folder: Path
     ) -> None:
         self.student, self.features = student, features
         self.rows = Rows(features.ids, features.starts.tolist())
@@ -177,7 +177,7 @@ def distil(
     """
     claim(folder, settings, resume)
     target = device.choose(on)
-    features = Features.load(folders)
+    features = TeacherFeatures.load(folders)
     torch.manual_seed(settings.seed)
     gpt = begin(settings.base)
     if teacher and not resume:
@@ -187,7 +187,7 @@ def distil(
     if longest > gpt.architecture.context:
         raise BadInput(f"{settings.base}: {longest} tokens in a text, its context is shorter")
     gpt.stream, gpt.wte.sparse = device.stream(target), True
-    run = Distilling(Student(gpt).to(target).train(), features, settings, folder)
+    run = Distillation(Student(gpt).to(target).train(), features, settings, folder)
     tell(
         f"{len(features):,} texts, {len(features.ids):,} tokens, {len(features.states):,} targets;"
         f" {target.type} in {device.precision(target)}, {torch.get_num_threads()} threads"

@@ -36,7 +36,7 @@ PROJECTION = "projection.safetensors"
 Tell = Callable[[str], None]
 
 
-class Missing(FilterdError):
+class DistillMissing(FilterdError):
     """The packages of the extra `distill` are not installed."""
 
     exit_status = 69
@@ -55,7 +55,7 @@ class Teacher:
         try:
             import transformers
         except ImportError as error:
-            raise Missing("a teacher needs transformers; pip install 'filterd[distill]'") from error
+            raise DistillMissing("a teacher needs transformers; pip install 'filterd[distill]'") from error
         if not source.exists():
             raise NotFound(f"{source}: no such file; docs/training.md says where a teacher comes from")
         folder = source
@@ -130,7 +130,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Example:
+class TeacherExample:
     """A text in our tokens; the teacher's states at `positions` of them."""
 
     ids: list[int]
@@ -138,7 +138,7 @@ class Example:
     states: Tensor
 
 
-def examples(teacher: Teacher, tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Example]:
+def examples(teacher: Teacher, tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[TeacherExample]:
     """In order of length, not of the texts. Texts that share no token end are left out."""
     encoded = [(teacher.encode(text), tokenizer.encode(text)) for text in texts]
     encoded = [pair for pair in encoded if pair[0][0] and pair[1]]
@@ -153,7 +153,7 @@ def examples(teacher: Teacher, tokenizer: Tokenizer, texts: Sequence[str]) -> It
             if shared:
                 found = states(hidden[: len(ids)])[[theirs for _, theirs in shared]]
                 mine = [i for i, _ in shared]
-                yield Example(ours[: mine[-1] + 1], mine, found)
+                yield TeacherExample(ours[: mine[-1] + 1], mine, found)
 
 
 def _passes(lengths: list[int]) -> Iterator[tuple[int, int]]:
@@ -208,7 +208,7 @@ def _share(share: str) -> tuple[int, int]:
     return mine, of
 
 
-def _write(file: Path, found: list[Example], projection: Projection) -> None:
+def _write(file: Path, found: list[TeacherExample], projection: Projection) -> None:
     ids = [np.array(one.ids, np.int32) for one in found]
     places = [np.array(one.positions, np.int32) for one in found]
     tensors = {
@@ -222,7 +222,7 @@ def _write(file: Path, found: list[Example], projection: Projection) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features:
+class TeacherFeatures:
     """All examples of some folders. ids of text i: flat[starts[i] : starts[i + 1]]; likewise its targets."""
 
     ids: Tensor
@@ -235,7 +235,7 @@ class Features:
         return len(self.starts) - 1
 
     @classmethod
-    def load(cls, folders: Sequence[Path]) -> "Features":
+    def load(cls, folders: Sequence[Path]) -> "TeacherFeatures":
         """Raises NotFound where there are none, BadInput where folders have different projections."""
         files = [file for folder in folders for file in sorted(folder.glob("part-*.safetensors"))]
         if not files:

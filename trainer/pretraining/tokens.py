@@ -26,7 +26,7 @@ BLOCK = 4096  # tokens; several times the longest window, so that little is lost
 HELD_OUT = 100  # one block of so many is validation
 
 
-class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TokensOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a row of tokens was made from: sha256 of each file by its path, and how many tokens came out."""
 
     files: dict[str, str]
@@ -39,7 +39,7 @@ class Tokens:
     """A row of tokens, memory-mapped."""
 
     row: NDArray[np.uint16]
-    about: About
+    about: TokensOrigin
 
     def blocks(self, held_out: bool) -> list[int]:
         """Numbers of the whole blocks of one part."""
@@ -100,7 +100,7 @@ def _separated(lines: Iterator[str]) -> Iterator[str]:
     yield "".join(document)
 
 
-def _write(files: Sequence[Path], hashes: dict[str, str], folder: Path, tokenizer: Tokenizer) -> About:
+def _write(files: Sequence[Path], hashes: dict[str, str], folder: Path, tokenizer: Tokenizer) -> TokensOrigin:
     number = total = 0
     try:
         with (folder / FILE).open("wb") as out:
@@ -110,14 +110,14 @@ def _write(files: Sequence[Path], hashes: dict[str, str], folder: Path, tokenize
                 number, total = number + 1, total + len(ids)
     except OSError as error:
         raise Unwritable(f"{folder / FILE}: {error.strerror}; free some space") from error
-    about = About(hashes, number, total)
+    about = TokensOrigin(hashes, number, total)
     write_text(folder / ABOUT, msgspec.json.format(msgspec.json.encode(about), indent=1).decode() + "\n")
     return about
 
 
-def _read_about(file: Path) -> About | None:
+def _read_about(file: Path) -> TokensOrigin | None:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=About)
+        return msgspec.json.decode(file.read_bytes(), type=TokensOrigin)
     except (OSError, msgspec.MsgspecError):
         return None
 

@@ -14,16 +14,16 @@ from filterd.scoring.engine import Engine
 from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import Calibration
 from filterd_trainer.data.corpus import Dataset
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 from filterd_trainer.export import export
 from filterd_trainer.retraining import recalibrate, refit, served
-from filterd_trainer.retraining.recalibrate import Choice, Fresh
-from filterd_trainer.retraining.refit import Added, Floats, Indices, RefitInput
+from filterd_trainer.retraining.recalibrate import CalibrationChoice, FreshMargins
+from filterd_trainer.retraining.refit import Floats, Indices, RefitInput, WideDelta
 
-Decide = Callable[[Manifest, Floats, export.Messages], Manifest]
+Decide = Callable[[Manifest, Floats, export.SplitTexts], Manifest]
 
 
-class Refitted:
+class CrossFit:
     """dataset: `train` teaches every fit; of `test` the rows of role `new` teach all but their own fold's.
 
     fold, said: of each row of `test`; the latter is what the memory says beside the model.
@@ -43,19 +43,19 @@ class Refitted:
         manifest = decide(self._manifest, refit.margins(self._added, asked), validation)
         return refit.write(self._champion.bundle, out, self._added, manifest)
 
-    def cautious(self, kind: Kind, choice: Choice) -> Choice:
+    def cautious(self, kind: Kind, choice: CalibrationChoice) -> CalibrationChoice:
         """With a spam threshold that no more corrected ham reaches than reached the champion's."""
         chosen = np.array([one is kind for one in self._new.kinds], dtype=bool)
         before = np.array([max(nats) for nats in self._new.margins])
         line = self._manifest.calibration[kind]
-        fresh = Fresh(
+        fresh = FreshMargins(
             self._with_memory(before, line)[chosen],
             self._with_memory(self._crossed, line)[chosen],
             self._new.is_spam[chosen],
         )
         return recalibrate.cautious(choice, fresh)
 
-    def crossed(self, after: Scored, manifest: Manifest) -> Scored:
+    def crossed(self, after: SplitScores, manifest: Manifest) -> SplitScores:
         """`after`, of `test`, with the new corrections' rows as fits that did not see their fold say.
 
         manifest: the challenger's, for calibration and thresholds.
@@ -80,7 +80,7 @@ class Refitted:
         return self._ask(self._frame.iloc[self._places].reset_index(drop=True))
 
     @cached_property
-    def _added(self) -> Added:
+    def _added(self) -> WideDelta:
         return refit.fit(self._manifest, refit.together(self._train, self._new), set(self._new.kinds))
 
     @cached_property

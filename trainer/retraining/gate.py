@@ -82,7 +82,7 @@ class HeldOutMail:
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeAnswers:
     """A message whose answer may not get worse: both models' labels and points.
 
     is_spam: None where nobody says what it is; then its label may not change at all.
@@ -110,8 +110,8 @@ class Evidence:
     spam: int
     held_groups: int
     held: HeldOutMail | None = None
-    probes: Sequence[Probed] = ()
-    kept: Sequence[Probed] = ()
+    probes: Sequence[ProbeAnswers] = ()
+    kept: Sequence[ProbeAnswers] = ()
 
     def compared(self) -> HeldOutMail:
         """What both models said. Raises ValueError before they were asked."""
@@ -304,7 +304,7 @@ def probes(evidence: Evidence, rules: GateRules) -> Finding:
     )
 
 
-def _worse(one: Probed, slack: float) -> bool:
+def _worse(one: ProbeAnswers, slack: float) -> bool:
     """A label that moved away from the truth; by a hair, where it lay at a threshold, does not count."""
     moved = COSTS[one.after] - COSTS[one.before]
     away = moved != 0 if one.is_spam is None else (moved < 0 if one.is_spam else moved > 0)

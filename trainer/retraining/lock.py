@@ -18,7 +18,7 @@ IOPRIO_WHO_PROCESS = 1
 IOPRIO_IDLE = 3 << 13  # class "idle": only when nobody else wants the disk
 
 
-class Busy(FilterdError):
+class RetrainingBusy(FilterdError):
     """Another retraining is under way."""
 
     exit_status = 75  # EX_TEMPFAIL
@@ -37,7 +37,7 @@ def only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             stream.seek(0)
-            raise Busy(
+            raise RetrainingBusy(
                 f"{folder}: another retraining is under way (process {stream.read(20).strip() or '?'});"
                 " this one stops"
             ) from error

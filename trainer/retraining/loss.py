@@ -42,7 +42,7 @@ class LossTargets:
     old: Sequence[Label]
 
 
-class Holding:
+class RetrainingLoss:
     """The loss of a batch; see `filterd_trainer.training.train.Objective`."""
 
     def __init__(self, plan: TrainingPlan, wanted: LossTargets, pull: float) -> None:

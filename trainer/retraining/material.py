@@ -241,7 +241,7 @@ def _dataset(folder: Path) -> pd.DataFrame:
 
 
 def _input(given: str) -> pd.DataFrame:
-    losses = sources.Losses()
+    losses = sources.ReadingLosses()
     request = prepare.PrepareRequest(inputs=[given], out=Path())
     messages = chain.from_iterable(sources.read(each, losses) for each in prepare.as_sources(request))
     frame = corpus.canonical((each for each in messages if each.label), losses)

@@ -12,7 +12,7 @@ from filterd.config import Config, Promotion
 from filterd.errors import ConfigError
 from filterd_trainer.retraining import gate
 from filterd_trainer.retraining.report import PAGE, figures_table
-from filterd_trainer.retraining.retrain import Outcome, RetrainRequest, retrain
+from filterd_trainer.retraining.retrain import RetrainOutcome, RetrainRequest, retrain
 
 STAGES = {
     "gather": "reading corrections",
@@ -24,7 +24,7 @@ STAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class RetrainOptions:
     """The command's options, as they were given; None and "" where they were not."""
 
     feedback: str
@@ -36,7 +36,7 @@ class Options:
     seed: int
 
 
-def run(options: Options, config: Path | None, as_json: bool) -> int:
+def run(options: RetrainOptions, config: Path | None, as_json: bool) -> int:
     """Retrain and say what became of it; returns the exit status. Raises as `retrain.retrain`."""
     request = request_of(options, configuration.in_force(config)[1])
     console = Console(stderr=True, highlight=False)
@@ -47,7 +47,7 @@ def run(options: Options, config: Path | None, as_json: bool) -> int:
     return 0
 
 
-def request_of(options: Options, config: Config) -> RetrainRequest:
+def request_of(options: RetrainOptions, config: Config) -> RetrainRequest:
     """What is not given is as the configuration says. Raises ConfigError."""
     promotion = options.promotion or config.retrain.promotion
     if promotion not in get_args(Promotion):
@@ -78,7 +78,7 @@ def _champion(given: str, config: Config) -> Path | None:
     return None
 
 
-def described(outcome: Outcome) -> list[str]:
+def described(outcome: RetrainOutcome) -> list[str]:
     """The outcome for a terminal: the gate, both models' figures, the verdict, where the report is."""
     record = outcome.record
     lines = gate.lines(record.gate)
@@ -89,7 +89,7 @@ def described(outcome: Outcome) -> list[str]:
     return [*lines, f"report: {outcome.folder / PAGE}"]
 
 
-def _as_json(outcome: Outcome) -> str:
+def _as_json(outcome: RetrainOutcome) -> str:
     return json.dumps(
         {
             "promoted": outcome.promoted,

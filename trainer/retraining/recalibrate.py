@@ -31,7 +31,7 @@ MAX_PROBABILITY = verdict.sigmoid(MAX_LOG_ODDS)
 Flags = npt.NDArray[np.bool_]
 
 
-class Fresh(msgspec.Struct, frozen=True):
+class FreshMargins(msgspec.Struct, frozen=True):
     """n messages of one kind that nobody trained on: both models' margins [n], and the truth [n]."""
 
     champion: Floats
@@ -39,7 +39,7 @@ class Fresh(msgspec.Struct, frozen=True):
     is_spam: Flags
 
 
-class Choice(msgspec.Struct, frozen=True):
+class CalibrationChoice(msgspec.Struct, frozen=True):
     """What was chosen for a kind, and on how much; `how` is for people."""
 
     calibration: Calibration
@@ -49,20 +49,22 @@ class Choice(msgspec.Struct, frozen=True):
     how: str
 
 
-def choose(manifest: Manifest, kind: Kind, fresh: Fresh) -> Choice:
+def choose(manifest: Manifest, kind: Kind, fresh: FreshMargins) -> CalibrationChoice:
     """A challenger's calibration and thresholds. manifest: the champion's."""
     ham, spam = int((~fresh.is_spam).sum()), int(fresh.is_spam.sum())
     line, cut = manifest.calibration[kind], manifest.thresholds[kind]
     if ham >= FULL and spam >= FULL_SPAM:
         line = calibrate.fit_platt(fresh.challenger, fresh.is_spam)
         p = calibrate.apply(fresh.challenger, line)
-        return Choice(line, calibrate.choose_thresholds(p, fresh.is_spam), ham, spam, "fitted anew")
+        return CalibrationChoice(
+            line, calibrate.choose_thresholds(p, fresh.is_spam), ham, spam, "fitted anew"
+        )
     raised = _raised(line, cut, fresh)
     how = "the champion's" if raised == cut else "the champion's, spam threshold raised"
-    return Choice(line, raised, ham, spam, f"{how} ({ham} fresh ham)")
+    return CalibrationChoice(line, raised, ham, spam, f"{how} ({ham} fresh ham)")
 
 
-def cautious(choice: Choice, fresh: Fresh) -> Choice:
+def cautious(choice: CalibrationChoice, fresh: FreshMargins) -> CalibrationChoice:
     """The same with the spam threshold raised, where it has to be, by ham that was corrected.
 
     fresh: corrected messages of the kind and what both models say of them without having learned from them.
@@ -75,7 +77,7 @@ def cautious(choice: Choice, fresh: Fresh) -> Choice:
     return msgspec.structs.replace(choice, thresholds=raised, how=how)
 
 
-def apply(manifest: Manifest, choices: Mapping[Kind, Choice]) -> Manifest:
+def apply(manifest: Manifest, choices: Mapping[Kind, CalibrationChoice]) -> Manifest:
     """With what was chosen for each kind."""
     return msgspec.structs.replace(
         manifest,
@@ -84,7 +86,7 @@ def apply(manifest: Manifest, choices: Mapping[Kind, Choice]) -> Manifest:
     )
 
 
-def _raised(line: Calibration, cut: Thresholds, fresh: Fresh) -> Thresholds:
+def _raised(line: Calibration, cut: Thresholds, fresh: FreshMargins) -> Thresholds:
     """So that no more of this ham is called spam than the champion called, or than the budget allows."""
     before, after = (calibrate.apply(m[~fresh.is_spam], line) for m in (fresh.champion, fresh.challenger))
     budget = int(calibrate.MAX_FALSE_POSITIVE_RATE * len(after))

@@ -30,7 +30,7 @@ from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 from filterd.api import Kind, Message
 from filterd.reading import text
 from filterd.scoring import bundle, linear, verdict
-from filterd.scoring.bundle import Bundle, Certainty, FileEntry, Manifest, WideEntry
+from filterd.scoring.bundle import Bundle, FastPathEntry, FileEntry, Manifest, WideEntry
 from filterd.scoring.engine import Engine
 from filterd.scoring.grams import Grams
 from filterd.scoring.linear import KINDS, TABLE, features
@@ -77,20 +77,20 @@ class RefitInput:
 
 
 @dataclass(frozen=True)
-class Added:
+class WideDelta:
     """What a fit adds, by kind, in nats: to the weights [TABLE], and to every margin."""
 
     weights: dict[Kind, Floats]
     nats: dict[Kind, float]
 
     @classmethod
-    def nothing(cls) -> "Added":
+    def nothing(cls) -> "WideDelta":
         """To no kind."""
         return cls({kind: np.zeros(TABLE) for kind in Kind}, dict.fromkeys(Kind, 0.0))
 
 
 @dataclass(frozen=True)
-class Half:
+class WideWeights:
     """A wide half in floats, by kind.
 
     weights [TABLE]: nats; unit: nats of one step in 8 bits, 0 where none is there yet.
@@ -100,16 +100,16 @@ class Half:
     unit: dict[Kind, float]
 
     @classmethod
-    def of(cls, champion: Bundle) -> "Half":
+    def of(cls, champion: Bundle) -> "WideWeights":
         """The champion's; an empty one where it has none. Raises BundleError."""
         entry = champion.manifest.wide
         if not entry:
-            return cls(Added.nothing().weights, dict.fromkeys(Kind, 0.0))
+            return cls(WideDelta.nothing().weights, dict.fromkeys(Kind, 0.0))
         tables = linear.read(champion.path, entry)
         weights = {kind: tables[kind].astype(np.float64) * scale for kind, scale in entry.scale.items()}
         return cls(weights, dict(entry.scale))
 
-    def write(self, added: Added, folder: Path) -> WideEntry:
+    def write(self, added: WideDelta, folder: Path) -> WideEntry:
         """The sums in 8 bits, in the champion's own steps where they reach far enough."""
         tables, scale = [], {}
         for kind in KINDS:
@@ -141,9 +141,9 @@ def ask(champion: Engine, frame: pd.DataFrame, is_spam: NDArray[np.bool_]) -> Re
     )
 
 
-def fit(champion: Manifest, of: RefitInput, corrected: Collection[Kind] = KINDS) -> Added:
+def fit(champion: Manifest, of: RefitInput, corrected: Collection[Kind] = KINDS) -> WideDelta:
     """What is to be added to the kinds that were corrected."""
-    added = Added.nothing()
+    added = WideDelta.nothing()
     for kind in corrected:
         rows = [row for i, one in enumerate(of.kinds) if one is kind for row in _rows(champion, of, i)]
         if rows:
@@ -208,7 +208,7 @@ def _rows(champion: Manifest, of: RefitInput, i: int) -> list[_Row]:
     ]
 
 
-def margins(added: Added, of: RefitInput) -> Floats:
+def margins(added: WideDelta, of: RefitInput) -> Floats:
     """Of messages [n], each by its highest window, with what was added."""
     return np.array(
         [
@@ -252,7 +252,7 @@ def together(one: RefitInput, other: RefitInput) -> RefitInput:
     )
 
 
-def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bundle:
+def write(champion: Bundle, out: Path, added: WideDelta, manifest: Manifest) -> Bundle:
     """A bundle: the champion's files, another wide half. manifest: the champion's with what else changes.
 
     What is added to all of a kind goes into its calibration. Raises BundleError, Unwritable.
@@ -262,7 +262,7 @@ def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bund
             shutil.copy(champion.path / name, folder / name)
         with (folder / bundle.CARD).open("a", encoding="utf-8") as card:
             card.write(f"\nSince then its wide half was refitted to corrections, from {champion.id}.\n")
-        entry = Half.of(champion).write(added, folder)
+        entry = WideWeights.of(champion).write(added, folder)
         files = {name: FileEntry(sha256="", bytes=0) for name in (*bundle.REQUIRED, bundle.WIDE)}
         manifest = msgspec.structs.replace(
             manifest,
@@ -284,7 +284,7 @@ def write(champion: Bundle, out: Path, added: Added, manifest: Manifest) -> Bund
     return bundle.read(out)
 
 
-def _fast_path(champion: Manifest, made: Manifest, added: Added) -> dict[Kind, Certainty] | None:
+def _fast_path(champion: Manifest, made: Manifest, added: WideDelta) -> dict[Kind, FastPathEntry] | None:
     """The champion's for a kind that is judged as before, to the digit; for others it may not hold."""
     if not champion.fast_path:
         return None
@@ -295,7 +295,7 @@ def _fast_path(champion: Manifest, made: Manifest, added: Added) -> dict[Kind, C
         and made.calibration[kind] == champion.calibration[kind]
         and made.thresholds[kind] == champion.thresholds[kind]
     }
-    return {kind: kept.get(kind, Certainty()) for kind in Kind} if kept else None
+    return {kind: kept.get(kind, FastPathEntry()) for kind in Kind} if kept else None
 
 
 def _probed(made: Engine, champion: Manifest) -> tuple[bundle.Probe, ...]:

@@ -14,10 +14,10 @@ from filterd.scoring.bundle import Bundle
 from filterd_trainer.evaluation import judge, plots, report
 from filterd_trainer.evaluation.report import Cell
 from filterd_trainer.evaluation.results import Result, ResultHistory, Table
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 from filterd_trainer.retraining.gate import Evidence, Finding, HeldOutMail
 from filterd_trainer.retraining.material import Material
-from filterd_trainer.retraining.recalibrate import Choice
+from filterd_trainer.retraining.recalibrate import CalibrationChoice
 from filterd_trainer.retraining.run_folder import RetrainPlan
 
 RECORD, PAGE = "record.json", "report.html"
@@ -27,7 +27,7 @@ MAX_FLIPS = 500  # listed in the record; the page shows fewer
 MAX_FLIPS_SHOWN = 60
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class RetrainFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What went in. sides: messages by role and side; left_out: by reason; calibration: how, by kind."""
 
     champion: str
@@ -40,7 +40,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     calibration: dict[str, str]
 
 
-class Flip(msgspec.Struct, frozen=True, kw_only=True):
+class LabelFlip(msgspec.Struct, frozen=True, kw_only=True):
     """A held-out message that the two models label differently."""
 
     message: str
@@ -55,10 +55,10 @@ class Flip(msgspec.Struct, frozen=True, kw_only=True):
 class RetrainRecord(msgspec.Struct, frozen=True):
     """`record.json`. models: champion and challenger on what was held out; flips: where they differ."""
 
-    facts: Facts
+    facts: RetrainFacts
     gate: list[Finding]
     models: list[Result] = []
-    flips: list[Flip] = []
+    flips: list[LabelFlip] = []
     flipped: int = 0
     history: ResultHistory | None = None
     promoted: bool = False
@@ -68,13 +68,17 @@ class RetrainRecord(msgspec.Struct, frozen=True):
 
 
 def facts(
-    plan: RetrainPlan, found: Material, strategy: str, champion: Bundle, choices: Mapping[Kind, Choice]
-) -> Facts:
+    plan: RetrainPlan,
+    found: Material,
+    strategy: str,
+    champion: Bundle,
+    choices: Mapping[Kind, CalibrationChoice],
+) -> RetrainFacts:
     """What a run was made from."""
     sides: dict[str, dict[str, int]] = {}
     for role, rows in found.frame.groupby("Role", sort=True):
         sides[str(role)] = {str(side): int(n) for side, n in rows["Side"].value_counts().items()}
-    return Facts(
+    return RetrainFacts(
         champion=champion.id,
         strategy=strategy,
         plan=plan,
@@ -86,17 +90,17 @@ def facts(
     )
 
 
-def without_challenger(about: Facts, findings: Sequence[Finding]) -> RetrainRecord:
+def without_challenger(about: RetrainFacts, findings: Sequence[Finding]) -> RetrainRecord:
     """The record of a run that had too little to learn from."""
     return RetrainRecord(about, list(findings))
 
 
 def record(
-    about: Facts,
+    about: RetrainFacts,
     findings: Sequence[Finding],
     evidence: Evidence,
-    subject: judge.Subject,
-    scored: tuple[Scored, Scored],
+    subject: judge.EvaluationSplit,
+    scored: tuple[SplitScores, SplitScores],
     run: Path,
 ) -> RetrainRecord:
     """The record of a comparison. scored: champion and challenger on `subject`."""
@@ -117,11 +121,11 @@ def record(
     return RetrainRecord(about, list(findings), results, flips[:MAX_FLIPS], len(flips), history, plots=drawn)
 
 
-def _flips(held: HeldOutMail, subject: judge.Subject) -> list[Flip]:
+def _flips(held: HeldOutMail, subject: judge.EvaluationSplit) -> list[LabelFlip]:
     frame = subject.frame
     ids, roles = frame["Id"].astype(str), frame["Role"].astype(str)
     return [
-        Flip(
+        LabelFlip(
             message=ids[i][:ID_CHARACTERS],
             truth=Label.SPAM if held.is_spam[i] else Label.HAM,
             role=roles[i],
@@ -194,7 +198,7 @@ def _gate(record: RetrainRecord) -> report.Grid:
     return report.Grid(rows, ["rule", "passed", "found", "wanted"], "The gate: every rule has to pass.")
 
 
-def _data(about: Facts) -> list[report.Block]:
+def _data(about: RetrainFacts) -> list[report.Block]:
     names = sorted({side for sides in about.sides.values() for side in sides})
     rows: list[list[Cell]] = [
         [role, *(sides.get(name, 0) for name in names)] for role, sides in about.sides.items()

@@ -39,7 +39,7 @@ from filterd.scoring.memory import Recollection
 from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import judge as judging
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 from filterd_trainer.export import export
 from filterd_trainer.export import probes as known_probes
 from filterd_trainer.retraining import (
@@ -54,9 +54,9 @@ from filterd_trainer.retraining import (
     strategies,
 )
 from filterd_trainer.retraining import report as pages
-from filterd_trainer.retraining.cross_fit import Refitted
-from filterd_trainer.retraining.gate import Evidence, GateRules, HeldAnswers, HeldOutMail, Probed
-from filterd_trainer.retraining.loss import Holding, LossTargets
+from filterd_trainer.retraining.cross_fit import CrossFit
+from filterd_trainer.retraining.gate import Evidence, GateRules, HeldAnswers, HeldOutMail, ProbeAnswers
+from filterd_trainer.retraining.loss import LossTargets, RetrainingLoss
 from filterd_trainer.retraining.material import Material
 from filterd_trainer.retraining.refit import Indices
 from filterd_trainer.retraining.report import RetrainRecord
@@ -104,7 +104,7 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RetrainOutcome:
     """What became of it.
 
     promoted: the challenger judges now. reason: why not, one line; "" where it was. bundle: the challenger's
@@ -118,7 +118,7 @@ class Outcome:
     record: RetrainRecord
 
 
-def retrain(request: RetrainRequest, report: Report = lambda stage: None) -> Outcome:
+def retrain(request: RetrainRequest, report: Report = lambda stage: None) -> RetrainOutcome:
     """Retrain once. report: called with each stage's name as it begins.
 
     Raises Busy where another one or a trial is under way, Interrupted after a signal (the next call goes
@@ -163,7 +163,7 @@ def _no_trial(request: RetrainRequest) -> None:
     if not (on_trial := trial.under_way(request.bundles)):
         return
     if presence.find(request.state):
-        raise lock.Busy(f"{on_trial} is on trial in {request.bundles}; retrain when that is over")
+        raise lock.RetrainingBusy(f"{on_trial} is on trial in {request.bundles}; retrain when that is over")
     bundle.end_trial(request.bundles)
 
 
@@ -211,12 +211,12 @@ class _Retraining:
         self.night, self.report = night, report
         self.plan = night.plan
         self.folder = night.folder
-        self.choices: dict[Kind, recalibrate.Choice] = {}
+        self.choices: dict[Kind, recalibrate.CalibrationChoice] = {}
         self.strategy = strategies.choose(request.strategy)
         self.crossed = self.strategy == "wide"
-        self._refit: Refitted | None = None
+        self._refit: CrossFit | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> RetrainOutcome:
         """All stages; what is there already is not done again."""
         self.report("gather")
         found = self._gather()
@@ -295,7 +295,7 @@ class _Retraining:
             seed=self.plan.seed,
             on="cpu",
             resume=(folder / CONFIG).is_file(),
-            objective=lambda plan: Holding(plan, self._wanted(dataset), how.pull),
+            objective=lambda plan: RetrainingLoss(plan, self._wanted(dataset), how.pull),
             console=Console(quiet=True),
         )
 
@@ -328,14 +328,14 @@ class _Retraining:
         return export.export(request, decide=lambda *of: self._recalibrated(dataset, *of))
 
     def _recalibrated(
-        self, dataset: Dataset, manifest: Manifest, margins: export.Floats, texts: export.Messages
+        self, dataset: Dataset, manifest: Manifest, margins: export.Floats, texts: export.SplitTexts
     ) -> Manifest:
         frame = dataset.split("validation")
         fresh = (frame["Role"] == "rehearsal").to_numpy()
         before = np.array(self.champion.margins(texts.texts, texts.kinds))
         for kind in Kind:
             chosen = fresh & texts.of(kind)
-            sample = recalibrate.Fresh(before[chosen], margins[chosen], texts.is_spam[chosen])
+            sample = recalibrate.FreshMargins(before[chosen], margins[chosen], texts.is_spam[chosen])
             self.choices[kind] = recalibrate.choose(self.champion.bundle.manifest, kind, sample)
         return recalibrate.apply(manifest, self.choices)
 
@@ -345,10 +345,10 @@ class _Retraining:
         self.choices = {kind: refitted.cautious(kind, one) for kind, one in self.choices.items()}
         return recalibrate.apply(manifest, self.choices)
 
-    def _refitted(self, dataset: Dataset) -> Refitted:
+    def _refitted(self, dataset: Dataset) -> CrossFit:
         if not self._refit:
             frame = dataset.split("test")
-            self._refit = Refitted(self.champion, dataset, self._folds(frame), self._said(frame))
+            self._refit = CrossFit(self.champion, dataset, self._folds(frame), self._said(frame))
         return self._refit
 
     def _folds(self, frame: pd.DataFrame) -> Indices:
@@ -364,8 +364,8 @@ class _Retraining:
 
     # -- judge and promote ---------------------------------------------------------------------------------
 
-    def _decide(self, found: Material, dataset: Dataset, made: Bundle, evidence: Evidence) -> Outcome:
-        subject = judging.Subject.load(dataset.folder, "test")
+    def _decide(self, found: Material, dataset: Dataset, made: Bundle, evidence: Evidence) -> RetrainOutcome:
+        subject = judging.EvaluationSplit.load(dataset.folder, "test")
         frame = subject.frame
         before, after = self._scored(made, dataset, subject)
         held = HeldOutMail(
@@ -389,7 +389,9 @@ class _Retraining:
             reason = self._promote(made)
         return self._finish(record, reason, made)
 
-    def _scored(self, made: Bundle, dataset: Dataset, subject: judging.Subject) -> tuple[Scored, Scored]:
+    def _scored(
+        self, made: Bundle, dataset: Dataset, subject: judging.EvaluationSplit
+    ) -> tuple[SplitScores, SplitScores]:
         """Champion and challenger on what was held out, each with the memory if users have it.
 
         Both without a fast path: it ranks less finely, and a challenger has it for some kinds only.
@@ -404,13 +406,13 @@ class _Retraining:
             served.remembering(after, made.manifest, frame, said),
         )
 
-    def _probes(self, challenger: Engine) -> list[Probed]:
+    def _probes(self, challenger: Engine) -> list[ProbeAnswers]:
         probes = self.champion.bundle.manifest.probes
         messages = [Message(raw=p.text.encode(), kind=p.kind) for p in probes]
         truth = [known_probes.is_spam(p.text) for p in probes]
         return _probed(truth, self.champion.judge(messages), challenger.judge(messages))
 
-    def _kept(self, challenger: Engine) -> list[Probed]:
+    def _kept(self, challenger: Engine) -> list[ProbeAnswers]:
         frame = _anchors(asked=True)
         before, after = (judging.verdicts_of(one, frame) for one in (self.champion, challenger))
         return _probed((frame["Label"] == Label.SPAM.value).tolist(), before, after)
@@ -437,10 +439,10 @@ class _Retraining:
 
     # -- the record ----------------------------------------------------------------------------------------
 
-    def _facts(self, found: Material) -> pages.Facts:
+    def _facts(self, found: Material) -> pages.RetrainFacts:
         return pages.facts(self.plan, found, self.strategy, self.champion.bundle, self.choices)
 
-    def _finish(self, record: RetrainRecord, reason: str, made: Bundle | None = None) -> Outcome:
+    def _finish(self, record: RetrainRecord, reason: str, made: Bundle | None = None) -> RetrainOutcome:
         self.report("report")
         promoted = made is not None and not reason
         record = msgspec.structs.replace(
@@ -448,7 +450,7 @@ class _Retraining:
         )
         pages.write(self.folder, record)
         self.night.end(reason)
-        return Outcome(
+        return RetrainOutcome(
             promoted=promoted,
             reason=reason,
             bundle=made.path if made else None,
@@ -493,14 +495,16 @@ def _anchors(asked: bool) -> pd.DataFrame:
 
 def _probed(
     truth: Sequence[bool | None], before: Sequence[Verdict], after: Sequence[Verdict]
-) -> list[Probed]:
+) -> list[ProbeAnswers]:
     return [
-        Probed(spam, a.label, b.label, a.points, b.points)
+        ProbeAnswers(spam, a.label, b.label, a.points, b.points)
         for spam, a, b in zip(truth, before, after, strict=True)
     ]
 
 
-def _completed(evidence: Evidence, held: HeldOutMail, probes: list[Probed], kept: list[Probed]) -> Evidence:
+def _completed(
+    evidence: Evidence, held: HeldOutMail, probes: list[ProbeAnswers], kept: list[ProbeAnswers]
+) -> Evidence:
     return Evidence(
         new=evidence.new,
         dropped=evidence.dropped,

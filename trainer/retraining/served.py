@@ -16,7 +16,7 @@ from filterd.corrections.store import Store
 from filterd.scoring import memory, verdict
 from filterd.scoring.bundle import Manifest
 from filterd.scoring.memory import Memory, Recollection
-from filterd_trainer.evaluation.scores import Floats, Scored
+from filterd_trainer.evaluation.scores import Floats, SplitScores
 from filterd_trainer.retraining.refit import Indices
 
 TINY = 1e-30  # of a side that has no probability at all
@@ -43,8 +43,8 @@ def recollections(store: Store, until: int, frame: pd.DataFrame, fold: Indices) 
 
 
 def remembering(
-    scored: Scored, manifest: Manifest, frame: pd.DataFrame, said: Sequence[Recollection]
-) -> Scored:
+    scored: SplitScores, manifest: Manifest, frame: pd.DataFrame, said: Sequence[Recollection]
+) -> SplitScores:
     """The same messages [n] with what the memory says beside the model; as `Engine.conclude` decides."""
     fused = [
         verdict.sigmoid(memory.fuse(verdict.log_odds(p), beside))
@@ -53,7 +53,7 @@ def remembering(
     return saying(scored, manifest, frame, np.array(fused))
 
 
-def saying(scored: Scored, manifest: Manifest, frame: pd.DataFrame, probability: Floats) -> Scored:
+def saying(scored: SplitScores, manifest: Manifest, frame: pd.DataFrame, probability: Floats) -> SplitScores:
     """The same messages [n] with another P(spam); classes of one side keep their shares of it."""
     ham = np.isin(np.arange(len(scored.labels)), scored.ham)
     side = {True: scored.classes[:, ham].sum(axis=1), False: scored.classes[:, ~ham].sum(axis=1)}

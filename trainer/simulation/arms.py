@@ -34,7 +34,7 @@ from filterd.scoring.memory import Memory, Recollection
 from filterd.scoring.traits import Traits
 from filterd_trainer.data.grouping import Report, quiet
 from filterd_trainer.simulation.stream import Stream, StreamMail, StreamSettings
-from filterd_trainer.simulation.users import Said, variant
+from filterd_trainer.simulation.users import StreamCorrection, variant
 
 PIECE = 64  # mails whose margins are computed between two looks at the clock
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)  # the first message; a minute each
@@ -44,7 +44,7 @@ UNKNOWN = 0.52  # what Bogofilter says of a mail when it has learned nothing (ro
 Floats = npt.NDArray[np.float64]
 
 
-class Opinion(NamedTuple):
+class ArmVerdict(NamedTuple):
     """What an arm says of one mail."""
 
     probability: float
@@ -62,19 +62,19 @@ class Night(msgspec.Struct, frozen=True):
 class Arm(Protocol):
     """One filter."""
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         """What it says of mails as it stands."""
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         """Take a correction; the next mail is judged with it."""
 
-    def restore(self, learned: Sequence[Said]) -> None:
+    def restore(self, learned: Sequence[StreamCorrection]) -> None:
         """Be as after these corrections."""
 
     def night(self) -> Night | None:
         """Retrain, if it does that."""
 
-    def alone(self, places: Sequence[int]) -> list[Opinion]:
+    def alone(self, places: Sequence[int]) -> list[ArmVerdict]:
         """What the model on duty says without the memory."""
 
     def close(self) -> None:
@@ -165,21 +165,21 @@ class Ours:
         current = self._folder / "bundles" / "current"
         return current if current.exists() else self._champion
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         """With the memory, if it has one."""
         return self._opinions(places, [self._recollect(i) for i in places])
 
-    def alone(self, places: Sequence[int]) -> list[Opinion]:
+    def alone(self, places: Sequence[int]) -> list[ArmVerdict]:
         """Without it."""
         return self._opinions(places, [Recollection()] * len(places))
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         """Store, and from there the memory."""
         if self.remembers or self.retrains:
             self._opened().learn(self._correction(said))
             self._catch_up()
 
-    def restore(self, learned: Sequence[Said]) -> None:
+    def restore(self, learned: Sequence[StreamCorrection]) -> None:
         """A store of these and nothing else."""
         self.close()
         for file in self._folder.glob("feedback.sqlite*"):
@@ -220,9 +220,9 @@ class Ours:
         )
         try:
             return retrain.retrain(request).reason
-        except lock.Busy as busy:
+        except lock.RetrainingBusy as busy:
             return str(busy)
-        except train.Interrupted as stopped:
+        except train.TrainingInterrupted as stopped:
             raise KeyboardInterrupt from stopped  # of the whole simulation
 
     @property
@@ -239,7 +239,7 @@ class Ours:
         if self.remembers:
             self._memory = catch_up(self._opened(), self._memory)
 
-    def _correction(self, said: Said) -> store.Correction:
+    def _correction(self, said: StreamCorrection) -> store.Correction:
         mail = self._stream.mails[said.mail]
         if said.copy > 0:
             reading = text.read(Message(mail.raw))[0]
@@ -262,16 +262,16 @@ class Ours:
         """The model's log-odds, calibrated."""
         return self._margins.calibrated(self.duty, places)
 
-    def _opinions(self, places: Sequence[int], said: Sequence[Recollection]) -> list[Opinion]:
+    def _opinions(self, places: Sequence[int], said: Sequence[Recollection]) -> list[ArmVerdict]:
         manifest = self._margins.engine(self.duty).bundle.manifest
         kinds = [self._stream.mails[i].kind for i in places]
         return [opinion(manifest, *one) for one in zip(kinds, self._judged(places), said, strict=True)]
 
 
-def opinion(manifest: Manifest, kind: Kind, model: float, recollection: Recollection) -> Opinion:
+def opinion(manifest: Manifest, kind: Kind, model: float, recollection: Recollection) -> ArmVerdict:
     """As `filterd.scoring.engine.Engine.conclude` decides; model: its calibrated log-odds."""
     probability = verdict.sigmoid(memory.fuse(model, recollection))
-    return Opinion(probability, verdict.label(probability, manifest.thresholds[kind]))
+    return ArmVerdict(probability, verdict.label(probability, manifest.thresholds[kind]))
 
 
 # ---- Bogofilter ------------------------------------------------------------------------------------------
@@ -290,22 +290,22 @@ class Bogofilter:
         self._words = folder / "words"
         self._said: dict[int, Label] = {}
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         """Its spamicity; with nothing learned it knows nothing."""
         if not self._said:
-            return [Opinion(UNKNOWN, Label.UNSURE)] * len(places)
+            return [ArmVerdict(UNKNOWN, Label.UNSURE)] * len(places)
         files = "".join(f"{self._file(i)}\n" for i in places)
         lines = self._run(["-TT", "-b"], files).splitlines()
         scores = [float(line.rsplit(" ", 1)[1]) for line in lines]
         if len(scores) != len(places):
             raise FilterdError(f"bogofilter judged {len(scores)} of {len(places)} mails; try another version")
-        return [Opinion(score, _called(score)) for score in scores]
+        return [ArmVerdict(score, _called(score)) for score in scores]
 
-    def alone(self, places: Sequence[int]) -> list[Opinion]:
+    def alone(self, places: Sequence[int]) -> list[ArmVerdict]:
         """It has no other part."""
         return self.judge(places)
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         """Register a mail, and take back what was said of it before."""
         before = self._said.get(said.mail)
         if before is said.label or said.copy > 0:
@@ -316,7 +316,7 @@ class Bogofilter:
         self._run([*options, "-I", str(self._file(said.mail))])
         self._said[said.mail] = said.label
 
-    def restore(self, learned: Sequence[Said]) -> None:
+    def restore(self, learned: Sequence[StreamCorrection]) -> None:
         """A word list of these."""
         shutil.rmtree(self._words, ignore_errors=True)
         self._words.mkdir(mode=0o700, parents=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from filterd.errors import BadInput
 from filterd_trainer.data.grouping import Report, quiet
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 from filterd_trainer.simulation.stream import MIN_MAILS, Stream, StreamMail, fingerprint, read
 
 YEARS: Final = range(1992, 2100)  # before: no corpus of mail; behind: a clock that is wrong, or a forgery
@@ -34,7 +34,7 @@ def load(inputs: Sequence[Source], messages: int, seed: int, report: Report = qu
 
     Raises NotFound, and BadInput where too little is left.
     """
-    losses = Losses()
+    losses = ReadingLosses()
     dated: list[tuple[datetime, StreamMail]] = []
     for mail in read(inputs, losses, report):
         if sent := date(mail.raw):

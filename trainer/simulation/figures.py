@@ -32,7 +32,7 @@ Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]
 
 
-class FigurePart(msgspec.Struct, frozen=True):
+class ArmPartMetrics(msgspec.Struct, frozen=True):
     """An arm on some of the mails. Counts, then MEASURES as shares with intervals."""
 
     messages: int
@@ -54,11 +54,11 @@ class Curve(msgspec.Struct, frozen=True):
     false_positives: list[int]
 
 
-class ArmFigures(msgspec.Struct, frozen=True):
+class ArmMetrics(msgspec.Struct, frozen=True):
     """One arm. parts: by name; corrections, wrong: how many it got, and how many of those were wrong."""
 
     name: str
-    parts: dict[str, FigurePart]
+    parts: dict[str, ArmPartMetrics]
     curve: Curve
     corrections: int
     wrong: int
@@ -75,7 +75,7 @@ class Difference(msgspec.Struct, frozen=True):
     estimates: dict[str, Estimate]
 
 
-class Check(msgspec.Struct, frozen=True):
+class NightCheck(msgspec.Struct, frozen=True):
     """After a night with hostile corrections: the filter on duty against the frozen one, on clean mail.
 
     more: labels' cost a mail beyond the frozen one's (1 wrong, ½ unsure), 95% interval of the paired
@@ -98,11 +98,11 @@ class HostileRun(msgspec.Struct, frozen=True):
     name: str
     honest: int
     hostile: int
-    alone: list[Check]
-    whole: list[Check]
+    alone: list[NightCheck]
+    whole: list[NightCheck]
 
 
-class Data(msgspec.Struct, frozen=True):
+class ReplayedStream(msgspec.Struct, frozen=True):
     """What was replayed."""
 
     inputs: list[str]
@@ -115,22 +115,22 @@ class Data(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-class FiguresRecord(msgspec.Struct, frozen=True):
+class SimulationRecord(msgspec.Struct, frozen=True):
     """`simulate.json`. skipped: arms that could not run, and why."""
 
     bundle: str
     settings: StreamSettings
-    data: Data
-    arms: list[ArmFigures]
+    data: ReplayedStream
+    arms: list[ArmMetrics]
     differences: list[Difference]
     hostile: list[HostileRun]
     skipped: dict[str, str] = {}
 
 
-def described(stream: Stream, inputs: Sequence[str]) -> Data:
+def described(stream: Stream, inputs: Sequence[str]) -> ReplayedStream:
     """What a stream holds."""
     spam, clean = stream.is_spam, list(stream.clean)
-    return Data(
+    return ReplayedStream(
         inputs=list(inputs),
         messages=stream.n,
         spam=int(spam[: stream.n].sum()),
@@ -142,11 +142,11 @@ def described(stream: Stream, inputs: Sequence[str]) -> Data:
     )
 
 
-def arm(name: str, segments: Sequence[Segment], stream: Stream) -> ArmFigures:
+def arm(name: str, segments: Sequence[Segment], stream: Stream) -> ArmMetrics:
     """The figures of one run."""
     learned = [said for segment in segments for said in segment.learned]
     nights = [segment.night for segment in segments if segment.night]
-    return ArmFigures(
+    return ArmMetrics(
         name=name,
         parts={part: _part(*some) for part, some in _parts(segments, stream).items()},
         curve=_curve(whole(segments), stream.is_spam[: stream.n]),
@@ -240,9 +240,9 @@ def _measured(judged: ReplayOutcome, spam: Flags, weights: Floats) -> Figures:
     }
 
 
-def _part(judged: ReplayOutcome, spam: Flags, groups: Groups) -> FigurePart:
+def _part(judged: ReplayOutcome, spam: Flags, groups: Groups) -> ArmPartMetrics:
     as_spam, unsure = (_called(judged, label) for label in (Label.SPAM, Label.UNSURE))
-    return FigurePart(
+    return ArmPartMetrics(
         messages=len(spam),
         ham=int((~spam).sum()),
         spam=int(spam.sum()),
@@ -277,7 +277,7 @@ def _curve(judged: ReplayOutcome, spam: Flags) -> Curve:
 # ---- Hostile corrections ---------------------------------------------------------------------------------
 
 
-def _check(segment: Segment, judged: ReplayOutcome, frozen: ReplayOutcome, stream: Stream) -> Check:
+def _check(segment: Segment, judged: ReplayOutcome, frozen: ReplayOutcome, stream: Stream) -> NightCheck:
     clean = list(stream.clean)
     spam, groups = stream.is_spam[clean], np.unique(stream.groups[clean], return_inverse=True)[1]
     costs = [gate.costs(_answers(one), spam) for one in (frozen, judged)]
@@ -285,7 +285,7 @@ def _check(segment: Segment, judged: ReplayOutcome, frozen: ReplayOutcome, strea
     bound = gate.lower_bound(more, groups, CONFIDENCE)
     lost = [int((_called(one, Label.SPAM) & ~spam).sum()) for one in (frozen, judged)]
     night = segment.night
-    return Check(
+    return NightCheck(
         at=segment.start,
         duty=night.duty if night else "",
         promoted=bool(night and night.promoted),

@@ -34,11 +34,11 @@ from filterd_trainer.data import prepare
 from filterd_trainer.evaluation.metrics import ranked, ranking
 from filterd_trainer.gpt2 import checkpoint
 from filterd_trainer.simulation import chronicle
-from filterd_trainer.simulation.arms import Bogofilter, Margins, Opinion, bogofilter_missing, opinion
+from filterd_trainer.simulation.arms import ArmVerdict, Bogofilter, Margins, bogofilter_missing, opinion
 from filterd_trainer.simulation.replay import ReplayOutcome, Report
 from filterd_trainer.simulation.simulate import WORK, progress, stoppable, work_of
 from filterd_trainer.simulation.stream import Stream, located
-from filterd_trainer.simulation.users import USER, Said, flipped
+from filterd_trainer.simulation.users import USER, StreamCorrection, flipped
 
 MODES: Final = ("all", "errors", "late", "wrong")
 MODEL, LEARNER, FUSED, BOGOFILTER = FILTERS = ("model", "learner", "fused", "bogofilter")
@@ -73,7 +73,7 @@ class OnlineRequest:
     only: Sequence[str] = ()
 
 
-class Run(msgspec.Struct, frozen=True):
+class OnlineRun(msgspec.Struct, frozen=True):
     """One filter in one mode. Shares in percent; None where the stream does not define them.
 
     one_less_area: 1 - area under the ROC curve; recall: of spam, where 0.1% of ham is lost. lost, missed: ham
@@ -113,24 +113,24 @@ class OnlineRecord(msgspec.Struct, frozen=True):
     lost: dict[str, int]
     fingerprint: str
     at: list[int]
-    runs: list[Run]
+    runs: list[OnlineRun]
     skipped: dict[str, str] = {}
 
 
-class Learned(msgspec.Struct, frozen=True):
+class RunVerdicts(msgspec.Struct, frozen=True):
     """What is kept of a run: its verdicts in order, and how many corrections it heard."""
 
     judged: ReplayOutcome
     corrections: int
 
 
-class Filter(Protocol):
+class LearningFilter(Protocol):
     """What is compared."""
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         """What it says of mails as it stands."""
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         """Take a correction; the next mail is judged with it."""
 
 
@@ -147,18 +147,20 @@ class Speaker:
         self._errs = rng.random(stream.n) < (settings.wrong if mode == "wrong" else 0.0)
         self._later = settings.day if mode == "late" else 1
 
-    def sees(self, place: int, called: Label) -> Said | None:
+    def sees(self, place: int, called: Label) -> StreamCorrection | None:
         """What is said about a verdict, if anything, and before which place."""
         truth = self._mails[place].label
         if not self._speaks[place] or (self._errors_only and called is truth):
             return None
-        return Said(place + self._later, place, flipped(truth) if self._errs[place] else truth, USER)
+        return StreamCorrection(
+            place + self._later, place, flipped(truth) if self._errs[place] else truth, USER
+        )
 
 
-def replay(filter_: Filter, speaker: Speaker, n: int, report: Report) -> Learned:
+def replay(filter_: LearningFilter, speaker: Speaker, n: int, report: Report) -> RunVerdicts:
     """Judge n mails one after the other, each with what was said before it."""
-    due: dict[int, list[Said]] = {}
-    opinions: list[Opinion] = []
+    due: dict[int, list[StreamCorrection]] = {}
+    opinions: list[ArmVerdict] = []
     heard = 0
     for place in range(n):
         for said in due.pop(place, ()):
@@ -170,7 +172,7 @@ def replay(filter_: Filter, speaker: Speaker, n: int, report: Report) -> Learned
             due.setdefault(said_of.at, []).append(said_of)
         if (place + 1) % LOOK == 0 or place + 1 == n:
             report("judging", place + 1)
-    return Learned(ReplayOutcome.of(opinions), heard)
+    return RunVerdicts(ReplayOutcome.of(opinions), heard)
 
 
 # ---- Filters ---------------------------------------------------------------------------------------------
@@ -190,16 +192,16 @@ class OnlineFilter:
         self._mails, self._manifest, self._model, self._known = stream.mails, manifest, model, known
         self._memory = Memory() if learns else None
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         """As `filterd check` says it."""
         return [self._opinion(place) for place in places]
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         """As `filterd learn` does."""
         if self._memory is not None:
             self._memory.learn(self._traits(said.mail), said.label, SITE, self._model[said.mail])
 
-    def _opinion(self, place: int) -> Opinion:
+    def _opinion(self, place: int) -> ArmVerdict:
         known = Recollection()
         if self._memory is not None and len(self._memory):
             known = self._memory.recollect(self._traits(place), SITE)
@@ -277,10 +279,10 @@ def _simulate(request: OnlineRequest, console: Console) -> OnlineRecord:
     )
 
 
-def _done(file: Path) -> Learned | None:
+def _done(file: Path) -> RunVerdicts | None:
     """What a run said that is over."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Learned)
+        return msgspec.json.decode(file.read_bytes(), type=RunVerdicts)
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
@@ -294,7 +296,7 @@ def _filter(
     model: Sequence[float],
     known: dict[int, Traits],
     work: Path,
-) -> Filter:
+) -> LearningFilter:
     if name == BOGOFILTER:
         made = Bogofilter(stream, work / BOGOFILTER)
         made.restore([])
@@ -303,7 +305,7 @@ def _filter(
     return OnlineFilter(stream, manifest, says, known, learns=name != MODEL)
 
 
-def figures(mode: str, name: str, stream: Stream, learned: Learned, places: Sequence[int]) -> Run:
+def figures(mode: str, name: str, stream: Stream, learned: RunVerdicts, places: Sequence[int]) -> OnlineRun:
     """What a run comes to."""
     spam = stream.is_spam
     labels = np.array(learned.judged.labels)
@@ -312,7 +314,7 @@ def figures(mode: str, name: str, stream: Stream, learned: Learned, places: Sequ
     lost, missed = ~spam & (labels == Label.SPAM), spam & (labels == Label.HAM)
     area, recall = float(found["roc_auc"][0]), float(found["recall_at_fpr_0.1"][0])
     ends = np.array(places) - 1
-    return Run(
+    return OnlineRun(
         mode=mode,
         filter=name,
         one_less_area=None if np.isnan(area) else 100 * (1 - area),

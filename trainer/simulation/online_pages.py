@@ -19,8 +19,8 @@ from filterd_trainer.simulation.online import (
     MODEL,
     SETTLED,
     OnlineRecord,
+    OnlineRun,
     OnlineSettings,
-    Run,
 )
 
 COLOURS: Final = {MODEL: SOFT, LEARNER: GREEN, FUSED: BLUE, BOGOFILTER: VERMILION}
@@ -114,7 +114,7 @@ def _said(mode: str, settings: OnlineSettings) -> str:
     }[mode]
 
 
-def _row(run: Run) -> list[str]:
+def _row(run: OnlineRun) -> list[str]:
     late = "–" if run.late_share is None else f"{run.late_lost} ({run.late_share:.3f}%)"
     area = "–" if run.one_less_area is None else f"{run.one_less_area:.4f}"
     recall = "–" if run.recall is None else f"{run.recall:.1f}"

@@ -28,11 +28,11 @@ from filterd_trainer.simulation.figures import (
     BOTH,
     COMPARED,
     WINDOW,
-    ArmFigures,
-    Check,
-    FigurePart,
-    FiguresRecord,
+    ArmMetrics,
+    ArmPartMetrics,
     HostileRun,
+    NightCheck,
+    SimulationRecord,
 )
 
 COLOURS = (SOFT, GREEN, ORANGE, BLUE, VERMILION, PURPLE, SKY)
@@ -40,7 +40,7 @@ FORMATS = ("png", "svg")
 Images = dict[str, dict[str, bytes]]  # by name, by format
 
 
-def tables(record: FiguresRecord, wide: bool = True) -> dict[str, Table]:
+def tables(record: SimulationRecord, wide: bool = True) -> dict[str, Table]:
     """All tables by title. wide: with every interval, as a page has room for; else for a terminal."""
     found: dict[str, Table] = {}
     for part in record.arms[0].parts if record.arms else ():
@@ -56,7 +56,7 @@ def tables(record: FiguresRecord, wide: bool = True) -> dict[str, Table]:
     return found
 
 
-def summary(record: FiguresRecord) -> list[str]:
+def summary(record: SimulationRecord) -> list[str]:
     """What was replayed and what came out, in sentences."""
     data, how = record.data, record.settings
     lines = [
@@ -70,7 +70,7 @@ def summary(record: FiguresRecord) -> list[str]:
     return lines + [_hostile_line(run) for run in record.hostile]
 
 
-def show(record: FiguresRecord, as_json: bool = False) -> None:
+def show(record: SimulationRecord, as_json: bool = False) -> None:
     """Print the record: tables for a terminal, or JSON."""
     if as_json:
         print(pages.encoded(record).decode(), end="")
@@ -78,7 +78,7 @@ def show(record: FiguresRecord, as_json: bool = False) -> None:
     pages.print_tables(tables(record, wide=False), summary(record))
 
 
-def write(out: Path, record: FiguresRecord) -> list[Path]:
+def write(out: Path, record: SimulationRecord) -> list[Path]:
     """simulate.json, simulate.html and the curves. Raises Unwritable."""
     images = drawings(record)
     files: dict[str, str | bytes] = {
@@ -88,7 +88,7 @@ def write(out: Path, record: FiguresRecord) -> list[Path]:
     return pages.write_files(out, files)
 
 
-def page(record: FiguresRecord, images: Images) -> str:
+def page(record: SimulationRecord, images: Images) -> str:
     """The report."""
     pictures = [
         report.Picture(forms["png"], CAPTIONS[name], CAPTIONS[name]) for name, forms in images.items()
@@ -127,7 +127,7 @@ CAPTIONS = {
 # ---- Tables ----------------------------------------------------------------------------------------------
 
 
-def _arms(some: Sequence[tuple[ArmFigures, FigurePart]], wide: bool) -> Table:
+def _arms(some: Sequence[tuple[ArmMetrics, ArmPartMetrics]], wide: bool) -> Table:
     header = ["", "errors", "ham lost", "spam missed", "unsure ham", "FP at 95%", "FP at 99%"]
     rows = []
     for arm, part in some:
@@ -142,7 +142,7 @@ def _arms(some: Sequence[tuple[ArmFigures, FigurePart]], wide: bool) -> Table:
     return header, rows
 
 
-def _differences(record: FiguresRecord, part: str, wide: bool) -> Table:
+def _differences(record: SimulationRecord, part: str, wide: bool) -> Table:
     names = [name for name in COMPARED if wide or name != "not right"]
     rows = [
         [one.other, *(_signed(one.estimates[name], 2 if wide else 1) for name in names)]
@@ -152,7 +152,7 @@ def _differences(record: FiguresRecord, part: str, wide: bool) -> Table:
     return ["points, against", *(SHORT[name] for name in names)], rows
 
 
-def _checks(checks: Sequence[Check]) -> Table:
+def _checks(checks: Sequence[NightCheck]) -> Table:
     header = ["after", "promoted", "more cost", "95% interval", "lower bound", "ham lost (frozen)", "worse"]
     rows = [
         [
@@ -169,7 +169,7 @@ def _checks(checks: Sequence[Check]) -> Table:
     return header, rows
 
 
-def _nights(several: Sequence[ArmFigures]) -> list[report.Grid]:
+def _nights(several: Sequence[ArmMetrics]) -> list[report.Grid]:
     counts: list[list[report.Cell]] = [
         [arm.name, arm.corrections, arm.wrong, arm.nights, arm.promoted] for arm in several
     ]
@@ -183,7 +183,7 @@ def _nights(several: Sequence[ArmFigures]) -> list[report.Grid]:
 
 
 def _hostile_line(run: HostileRun) -> str:
-    def worse(checks: Sequence[Check]) -> str:
+    def worse(checks: Sequence[NightCheck]) -> str:
         return f"{sum(one.worse for one in checks)} of {len(checks)} looks"
 
     return (
@@ -214,7 +214,7 @@ def _signed(one: Estimate, digits: int) -> str:
 # ---- Curves ----------------------------------------------------------------------------------------------
 
 
-def drawings(record: FiguresRecord) -> Images:
+def drawings(record: SimulationRecord) -> Images:
     """Every plot."""
     found: Images = {}
     if record.arms:
@@ -252,21 +252,21 @@ def _drawn(title: str, draw: Callable[[Axes], None]) -> dict[str, bytes]:
     return found
 
 
-def _rolling(axes: Axes, record: FiguresRecord) -> None:
+def _rolling(axes: Axes, record: SimulationRecord) -> None:
     for arm, colour in zip(record.arms, COLOURS, strict=False):
         axes.plot(arm.curve.at, arm.curve.errors, color=colour, linestyle=_style(arm.name), label=arm.name)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
-def _sums(axes: Axes, record: FiguresRecord, of: Callable[[ArmFigures], list[int]]) -> None:
+def _sums(axes: Axes, record: SimulationRecord, of: Callable[[ArmMetrics], list[int]]) -> None:
     for arm, colour in zip(record.arms, COLOURS, strict=False):
         axes.plot(arm.curve.at, of(arm), color=colour, linestyle=_style(arm.name), label=arm.name)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _hostile(axes: Axes, record: FiguresRecord) -> None:
+def _hostile(axes: Axes, record: SimulationRecord) -> None:
     axes.axhline(0, color=SOFT, linewidth=1)
     lines = [(run, name) for run in record.hostile for name in ("alone", "whole")]
     for (run, name), colour in zip(lines, (BLUE, SKY, VERMILION, ORANGE), strict=False):

@@ -15,9 +15,9 @@ import msgspec
 from filterd.api import Label
 from filterd.errors import BadInput
 from filterd_trainer.gpt2 import checkpoint
-from filterd_trainer.simulation.arms import Arm, Night, Opinion
+from filterd_trainer.simulation.arms import Arm, ArmVerdict, Night
 from filterd_trainer.simulation.stream import Stream, StreamSettings
-from filterd_trainer.simulation.users import Nobody, Said, User
+from filterd_trainer.simulation.users import NoHostility, StreamCorrection, User
 
 Report = Callable[[str, int], None]  # (what is done, messages done)
 
@@ -29,7 +29,7 @@ class ReplayOutcome(msgspec.Struct, frozen=True):
     labels: list[Label]
 
     @classmethod
-    def of(cls, opinions: Sequence[Opinion]) -> "ReplayOutcome":
+    def of(cls, opinions: Sequence[ArmVerdict]) -> "ReplayOutcome":
         """From what an arm said."""
         return cls([one.probability for one in opinions], [one.label for one in opinions])
 
@@ -46,7 +46,7 @@ class Segment(msgspec.Struct, frozen=True):
 
     start: int
     judged: ReplayOutcome
-    learned: list[Said]
+    learned: list[StreamCorrection]
     night: Night | None = None
     look: ReplayLook | None = None
 
@@ -54,17 +54,17 @@ class Segment(msgspec.Struct, frozen=True):
 class Complaints(Protocol):
     """Whoever says what will be corrected."""
 
-    def sees(self, place: int, called: Label) -> Said | None:
+    def sees(self, place: int, called: Label) -> StreamCorrection | None:
         """What will be said about a verdict, if anything."""
 
 
-class Repeated:
+class RepeatedComplaints:
     """Says at the same times what was learned in another run, whatever the verdicts are."""
 
-    def __init__(self, learned: Sequence[Said]) -> None:
+    def __init__(self, learned: Sequence[StreamCorrection]) -> None:
         self.learned = learned
 
-    def sees(self, place: int, called: Label) -> Said | None:
+    def sees(self, place: int, called: Label) -> StreamCorrection | None:
         """Nothing of its own."""
         return None
 
@@ -102,14 +102,14 @@ class Replay:
         stream: Stream,
         settings: StreamSettings,
         arm: Arm,
-        people: User | Repeated,
-        hostile: Nobody,
+        people: User | RepeatedComplaints,
+        hostile: NoHostility,
         report: Report = lambda what, done: None,
     ) -> None:
         self._stream, self._settings, self._arm = stream, settings, arm
         self._people, self._hostile, self._report = people, hostile, report
-        self._learned: list[Said] = []
-        self._due: dict[int, list[Said]] = {}
+        self._learned: list[StreamCorrection] = []
+        self._due: dict[int, list[StreamCorrection]] = {}
 
     def run(self, log: ReplayLog) -> list[Segment]:
         """All segments; those in the log are not done again."""
@@ -126,7 +126,7 @@ class Replay:
     def _resume(self, segments: Sequence[Segment]) -> None:
         self._learned = [said for segment in segments for said in segment.learned]
         done = sum(len(segment.judged.labels) for segment in segments)
-        if isinstance(self._people, Repeated):
+        if isinstance(self._people, RepeatedComplaints):
             for said in self._people.learned[len(self._learned) :]:
                 self._due.setdefault(said.at, []).append(said)
         for segment in segments:
@@ -144,7 +144,7 @@ class Replay:
     def _segment(self, start: int, end: int) -> Segment:
         before = len(self._learned)
         night, look = self._night(start) if start else (None, None)
-        opinions: list[Opinion] = []
+        opinions: list[ArmVerdict] = []
         at = start
         while at < end:
             for said in self._due.pop(at, []):
@@ -169,12 +169,12 @@ class Replay:
             ReplayOutcome.of(self._arm.alone(clean)), ReplayOutcome.of(self._arm.judge(clean))
         )
 
-    def _learn(self, said: Said) -> None:
+    def _learn(self, said: StreamCorrection) -> None:
         self._take(said)
         if said.copy == 0:
             for other in self._hostile.after(self._learned):
                 self._take(other)
 
-    def _take(self, said: Said) -> None:
+    def _take(self, said: StreamCorrection) -> None:
         self._arm.learn(said)
         self._learned.append(said)

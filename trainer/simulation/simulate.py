@@ -22,10 +22,17 @@ from filterd_trainer.retraining import lock
 from filterd_trainer.simulation import arms, figures, pages
 from filterd_trainer.simulation import stream as streams
 from filterd_trainer.simulation.arms import Arm, Bogofilter, Margins, Ours
-from filterd_trainer.simulation.figures import BOTH, FiguresRecord
-from filterd_trainer.simulation.replay import Repeated, Replay, ReplayLog, ReplayOutcome, Report, Segment
+from filterd_trainer.simulation.figures import BOTH, SimulationRecord
+from filterd_trainer.simulation.replay import (
+    RepeatedComplaints,
+    Replay,
+    ReplayLog,
+    ReplayOutcome,
+    Report,
+    Segment,
+)
 from filterd_trainer.simulation.stream import Stream, StreamSettings
-from filterd_trainer.simulation.users import Hostile, Nobody, User
+from filterd_trainer.simulation.users import HostileUser, NoHostility, User
 
 WORK, PLAN = "work", "plan.json"
 FROZEN, MEMORY, RETRAIN = "frozen", "memory", "retrain"
@@ -37,7 +44,7 @@ ARMS = (*OURS, OWN, SAME)
 
 
 @dataclass(frozen=True)
-class Request:
+class SimulateRequest:
     """The options of the command. only: runs to do, of ARMS and HOSTILE; none: all."""
 
     inputs: Sequence[str]
@@ -52,7 +59,7 @@ class Request:
         return not self.only or name in self.only
 
 
-class Stopped(FilterdError):
+class SimulationStopped(FilterdError):
     """Ctrl-C; what is done is kept."""
 
     exit_status = 130
@@ -66,7 +73,7 @@ class _Plan(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-def simulate(request: Request, console: Console) -> FiguresRecord:
+def simulate(request: SimulateRequest, console: Console) -> SimulationRecord:
     """Run what is not done yet, and return all figures. Raises the errors of what it reads and writes.
 
     Stopped: after Ctrl-C; the same call goes on.
@@ -85,12 +92,12 @@ def stoppable(out: Path) -> Iterator[None]:
         with lock.only_one(out):
             yield
     except KeyboardInterrupt as error:
-        raise Stopped(f"stopped; the same command goes on ({out / WORK})") from error
+        raise SimulationStopped(f"stopped; the same command goes on ({out / WORK})") from error
     except OSError as error:
         raise Unwritable(f"{error.filename or out}: {error.strerror or error}") from error
 
 
-def _simulate(request: Request, console: Console) -> FiguresRecord:
+def _simulate(request: SimulateRequest, console: Console) -> SimulationRecord:
     with prepare.progress(console) as report:
         known = streams.dataset(request.data)
         stream = streams.load(streams.located(request.inputs), request.settings, known, report)
@@ -113,19 +120,21 @@ def work_of(folder: Path, plan: msgspec.Struct) -> Path:
 class _Simulation:
     """All runs over one stream."""
 
-    def __init__(self, request: Request, stream: Stream, work: Path, said: Callable[[str], Report]) -> None:
+    def __init__(
+        self, request: SimulateRequest, stream: Stream, work: Path, said: Callable[[str], Report]
+    ) -> None:
         self._request, self._stream, self._work, self._said = request, stream, work, said
         self._settings = request.settings
         self._margins = Margins(stream, work / "margins")
 
-    def record(self, name: str) -> FiguresRecord:
+    def record(self, name: str) -> SimulationRecord:
         """Everything, run by run."""
         runs = {arm: self._ours(arm) for arm in OURS if self._request.wants(arm)}
         skipped = self._bogofilters(runs)
         hostile = {one: self._hostile(one) for one in HOSTILE if self._request.wants(one)}
         stream = self._stream
         frozen = self._frozen() if hostile else None
-        return FiguresRecord(
+        return SimulationRecord(
             bundle=name,
             settings=self._settings,
             data=figures.described(stream, [str(i) for i in self._request.inputs]),
@@ -137,10 +146,10 @@ class _Simulation:
 
     def _ours(self, name: str) -> list[Segment]:
         remembers, retrains = OURS[name]
-        return self._run(name, self._filter(name, remembers, retrains), self._user(), Nobody())
+        return self._run(name, self._filter(name, remembers, retrains), self._user(), NoHostility())
 
     def _hostile(self, name: str) -> list[Segment]:
-        people = Hostile(self._stream, self._settings, HOSTILE[name])
+        people = HostileUser(self._stream, self._settings, HOSTILE[name])
         return self._run(name, self._filter(name, True, True), self._user(), people)
 
     def _frozen(self) -> ReplayOutcome:
@@ -150,12 +159,14 @@ class _Simulation:
     def _bogofilters(self, runs: dict[str, list[Segment]]) -> dict[str, str]:
         """Both of them, into `runs`; what could not be done, and why."""
         missing = arms.bogofilter_missing()
-        people: dict[str, User | Repeated] = {OWN: self._user()}
+        people: dict[str, User | RepeatedComplaints] = {OWN: self._user()}
         if BOTH in runs:
-            people[SAME] = Repeated([said for segment in runs[BOTH] for said in segment.learned])
+            people[SAME] = RepeatedComplaints([said for segment in runs[BOTH] for said in segment.learned])
         wanted = [name for name in people if self._request.wants(name)]
         for name in wanted if not missing else ():
-            runs[name] = self._run(name, Bogofilter(self._stream, self._work / name), people[name], Nobody())
+            runs[name] = self._run(
+                name, Bogofilter(self._stream, self._work / name), people[name], NoHostility()
+            )
         return dict.fromkeys(wanted, missing) if missing else {}
 
     def _user(self) -> User:
@@ -172,7 +183,9 @@ class _Simulation:
             retrains=retrains,
         )
 
-    def _run(self, name: str, arm: Arm, people: User | Repeated, hostile: Nobody) -> list[Segment]:
+    def _run(
+        self, name: str, arm: Arm, people: User | RepeatedComplaints, hostile: NoHostility
+    ) -> list[Segment]:
         replay = Replay(self._stream, self._settings, arm, people, hostile, self._said(name))
         segments = replay.run(ReplayLog(self._work / "segments" / name))
         shutil.rmtree(self._work / name, ignore_errors=True)  # mails, and a hundred megabytes a promotion
@@ -199,7 +212,7 @@ def progress(console: Console, messages: int) -> Iterator[Callable[[str], Report
         yield begun
 
 
-def run(request: Request, as_json: bool) -> None:
+def run(request: SimulateRequest, as_json: bool) -> None:
     """The command: simulate, write the files, print the tables."""
     record = simulate(request, Console(stderr=True, highlight=False))
     pages.write(request.out, record)

@@ -24,7 +24,7 @@ from filterd.reading import text
 from filterd_trainer.data import sources
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.grouping import Report, group, quiet
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 
 HAM_NAMES, SPAM_NAMES = frozenset({"ham", "0", "legit"}), frozenset({"spam", "1", "junk"})
 KNOWN_SPLITS = ("train", "validation")  # of a dataset: what its model was trained and calibrated on
@@ -108,7 +108,7 @@ def load(
 
     Raises NotFound, and BadInput where too little is left.
     """
-    losses = Losses()
+    losses = ReadingLosses()
     mails = [*read(inputs, losses, report)]
     if known:
         mails = _without(mails, known, losses)
@@ -120,7 +120,7 @@ def load(
     return Stream(chosen, n, dict(losses.counts), fingerprint(chosen))
 
 
-def read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[StreamMail]:
+def read(inputs: Sequence[Source], losses: ReadingLosses, report: Report) -> list[StreamMail]:
     """The mails of inputs that are labelled ham or spam and say something, each in a group of its own."""
     found: list[StreamMail] = []
     for source in inputs:
@@ -138,7 +138,7 @@ def read(inputs: Sequence[Source], losses: Losses, report: Report) -> list[Strea
     return found
 
 
-def _without(mails: list[StreamMail], known: Dataset, losses: Losses) -> list[StreamMail]:
+def _without(mails: list[StreamMail], known: Dataset, losses: ReadingLosses) -> list[StreamMail]:
     """Those whose text, near-duplicates of which are on its side, is none that a model has seen."""
     seen = {str(text) for split in KNOWN_SPLITS for text in known.split(split)["Text"]}
     tested = {str(text) for split in ("test", "test_natural") for text in _split(known, split)}

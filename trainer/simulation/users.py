@@ -23,7 +23,7 @@ USER, FLOOD = "user", "flood"
 STRANGERS = 3  # sources of flips: few, each below any quota
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
+class StreamCorrection(msgspec.Struct, frozen=True, array_like=True):
     """One correction. at: the place in the stream before which it comes; mail: of which; label: as said.
 
     copy: of a flood the number of the variant; of a flip below 0; 0 where the user said it.
@@ -50,47 +50,49 @@ class User:
         self._corrects = rng.random(stream.n) < settings.corrects
         self._errs = rng.random(stream.n) < settings.wrong
 
-    def sees(self, place: int, called: Label) -> Said | None:
+    def sees(self, place: int, called: Label) -> StreamCorrection | None:
         """What the user will say about a verdict, if anything."""
         truth = self._stream.mails[place].label
         if called is truth or not self._corrects[place]:
             return None
         label = flipped(truth) if self._errs[place] else truth
-        return Said(place + self._day, place, label, USER)
+        return StreamCorrection(place + self._day, place, label, USER)
 
 
-class Nobody:
+class NoHostility:
     """No hostile corrections."""
 
-    def after(self, learned: Sequence[Said]) -> list[Said]:
+    def after(self, learned: Sequence[StreamCorrection]) -> list[StreamCorrection]:
         """Those that follow what was learned so far."""
         return []
 
-    def before_night(self, learned: Sequence[Said], at: int) -> list[Said]:
+    def before_night(self, learned: Sequence[StreamCorrection], at: int) -> list[StreamCorrection]:
         """Those that are handed in together before a night."""
         return []
 
 
-class Hostile(Nobody):
+class HostileUser(NoHostility):
     """Flips and floods; a function of what was learned so far, so that a resumed run meets the same."""
 
     def __init__(self, stream: Stream, settings: StreamSettings, insider: bool) -> None:
         self._stream, self._settings, self._insider = stream, settings, insider
 
-    def after(self, learned: Sequence[Said]) -> list[Said]:
+    def after(self, learned: Sequence[StreamCorrection]) -> list[StreamCorrection]:
         """Flips: half of what is owed."""
         owed, flips, _ = self._counted(learned)
         at = learned[-1].at
         return [self._flip(at, flips + k) for k in range(owed // 2 - flips)] if at else []
 
-    def before_night(self, learned: Sequence[Said], at: int) -> list[Said]:
+    def before_night(self, learned: Sequence[StreamCorrection], at: int) -> list[StreamCorrection]:
         """A flood: all that is still owed."""
         owed, flips, floods = self._counted(learned)
         mail = self._draw(at, 3, 0)
         label, source = flipped(self._stream.mails[mail].label), self._source(FLOOD)
-        return [Said(at, mail, label, source, floods + k + 1) for k in range(owed - flips - floods)]
+        return [
+            StreamCorrection(at, mail, label, source, floods + k + 1) for k in range(owed - flips - floods)
+        ]
 
-    def _counted(self, learned: Sequence[Said]) -> tuple[int, int, int]:
+    def _counted(self, learned: Sequence[StreamCorrection]) -> tuple[int, int, int]:
         """How many are owed, and how many flips and floods there were."""
         floods = sum(said.copy > 0 for said in learned)
         flips = sum(said.copy < 0 for said in learned)
@@ -98,10 +100,10 @@ class Hostile(Nobody):
         share = self._settings.hostile
         return round(honest * share / (1 - share)), flips, floods
 
-    def _flip(self, at: int, number: int) -> Said:
+    def _flip(self, at: int, number: int) -> StreamCorrection:
         mail = self._draw(at, 2, number)
         source = self._source(f"stranger-{number % STRANGERS + 1}")
-        return Said(at, mail, flipped(self._stream.mails[mail].label), source, -1 - number)
+        return StreamCorrection(at, mail, flipped(self._stream.mails[mail].label), source, -1 - number)
 
     def _draw(self, at: int, what: int, number: int) -> int:
         """A mail of the last day."""
@@ -112,12 +114,12 @@ class Hostile(Nobody):
         return USER if self._insider else name
 
 
-def is_hostile(said: Said) -> bool:
+def is_hostile(said: StreamCorrection) -> bool:
     """Whether it was none of the user's."""
     return said.copy != 0
 
 
-def variant(said: Said, subject: str, body: str) -> bytes:
+def variant(said: StreamCorrection, subject: str, body: str) -> bytes:
     """The mail that a flood hands in: somebody's text, with a tail of its own so that it is another one."""
     tail = np.random.default_rng([said.mail, said.copy]).integers(0, 1 << 32, size=4)
     words = " ".join(f"{int(word):08x}" for word in tail)

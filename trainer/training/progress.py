@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from filterd_trainer.training.train import BeforeOrAfter, Fit, LogRow
+from filterd_trainer.training.train import Fit, LogRow, PartMetrics
 
 SMOOTHING = 0.95  # of the loss beside the bar: about the last 20 batches
 
@@ -18,7 +18,7 @@ class Display:
         self._run, self._lecture = run, lecture
         self._console = console or Console(highlight=False)
         self._loss: float | None = None
-        self._before: dict[str, BeforeOrAfter] = {}
+        self._before: dict[str, PartMetrics] = {}
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -49,7 +49,7 @@ class Display:
         """One line, above the bar."""
         self._console.print(line, soft_wrap=True)
 
-    def before(self, baselines: list[BeforeOrAfter]) -> None:
+    def before(self, baselines: list[PartMetrics]) -> None:
         """Figures before training."""
         self._before = {figures.part: figures for figures in baselines}
         for figures in baselines:
@@ -57,7 +57,7 @@ class Display:
                 f"before training: {figures.part} loss {figures.loss:.3f}, accuracy {figures.accuracy:.2%}"
             )
 
-    def after(self, finals: list[BeforeOrAfter]) -> None:
+    def after(self, finals: list[PartMetrics]) -> None:
         """How long it took, why it ended, and the final accuracies beside the initial ones."""
         state, recipe = self._run.state, self._run.plan.recipe
         self.say(f"Training completed in {state.seconds / 60:.2f} minutes.")

@@ -247,7 +247,7 @@ def encode(
     return {name: _part(samples[name], ids[name], recipe, length) for name in names}, length
 
 
-class Sample(NamedTuple):
+class SplitMessage(NamedTuple):
     """A message of a split; source: which input it came from, "" where the data do not say."""
 
     text: str
@@ -256,18 +256,19 @@ class Sample(NamedTuple):
     source: str
 
 
-def _samples(data: LabelledSplits, name: str, recipe: Recipe) -> list[Sample]:
+def _samples(data: LabelledSplits, name: str, recipe: Recipe) -> list[SplitMessage]:
     frame = data.split(name)
     if not len(frame):
         raise BadInput(f"split {name}: holds no message; prepare the data again")
     sources = frame["Source"] if "Source" in frame else [""] * len(frame)
     columns = (_texts(frame, recipe), classes(frame["Label"], data.labels), frame["Kind"], sources)
     return [
-        Sample(t, target, str(kind), str(source)) for t, target, kind, source in zip(*columns, strict=True)
+        SplitMessage(t, target, str(kind), str(source))
+        for t, target, kind, source in zip(*columns, strict=True)
     ]
 
 
-def _augmented(samples: list[Sample], data: LabelledSplits, copies: int) -> list[Sample]:
+def _augmented(samples: list[SplitMessage], data: LabelledSplits, copies: int) -> list[SplitMessage]:
     """Changed copies of all, the same ones for the same data."""
     draw = Random(AUGMENT_SEED)  # noqa: S311 — no secret
     ham_targets = {i for i, label in enumerate(data.labels) if label in data.ham}
@@ -281,7 +282,7 @@ def _augmented(samples: list[Sample], data: LabelledSplits, copies: int) -> list
     ]
 
 
-def _part(samples: list[Sample], ids: list[list[int]], recipe: Recipe, length: int) -> TrainingPart:
+def _part(samples: list[SplitMessage], ids: list[list[int]], recipe: Recipe, length: int) -> TrainingPart:
     rows: list[list[int]] = []
     targets: list[int] = []
     groups: list[str] = []
@@ -301,7 +302,7 @@ def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
     return text.windows(ids or [END_OF_TEXT_ID], length, recipe.windows)
 
 
-def _group(recipe: Recipe, one: Sample) -> str:
+def _group(recipe: Recipe, one: SplitMessage) -> str:
     by_kind = f"{one.kind} {one.target}"
     names = {"none": "", "label": f"{one.target}", "kind": by_kind}
     return names.get(recipe.balance, f"{by_kind} {one.source}")

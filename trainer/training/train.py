@@ -47,7 +47,7 @@ Tensors = dict[str, Tensor]
 Figures = tuple[float, float]  # loss in nats, accuracy
 
 
-class Interrupted(FilterdError):
+class TrainingInterrupted(FilterdError):
     """The run was stopped by a signal after it had written its checkpoint."""
 
     exit_status = 130  # as a shell reports Ctrl-C
@@ -70,7 +70,7 @@ class TrainingPart:
 
 
 @dataclass(kw_only=True)
-class Progress:
+class TrainProgress:
     """Where a run stands. step: optimiser steps done; position: those of this epoch; seen: messages so far.
 
     worse: evaluations since the best one; rows: of log.jsonl.
@@ -123,7 +123,7 @@ class LogRow:
 
 
 @dataclass(frozen=True)
-class BeforeOrAfter:
+class PartMetrics:
     """Figures of a part before training, or after it."""
 
     part: str
@@ -230,7 +230,7 @@ class Fit:
         self.train_order, self.validation_order = plan.orders()
         with torch.random.fork_rng():
             self.steps = plan.recipe.epochs * len(self.train_order())
-        self.state = Progress()
+        self.state = TrainProgress()
         self.epoch_rng = torch.get_rng_state()
         if (plan.folder / checkpoint.FILE).exists():
             self._resume()
@@ -271,7 +271,7 @@ class Fit:
         self.state.seconds += time.perf_counter() - started
         return loss.item()
 
-    def baseline(self) -> list[BeforeOrAfter]:
+    def baseline(self) -> list[PartMetrics]:
         """Measure and log where training begins: accuracy on 10 batches and loss on 5, as the lecture does.
 
         Another way looks at eval_iter batches; without it at all of validation, and as much of training as
@@ -288,11 +288,9 @@ class Fit:
         losses = [measure(plan, part, order()[:count])[0] for _, part, order, count in looks]
         train, validation = list(zip(losses, accuracies, strict=True))[:2]
         self._log(self._row(train, validation))
-        return [
-            BeforeOrAfter(*of) for of in zip((look[0] for look in looks), losses, accuracies, strict=True)
-        ]
+        return [PartMetrics(*of) for of in zip((look[0] for look in looks), losses, accuracies, strict=True)]
 
-    def final(self) -> list[BeforeOrAfter]:
+    def final(self) -> list[PartMetrics]:
         """Loss and accuracy of each part with the weights that are kept: all of it in the lecture's way or
         without eval_iter, else of so many batches.
         """
@@ -300,7 +298,7 @@ class Fit:
         recipe = self.plan.recipe
         few = None if recipe.way == "lecture" else recipe.eval_iter or None
         return [
-            BeforeOrAfter(
+            PartMetrics(
                 name, *measure(self.plan, part, batches.in_sequence(len(part), recipe.batch_size)()[:few])
             )
             for name, part in parts.items()
@@ -366,7 +364,7 @@ class Fit:
     def _resume(self) -> None:
         tensors, state = checkpoint.load(self.plan.folder)
         try:
-            self.state = Progress(**state)
+            self.state = TrainProgress(**state)
             _assign(self.trained, {name: tensors[f"model.{name}"] for name in self.trained})
             _assign(self.best, {name: tensors[f"best.{name}"] for name in self.best})
             checkpoint.restore_optimizer(self.optimizer, tensors)
@@ -395,7 +393,9 @@ def fit(run: Fit, report: Callable[[LogRow], None], tick: Callable[[float], None
                     report(run.evaluate())
                 if stopped:
                     run.save()
-                    raise Interrupted(f"stopped after step {state.step} of {run.steps}; go on with --resume")
+                    raise TrainingInterrupted(
+                        f"stopped after step {state.step} of {run.steps}; go on with --resume"
+                    )
             state.epoch, state.position = state.epoch + 1, 0
             report(run.evaluate(epoch_end=True))
     if plan.recipe.keep == "best":

@@ -46,7 +46,7 @@ STATUS: dict[type[FilterdError], int] = {  # the first that fits counts
     BodyTooLarge: 413,
     BadInput: 400,
     LearningClosed: 403,
-    rspamd.Encoded: 415,
+    rspamd.EncodedBody: 415,
     Overloaded: 429,
     DeadlineExceeded: 503,
     ModelUnavailable: 503,
@@ -142,7 +142,7 @@ class Routes:
             hold=hold,
         )
 
-    async def _messages(self, request: Request) -> wire.Decoded:
+    async def _messages(self, request: Request) -> wire.MessagesRequest:
         body = await self._body(request)
         decode = partial(
             wire.decode,

@@ -28,7 +28,7 @@ TAGGED = {Label.HAM: "no action", Label.UNSURE: "no action", Label.SPAM: "add he
 OTHER_ACTIONS = ("reject", "soft reject", "rewrite subject", "greylist")
 
 
-class Encoded(FilterdError):
+class EncodedBody(FilterdError):
     """A body that only another program could read, and that would be judged by its noise."""
 
 
@@ -40,11 +40,11 @@ def refuse_encoded(fields: Mapping[str, str]) -> None:
     """
     for name in ("compression", "content-encoding"):
         if fields.get(name, "identity").strip().lower() != "identity":
-            raise Encoded(f"{name}: compressed bodies are not read here; send it uncompressed")
+            raise EncodedBody(f"{name}: compressed bodies are not read here; send it uncompressed")
     if "key" in fields:
-        raise Encoded("key: encrypted bodies are not read here; send it over a unix socket")
+        raise EncodedBody("key: encrypted bodies are not read here; send it over a unix socket")
     if media_type(fields).startswith("multipart/"):
-        raise Encoded(
+        raise EncodedBody(
             f"{media_type(fields)[:MAX_ID]}: forms are not read here; send it as it is, the mail alone"
         )
 

@@ -81,7 +81,7 @@ class VerdictBody(msgspec.Struct, kw_only=True):
     action: Action
 
 
-class Decoded(NamedTuple):
+class MessagesRequest(NamedTuple):
     """The messages of a request, the label that each carries, and whether it was a batch."""
 
     messages: list[Message]
@@ -91,16 +91,16 @@ class Decoded(NamedTuple):
 
 def decode(
     body: bytes, *, as_json: bool, kind: Kind | None, name: str, source: str, user: str = ""
-) -> Decoded:
+) -> MessagesRequest:
     """The messages of a request; name, kind and user are of a raw body. Raises BadInput."""
     if not as_json:
         if not body.strip():
             raise BadInput("the body is empty; send a mail, or JSON with content type application/json")
         one = Message(body, kind, name[:MAX_ID], source=source, user=user, way=ASKING)
-        return Decoded([one], [None], many=False)
+        return MessagesRequest([one], [None], many=False)
     bodies, many = _parse(body)
     labels = [Label(one.label) if one.label else None for one in bodies]
-    return Decoded([one.message(source) for one in bodies], labels, many)
+    return MessagesRequest([one.message(source) for one in bodies], labels, many)
 
 
 def mend_surrogates(body: bytes) -> bytes:

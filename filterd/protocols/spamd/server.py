@@ -24,7 +24,7 @@ from filterd.kit.room import Held, Room
 from filterd.log import log
 from filterd.protocols.spamd import session, wire
 from filterd.protocols.spamd.session import SpamdStep
-from filterd.protocols.spamd.wire import Parser, ParserState, SpamdCommand, SpamdRequest
+from filterd.protocols.spamd.wire import ParserState, SpamdCommand, SpamdParser, SpamdRequest
 
 MAX_CONNECTIONS = 512
 MAX_HELD_BYTES = 256 << 20  # of all mails together, unless a daemon has one room for all its listeners
@@ -87,7 +87,7 @@ class SpamdConnection(asyncio.Protocol):
     def __init__(self, server: SpamdServer) -> None:
         self.asked = False  # its request has come in
         self._server = server
-        self._parser = Parser(server.max_bytes)
+        self._parser = SpamdParser(server.max_bytes)
         self._held = Held(server.room)
         self._answered = False
         self._ended = False  # the client has closed its half, or all

@@ -80,7 +80,7 @@ def step(request: SpamdRequest) -> SpamdStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class AnswerLayout:
     """An answer's form: its body, the client versions from which it has each header, and its two words."""
 
     body: Body
@@ -116,13 +116,13 @@ def _headers(verdict: Verdict, request: SpamdRequest, classifier: Classifier) ->
     return tagged[: blank.end()] if blank else tagged
 
 
-LAYOUTS: Mapping[SpamdCommand, Layout] = {
-    SpamdCommand.CHECK: Layout(_nothing, NEVER),
-    SpamdCommand.SYMBOLS: Layout(_symbols, 1.3),
-    SpamdCommand.REPORT: Layout(_report, 1.3),
-    SpamdCommand.REPORT_IFSPAM: Layout(_report_if_spam, 1.3, words=("No", "Yes")),
-    SpamdCommand.PROCESS: Layout(_mail, 1.2, spam_since=1.3),
-    SpamdCommand.HEADERS: Layout(_headers, 1.2, spam_since=1.3),
+LAYOUTS: Mapping[SpamdCommand, AnswerLayout] = {
+    SpamdCommand.CHECK: AnswerLayout(_nothing, NEVER),
+    SpamdCommand.SYMBOLS: AnswerLayout(_symbols, 1.3),
+    SpamdCommand.REPORT: AnswerLayout(_report, 1.3),
+    SpamdCommand.REPORT_IFSPAM: AnswerLayout(_report_if_spam, 1.3, words=("No", "Yes")),
+    SpamdCommand.PROCESS: AnswerLayout(_mail, 1.2, spam_since=1.3),
+    SpamdCommand.HEADERS: AnswerLayout(_headers, 1.2, spam_since=1.3),
 }
 
 

@@ -101,7 +101,7 @@ class ParserState(Enum):
     DONE = auto()
 
 
-class Parser:
+class SpamdParser:
     """A request from bytes in pieces of any size; `request` is there once it is complete.
 
     Raises SpamdError, CompressionError or BadInput (a body too large) from `feed` and `end`.
@@ -243,9 +243,9 @@ class Parser:
         self.state = ParserState.DONE
 
 
-_READ_LINE: dict[ParserState, Callable[[Parser, bytes], None]] = {
-    ParserState.LINE: Parser._on_request,
-    ParserState.HEADERS: Parser._on_header,
+_READ_LINE: dict[ParserState, Callable[[SpamdParser, bytes], None]] = {
+    ParserState.LINE: SpamdParser._on_request,
+    ParserState.HEADERS: SpamdParser._on_header,
 }
 
 

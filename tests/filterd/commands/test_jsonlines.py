@@ -116,7 +116,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def split(data: bytes, cuts: Sequence[int], max_bytes: int) -> list[bytes | None]:
-    splitter = jsonlines.Splitter(max_bytes)
+    splitter = jsonlines.LineSplitter(max_bytes)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     return [x for a, b in pairwise(edges) for x in splitter.feed(data[a:b])] + splitter.end()
 

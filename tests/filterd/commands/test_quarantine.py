@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from filterd.commands.cli import app
 from filterd.config import Config, load
 from filterd.corrections.learner import Learner
-from filterd.quarantine.nexthop import ReleaseHop, Undelivered
+from filterd.quarantine.nexthop import ReleaseFailed, ReleaseHop
 from filterd.quarantine.store import QuarantineStore
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, mail
 
@@ -24,7 +24,7 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def send(hop: ReleaseHop, sender: str, recipient: str, raw: bytes) -> None:
         if recipient == "full@example.org":
-            raise Undelivered("the next hop says 452 full")
+            raise ReleaseFailed("the next hop says 452 full")
         taken.append(recipient)
 
     monkeypatch.setattr(ReleaseHop, "send", send)

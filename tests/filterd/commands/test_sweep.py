@@ -16,7 +16,7 @@ import pytest
 
 from filterd.api import Label, Message, Verdict
 from filterd.commands import sweep as sweeping
-from filterd.commands.sweep import Plan
+from filterd.commands.sweep import SweepPlan
 from filterd.errors import ConfigError, ModelUnavailable, NotFound, Overloaded
 from tests.conftest import ROOT
 from tests.filterd.mailboxes import made
@@ -24,8 +24,8 @@ from tests.filterd.mailboxes.made import check_whole, mail, put
 
 SPAM = (2, 5, 8)
 ALL = range(1, 10)
-FILE = Plan(move_to="Junk")
-FILE_AND_TAG = Plan(move_to="Junk", tag=True)
+FILE = SweepPlan(move_to="Junk")
+FILE_AND_TAG = SweepPlan(move_to="Junk", tag=True)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ class Judge:
         return made.judge(messages)
 
 
-def run(root: Path, plan: Plan, judge: Judge | None = None, *, again: bool = False) -> tuple[int, Judge]:
+def run(root: Path, plan: SweepPlan, judge: Judge | None = None, *, again: bool = False) -> tuple[int, Judge]:
     judge = judge or Judge()
     status = sweeping.sweep(root, plan, lambda: judge, root.parent / "journal", again=again)
     return status, judge
@@ -67,7 +67,7 @@ def spam_flags(path: Path) -> int:
 
 def test_a_plain_sweep_judges_and_touches_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = check_whole(root, [*ALL, 20, 21])
-    status, judge = run(root, Plan())
+    status, judge = run(root, SweepPlan())
     assert (status, judge.asked) == (0, 9)
     assert check_whole(root, [*ALL, 20, 21]) == before
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -93,7 +93,7 @@ def test_spam_is_filed_as_it_is(root: Path) -> None:
 
 
 def test_spam_is_tagged_in_its_place(root: Path) -> None:
-    assert run(root, Plan(tag=True))[0] == 0
+    assert run(root, SweepPlan(tag=True))[0] == 0
     where = check_whole(root, [*ALL, 20, 21])
     assert {n for n, path in where.items() if spam_flags(path)} == set(SPAM)
     for number in SPAM:
@@ -138,7 +138,7 @@ def test_flags_that_change_are_no_news(root: Path) -> None:
 
 @pytest.mark.parametrize("plan", [FILE, FILE_AND_TAG], ids=["filed", "filed and tagged"])
 @pytest.mark.parametrize("name", ["", "1700000999.M9P9.host:2,RS"], ids=["same name", "a new name"])
-def test_who_moves_a_mail_back_has_the_last_word(root: Path, plan: Plan, name: str) -> None:
+def test_who_moves_a_mail_back_has_the_last_word(root: Path, plan: SweepPlan, name: str) -> None:
     run(root, plan)
     filed = check_whole(root, [*ALL, 20, 21])[2]
     back = filed.rename(root / "cur" / (name or filed.name))
@@ -152,7 +152,7 @@ def test_only_the_named_folders(root: Path) -> None:
     where = check_whole(root, [*ALL, 20, 21])
     assert {n for n, path in where.items() if ".Junk" in path.parts} == {8, 20, 21}
     with pytest.raises(NotFound, match="no folder 'Wrok'; there are INBOX, Junk, Sent, Work"):
-        run(root, Plan(only=("Wrok",)))
+        run(root, SweepPlan(only=("Wrok",)))
 
 
 def test_deleted_mails_and_what_fails(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,10 +229,10 @@ def test_an_mbox_is_judged_and_never_changed(tmp_path: Path, capsys: pytest.Capt
     path.write_bytes(b"".join(b"From a\n" + mail(n, spam=n in SPAM) + b"\n" for n in ALL))
     path.chmod(0o400)
     before = path.stat().st_mtime_ns
-    assert run(path, Plan())[1].asked == 9
-    assert run(path, Plan())[1].asked == 0
+    assert run(path, SweepPlan())[1].asked == 9
+    assert run(path, SweepPlan())[1].asked == 0
     assert capsys.readouterr().out.split("\n")[4].split() == ["mbox", "9", "0", "6", "0", "3", "0"]
-    for plan in (FILE, Plan(tag=True), Plan(only=("x",))):
+    for plan in (FILE, SweepPlan(tag=True), SweepPlan(only=("x",))):
         with pytest.raises(ConfigError, match="judged only"):
             run(path, plan)
     assert path.stat().st_mtime_ns == before
@@ -240,9 +240,9 @@ def test_an_mbox_is_judged_and_never_changed(tmp_path: Path, capsys: pytest.Capt
 
 def test_what_is_no_mailbox(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no Maildir and no mbox"):
-        run(tmp_path / "none", Plan())
+        run(tmp_path / "none", SweepPlan())
     with pytest.raises(NotFound, match="no cur and new"):
-        run(tmp_path, Plan())
+        run(tmp_path, SweepPlan())
     put(tmp_path / "someone", 1)
     with pytest.raises(ConfigError, match="one at a time"):
         run(tmp_path, FILE)
@@ -303,7 +303,7 @@ import sys, pathlib
 from filterd.commands import sweep
 from tests.filterd.mailboxes import made
 root = pathlib.Path(sys.argv[1])
-plan = sweep.Plan(move_to="Junk", tag=True)
+plan = sweep.SweepPlan(move_to="Junk", tag=True)
 sys.exit(sweep.sweep(root, plan, lambda: made.judge, root.parent / "journal", again=False))
 """
 
@@ -352,7 +352,7 @@ def test_compressed_mails_that_would_only_be_tagged_are_left_and_said(
     packed = {path: gzip.compress(path.read_bytes()) for path in [*root.glob("cur/*"), *root.glob("new/*")]}
     for path, content in packed.items():
         path.write_bytes(content)
-    status, _ = run(root, Plan(tag=True))
+    status, _ = run(root, SweepPlan(tag=True))
     assert status == 66
     assert capsys.readouterr().err.count("compressed by the mail server; it is not written into") == 2
     assert all(path.read_bytes() == content for path, content in packed.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from filterd.commands import sweep as sweeping
-from filterd.commands.sweep import Plan
+from filterd.commands.sweep import SweepPlan
 from tests.filterd.mailboxes import made
 from tests.filterd.mailboxes.made import mail
 from tests.peers import dovecot
@@ -44,7 +44,7 @@ def test_a_mail_client_sees_tagged_mails_with_their_flags_dates_and_sizes(tmp_pa
         root = server.folder / "home" / dovecot.USER / "Maildir"
 
         def sweep() -> int:
-            plan = Plan(move_to="Junk", tag=True)
+            plan = SweepPlan(move_to="Junk", tag=True)
             return sweeping.sweep(root, plan, lambda: made.judge, tmp_path / "journal", again=False)
 
         assert sweep() == 0

@@ -16,7 +16,7 @@ from filterd.console.access import Sessions
 from filterd.console.accounts import Accounts, Role
 from filterd.console.desk import Controls, Desk
 from filterd.corrections.learner import Learner
-from filterd.history.record import Event
+from filterd.history.record import VerdictEvent
 from filterd.history.recorder import Recorder, key_of
 from filterd.history.store import Search
 from filterd.protocols.http import app as http
@@ -49,7 +49,7 @@ class Made(NamedTuple):
         """A verdict with any subject, as an engine that cleans nothing would give it."""
         found = Verdict(Label.SPAM, 0.99, 7.0, Kind.MAIL, "fake-1", ("GPT2",), subject=subject)
         message = Message(SPAM % (1, b"x"), Kind.MAIL, "q1", "<i>w@bad.example", (to,), "milter")
-        self.recorder.judged(Event(message, found, Thresholds(0.3, 0.9), 1_790_000_000.0))
+        self.recorder.judged(VerdictEvent(message, found, Thresholds(0.3, 0.9), 1_790_000_000.0))
         self.recorder.flush()
         assert self.desk.history
         return self.desk.history.search(Search(), 1)[0].id

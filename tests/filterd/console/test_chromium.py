@@ -23,7 +23,7 @@ from filterd.config import Config, load
 from filterd.corrections.correction import correct
 from filterd.history.record import at, encode
 from filterd.history.recorder import key_of
-from filterd.history.store import HistoryStore, Kept
+from filterd.history.store import HistoryStore, MessageContent
 from filterd.quarantine.store import QuarantineStore
 from tests.conftest import ROOT, need_program
 from tests.filterd.console.made import PASSWORD
@@ -62,7 +62,7 @@ def fill(state: Path) -> None:
             "recipients": "ann@example.org",
         }
         changes |= {"label": list(Label)[i % 3], "settled": ("model", "fastpath")[i % 2]}
-        made.append((row(**changes), Kept(kept.features, text)))
+        made.append((row(**changes), MessageContent(kept.features, text)))
     with HistoryStore.open(state / "history.sqlite") as history:
         history.add(made)
 

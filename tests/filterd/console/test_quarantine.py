@@ -16,8 +16,8 @@ from filterd.config import Quarantine as Section
 from filterd.console.desk import THREADS
 from filterd.errors import FilterdError, NotFound, Overloaded, StoreError
 from filterd.history.record import encode
-from filterd.quarantine.index import Query, State
-from filterd.quarantine.nexthop import ReleaseHop, Undelivered
+from filterd.quarantine.index import QuarantineQuery, QuarantineState
+from filterd.quarantine.nexthop import ReleaseFailed, ReleaseHop
 from filterd.quarantine.store import QuarantineStore
 from tests.filterd.console.made import SPAM, Made, console_of, token_of
 from tests.filterd.quarantine.made import SPAM as VERDICT
@@ -66,7 +66,7 @@ async def judge(made: Made, *recipients: str, subject: str = "hello") -> str:
     )
     assert found.action is Action.QUARANTINE
     made.recorder.flush()
-    return held(made).search(Query(), 1)[0].id
+    return held(made).search(QuarantineQuery(), 1)[0].id
 
 
 async def press(client: httpx.AsyncClient, name: str, do: str) -> httpx.Response:
@@ -131,7 +131,7 @@ async def test_a_user_has_his_own_copy_and_no_other(made: Made, sent: list[tuple
         assert (await press(client, both, "ham")).status_code == 303
     assert [to for to, _ in sent] == [BEN]
     states = {one.address: one.state for one in held(made).find(both).recipients}
-    assert states == {ANN: State.HELD, BEN: State.RELEASED}
+    assert states == {ANN: QuarantineState.HELD, BEN: QuarantineState.RELEASED}
     learner = made.service.learner
     assert learner
     assert [one.owner for one in learner.store.iterate()] == ["ben"]
@@ -178,7 +178,7 @@ async def test_a_next_hop_that_refuses_is_shown_and_all_stays(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(hop: ReleaseHop, sender: str, recipient: str, raw: bytes) -> None:
-        raise Undelivered("the next hop says 550 <b>no</b>")
+        raise ReleaseFailed("the next hop says 550 <b>no</b>")
 
     monkeypatch.setattr(ReleaseHop, "send", send)
     name = await judge(made, ANN)
@@ -220,7 +220,8 @@ async def test_a_link_releases_once_by_its_button_only(made: Made, sent: list[tu
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(Undelivered("refused"), 502), (Overloaded("busy"), 503), (StoreError("locked"), 500)]
+    ("error", "code"),
+    [(ReleaseFailed("refused"), 502), (Overloaded("busy"), 503), (StoreError("locked"), 500)],
 )
 async def test_a_link_that_fails_says_how(
     made: Made, monkeypatch: pytest.MonkeyPatch, error: FilterdError, code: int
@@ -265,4 +266,4 @@ async def test_where_it_cannot_be_kept_the_sender_comes_again(made: Made, tmp_pa
         way = Way(frozenset(can))
         message = Message(SPAM % (1, b"x"), Kind.MAIL, "q1", "", (ANN,), "milter", way=way)
         assert (await made.service.check(message)).action is expected
-    assert held(made).search(Query(), 9) == []
+    assert held(made).search(QuarantineQuery(), 9) == []

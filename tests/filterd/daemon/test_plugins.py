@@ -10,7 +10,7 @@ from filterd.api import Classifier
 from filterd.config import parse
 from filterd.daemon import plugins
 from filterd.errors import ConfigError
-from filterd.kit.settings import Listening
+from filterd.kit.settings import ListenSettings
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_is_right_is_not(tmp_path: Path) -> None:
 class _Old:
     """A plugin of no interface of ours."""
 
-    Settings = Listening
+    Settings = ListenSettings
 
     def __init__(self, settings: Any, classifier: Classifier) -> None:
         pass

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from filterd.config import Config, Model, Queue
 from filterd.daemon import supervisor
-from filterd.daemon.worker import Place, share
+from filterd.daemon.worker import WorkerPlace, share
 from tests.filterd.daemon.test_server import HAM, TIMEOUT_S, Daemon, daemon
 
 __all__ = ["daemon"]
@@ -167,10 +167,10 @@ def test_a_worker_whose_loop_does_not_turn_is_replaced(two: Daemon, monkeypatch:
 
 def test_shares_of_the_machine() -> None:
     config = Config(workers=4, model=Model(), queue=Queue(max_bytes=1 << 30))
-    assert share(config, Place()) is config
-    mine = share(config, Place(1, 4, "/tmp"))
+    assert share(config, WorkerPlace()) is config
+    mine = share(config, WorkerPlace(1, 4, "/tmp"))
     assert mine.model.turns * 4 <= max(4, len(os.sched_getaffinity(0)))
     assert mine.queue.max_bytes == 1 << 28
-    small = share(Config(workers=64), Place(0, 64, "/tmp"))
+    small = share(Config(workers=64), WorkerPlace(0, 64, "/tmp"))
     assert small.queue.max_bytes == small.spamd.max_bytes, "one mail of the largest size fits"
     assert json.loads(json.dumps(Config(workers="auto").processes)) == min(64, len(os.sched_getaffinity(0)))

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Label, Verdict
 from filterd.history.record import (
     COUNT_BITS,
-    Keys,
-    Numbers,
+    KeyedHashes,
+    RecordNumbers,
     at,
     clean,
     decode,
@@ -31,7 +31,7 @@ def test_whatever_is_typed_is_a_number_or_none(text: str) -> None:
 
 
 def test_numbers_differ_and_rise_though_the_clock_stands_or_goes_back() -> None:
-    numbers = Numbers()
+    numbers = RecordNumbers()
     times = [5.0] * 9000 + [4.0, 6.0]
     found = [numbers.next(time) for time in times]
     assert len(set(found)) == len(found)
@@ -41,9 +41,9 @@ def test_numbers_differ_and_rise_though_the_clock_stands_or_goes_back() -> None:
 
 
 def test_hashes_need_the_key_and_know_an_address_however_it_is_written() -> None:
-    keys = Keys(b"k" * 32)
+    keys = KeyedHashes(b"k" * 32)
     assert keys.address("<Ann@Example.org>") == keys.address(" ann@example.org")
-    assert keys.address("ann@example.org") != Keys(b"l" * 32).address("ann@example.org")
+    assert keys.address("ann@example.org") != KeyedHashes(b"l" * 32).address("ann@example.org")
     assert keys.address("a") != keys.message_id("a")
     assert keys.address("") == keys.address("<>") == ""
 

@@ -17,7 +17,7 @@ from filterd.config import Config, Log
 from filterd.config import History as HistorySection
 from filterd.errors import StoreError
 from filterd.history import recorder as recording
-from filterd.history.record import Event, Record
+from filterd.history.record import Record, VerdictEvent
 from filterd.history.recorder import KEY_FILE, Recorder, identity, key_of
 from filterd.history.store import HistoryStore, Search
 from filterd.scoring.verdict import Thresholds
@@ -27,13 +27,13 @@ FOUND = Verdict(Label.SPAM, 0.99, 6.0, Kind.MAIL, "fake-1", ("GPT2",), subject="
 THRESHOLDS = Thresholds(0.3, 0.9)
 
 
-def event(raw: bytes = RAW, **fields: Any) -> Event:
+def event(raw: bytes = RAW, **fields: Any) -> VerdictEvent:
     given = {"id": "q1", "sender": "win@bad.example", "recipients": ("ann@example.org",), "source": "milter"}
-    return Event(Message(raw, Kind.MAIL, **given | fields), FOUND, THRESHOLDS, time.time())
+    return VerdictEvent(Message(raw, Kind.MAIL, **given | fields), FOUND, THRESHOLDS, time.time())
 
 
 def recorded(
-    tmp_path: Path, *events: Event, log: Log | None = None, **kept: Any
+    tmp_path: Path, *events: VerdictEvent, log: Log | None = None, **kept: Any
 ) -> tuple[Record, HistoryStore]:
     """The newest row after these events."""
     config = Config(state=str(tmp_path), history=HistorySection(**kept), log=log or Log())

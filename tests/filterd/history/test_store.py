@@ -12,11 +12,11 @@ from filterd.api import Kind, Label
 from filterd.errors import StoreError
 from filterd.history import record
 from filterd.history import store as history_store
-from filterd.history.record import Numbers
-from filterd.history.store import HistoryStore, Kept, Search
+from filterd.history.record import RecordNumbers
+from filterd.history.store import HistoryStore, MessageContent, Search
 from tests.filterd.history.made import NOW, row
 
-KEPT = Kept(b"features", "text")
+KEPT = MessageContent(b"features", "text")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_search_finds_what_it_says(history: HistoryStore, wanted: Search, foun
 def test_writers_to_one_store_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "history.sqlite"
     with HistoryStore.open(path) as one, HistoryStore.open(path) as other:
-        writers = [Numbers(store.enter()) for store in (one, other, one)]
+        writers = [RecordNumbers(store.enter()) for store in (one, other, one)]
         found = [numbers.next(5.0) for numbers in writers for _ in range(2_000)]
         assert len(set(found)) == len(found)
         monkeypatch.setattr(record, "WRITERS", 5)

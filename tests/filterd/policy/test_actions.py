@@ -13,7 +13,7 @@ from filterd import headers
 from filterd.api import ASKING, MILDEST_FIRST, Action, Kind, Label, Message, Verdict, Way
 from filterd.config import ActionRule, Config, Model, parse
 from filterd.errors import ConfigError
-from filterd.history.record import Event
+from filterd.history.record import VerdictEvent
 from filterd.policy.actions import _names, settle
 from filterd.policy.entry import names
 from filterd.service.service import Service
@@ -128,7 +128,7 @@ def test_move_is_a_header_and_nothing_else_is() -> None:
 async def test_what_was_done_is_told() -> None:
     config = Config(model=Model(workers=1), actions=rules({"do": "reject", "label": ["spam"]}))
     service = Service(config, engine()[0], None)
-    seen: list[Event] = []
+    seen: list[VerdictEvent] = []
     service.observers.append(seen.append)
     try:
         for text, way in itertools.product((b"the prize winner", b"lunch?"), (ALL, Way())):

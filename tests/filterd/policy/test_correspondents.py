@@ -15,10 +15,10 @@ from filterd.commands.cli import app
 from filterd.config import Config, Correspondents, Feedback, Model, Trust
 from filterd.corrections.database import Database
 from filterd.errors import ConfigError, NotFound
-from filterd.history.record import Keys
+from filterd.history.record import KeyedHashes
 from filterd.history.recorder import key_of
 from filterd.policy import correspondents
-from filterd.policy.correspondents import TEST, Known, asked, let_through
+from filterd.policy.correspondents import TEST, CorrespondentStore, asked, let_through
 from filterd.scoring.verdict import Thresholds
 from filterd.service.service import Service
 from tests.filterd.fakes import engine
@@ -30,13 +30,13 @@ BUNDLE = Thresholds(0.3, 0.9)
 
 
 @pytest.fixture
-def known(database: str) -> Iterator[Known]:
-    made = Known(Database(database), Keys(b"k" * 32))
+def known(database: str) -> Iterator[CorrespondentStore]:
+    made = CorrespondentStore(Database(database), KeyedHashes(b"k" * 32))
     yield made
     made.close()
 
 
-def test_who_has_written_to_whom(known: Known) -> None:
+def test_who_has_written_to_whom(known: CorrespondentStore) -> None:
     assert known.wrote("Ann@Example.org", [f"<{BEN}>", "carl@example.net"]) == 2
     assert known.wrote(ANN, [BEN]) == 1 and known.size() == 2
     assert known.knows([ANN], "BEN@example.net")
@@ -46,31 +46,33 @@ def test_who_has_written_to_whom(known: Known) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "ann", "a" * 255 + "@example.org", "a\0b@example.org"])
-def test_what_is_no_address_is_nobody(known: Known, bad: str) -> None:
+def test_what_is_no_address_is_nobody(known: CorrespondentStore, bad: str) -> None:
     assert known.wrote(bad, [BEN]) == known.wrote(ANN, [bad]) == 0
     known.wrote(ANN, [BEN])
     assert not known.knows([ANN, bad], BEN)
 
 
-def test_a_letter_to_hundreds_teaches_nobody(known: Known) -> None:
+def test_a_letter_to_hundreds_teaches_nobody(known: CorrespondentStore) -> None:
     many = [f"p{i}@example.net" for i in range(correspondents.MAX_WRITTEN + 1)]
     assert known.wrote(ANN, many) == 0 and known.wrote(ANN, many[1:]) == 100
     assert not known.knows([f"q{i}@x.example" for i in range(1000)], BEN)
 
 
 def test_nobody_can_be_read_from_it(tmp_path: Path) -> None:
-    one = Known(Database(tmp_path / "a"), Keys(b"k" * 32))
+    one = CorrespondentStore(Database(tmp_path / "a"), KeyedHashes(b"k" * 32))
     one.wrote(ANN, [BEN])
     with one._database.reading() as connection:
         row = connection.execute(sql.text("SELECT * FROM filterd_correspondents")).one()
     one.close()
     assert b"example" not in (tmp_path / "a").read_bytes() and b"ann" not in repr(tuple(row)).encode()
-    other = Known(Database(tmp_path / "a"), Keys(b"x" * 32))
+    other = CorrespondentStore(Database(tmp_path / "a"), KeyedHashes(b"x" * 32))
     assert not other.knows([ANN], BEN)
     other.close()
 
 
-def test_they_are_forgotten_by_age_and_number(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_forgotten_by_age_and_number(
+    known: CorrespondentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for i in range(5):
         monkeypatch.setattr(time, "time", lambda i=i: 1_790_000_000.0 + i * 86_400)
         known.wrote(ANN, [f"p{i}@example.net"])
@@ -124,7 +126,7 @@ async def test_the_service_learns_and_asks(tmp_path: Path) -> None:
     )
     service = Service(config, engine()[0], None)
     noted = [service.notes_submissions]
-    service.correspondents = known = Known.open(config, Keys(b"k" * 32))
+    service.correspondents = known = CorrespondentStore.open(config, KeyedHashes(b"k" * 32))
     assert [*noted, service.notes_submissions] == [False, True]
     message = Message(AUTH + SPAM, Kind.MAIL, recipients=(ANN,))
     try:
@@ -160,8 +162,8 @@ def test_a_folder_of_sent_mail(tmp_path: Path, capsys: pytest.CaptureFixture[str
     key_of(tmp_path / "state")
     assert command.learn(tmp_path / "Sent", config) == 0
     assert "sent mails: 1, correspondents: 2" in capsys.readouterr().out
-    keys = Keys((tmp_path / "state" / "history.key").read_bytes())
-    known = Known.open(config, keys)
+    keys = KeyedHashes((tmp_path / "state" / "history.key").read_bytes())
+    known = CorrespondentStore.open(config, keys)
     assert known.knows([ANN], BEN) and known.knows([ANN], "carl@example.net")
     assert not known.knows([ANN], "x@y.example") and not known.knows([ANN], "dan@example.net")
     known.close()

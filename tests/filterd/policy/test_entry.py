@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from filterd.api import Kind, Message
 from filterd.errors import BadInput
-from filterd.policy.entry import Claims, Do, Found, ListEntry, What, claims, decide, made
+from filterd.policy.entry import Claims, EntryAction, EntryTarget, ListEntry, ListMatch, claims, decide, made
 from tests.filterd.alarm import loop_alarm
 
 NOW = 1_790_000_000.0
@@ -32,14 +32,14 @@ def number_of(entries: list[ListEntry], whose: Claims, *recipients: str) -> int 
 @pytest.mark.parametrize(
     ("typed", "what", "value"),
     [
-        (" Ann@Example.ORG ", What.ADDRESS, "ann@example.org"),
-        ("Example.org", What.DOMAIN, "example.org"),
-        ("@example.org", What.DOMAIN, "example.org"),
-        ("*.example.org", What.DOMAIN, "example.org"),
-        ("list-id:<news.example.org>", What.LIST, "news.example.org"),
+        (" Ann@Example.ORG ", EntryTarget.ADDRESS, "ann@example.org"),
+        ("Example.org", EntryTarget.DOMAIN, "example.org"),
+        ("@example.org", EntryTarget.DOMAIN, "example.org"),
+        ("*.example.org", EntryTarget.DOMAIN, "example.org"),
+        ("list-id:<news.example.org>", EntryTarget.LIST, "news.example.org"),
     ],
 )
-def test_what_an_entry_names_is_seen_by_its_form(typed: str, what: What, value: str) -> None:
+def test_what_an_entry_names_is_seen_by_its_form(typed: str, what: EntryTarget, value: str) -> None:
     entry = made("allow", typed)
     assert (entry.what, entry.value) == (what, value)
 
@@ -160,13 +160,17 @@ def test_any_bytes_claim_something(raw: bytes) -> None:
 
 
 def test_the_kinds_of_an_entry_have_an_order() -> None:
-    ranks = [ListEntry(do=do, what=what, value="x").rank for what in What for do in (Do.DENY, Do.ALLOW)]
+    ranks = [
+        ListEntry(do=do, what=what, value="x").rank
+        for what in EntryTarget
+        for do in (EntryAction.DENY, EntryAction.ALLOW)
+    ]
     assert ranks == sorted(ranks)
 
 
 def test_link_hosts_are_denied_with_those_below_them_and_never_allowed() -> None:
     entry = made("deny", "link-host:*.Shop.example")
-    assert (entry.what, entry.value) == (What.HOST, "shop.example")
+    assert (entry.what, entry.value) == (EntryTarget.HOST, "shop.example")
     for host, fits in (("a.shop.example", True), ("shop.example", True), ("myshop.example", False)):
         who = Claims(frozenset({"ann@example.org"}), hosts=frozenset({host, "other.example"}))
         assert bool(decide([entry], who, (), 0.0).entry) is fits
@@ -182,10 +186,10 @@ async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPa
     to = [f"<User{i}@Sales.Example.org>" for i in range(10_000)]
     who = Claims(frozenset({"eve@bad.example"}), frozenset({"eve@bad.example"}))
 
-    async def ask(recipients: list[str]) -> Found:
+    async def ask(recipients: list[str]) -> ListMatch:
         return decide(entries, who, recipients, 0.0)
 
     with loop_alarm(monkeypatch):
         assert (await asyncio.create_task(ask(to))).unproven is entries[0]
-        assert await asyncio.create_task(ask([*to, "ann@other.example"])) == Found()
-    assert decide(entries, who, [], 0.0) == Found()
+        assert await asyncio.create_task(ask([*to, "ann@other.example"])) == ListMatch()
+    assert decide(entries, who, [], 0.0) == ListMatch()

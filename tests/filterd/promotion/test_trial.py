@@ -7,7 +7,7 @@ import pytest
 
 from filterd.api import Label
 from filterd.promotion import trial
-from filterd.promotion.trial import DAY_S, Counts, Trial, decide
+from filterd.promotion.trial import DAY_S, Trial, TrialCounts, decide
 from filterd.scoring import bundle
 from tests.filterd.scoring.test_bundle import write
 
@@ -29,7 +29,7 @@ HAM, UNSURE, SPAM = Label.HAM, Label.UNSURE, Label.SPAM
     ],
 )
 def test_the_decision(counts: dict[str, int], days: float, promote: bool | None, said: str) -> None:
-    found = decide(Counts("b", 100.0, **counts), 1000, 7, 100.0 + days * DAY_S)
+    found = decide(TrialCounts("b", 100.0, **counts), 1000, 7, 100.0 + days * DAY_S)
     assert found.promote is promote and said in found.reason
 
 

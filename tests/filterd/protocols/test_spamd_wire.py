@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from filterd.errors import BadInput, FilterdError
 from filterd.protocols.spamd import wire
-from filterd.protocols.spamd.wire import CompressionError, Parser, SpamdCommand, SpamdError, SpamdRequest
+from filterd.protocols.spamd.wire import CompressionError, SpamdCommand, SpamdError, SpamdParser, SpamdRequest
 from tests.filterd.protocols.fakes import HAM, SPAM
 
 PACKED = zlib.compress(HAM)
 
 
 def parsed(pieces: list[bytes], *, end: bool = True, max_bytes: int = 1000) -> SpamdRequest | None:
-    parser = Parser(max_bytes)
+    parser = SpamdParser(max_bytes)
     for piece in pieces:
         parser.feed(piece)
     if end and parser.request is None:

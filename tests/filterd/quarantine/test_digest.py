@@ -11,7 +11,7 @@ from filterd.api import Kind, Message
 from filterd.config import Quarantine as Section
 from filterd.errors import ConfigError
 from filterd.quarantine import digest
-from filterd.quarantine.nexthop import Undelivered
+from filterd.quarantine.nexthop import ReleaseFailed
 from tests.filterd.quarantine.made import ANN, BEN, SPAM, config_of, mail, quarantine_of
 from tests.plugins.smtp_proxy.peers import Sink
 
@@ -49,7 +49,7 @@ async def test_each_recipient_is_told_once_and_by_mail_that_passes(tmp_path: Pat
         quarantine.keep(mail(ANN), SPAM)
         sink.stop()
         (again,) = digest.digests(config, quarantine)
-        with pytest.raises(Undelivered):
+        with pytest.raises(ReleaseFailed):
             await asyncio.to_thread(digest.send, config, quarantine, again)
         assert len(list(digest.digests(config, quarantine))) == 1
 

@@ -24,8 +24,8 @@ from filterd.history.record import at, encode
 from filterd.quarantine import files as held_files
 from filterd.quarantine import index, nexthop
 from filterd.quarantine.files import STALE_S
-from filterd.quarantine.index import Query, State
-from filterd.quarantine.nexthop import ReleaseHop, Undelivered
+from filterd.quarantine.index import QuarantineQuery, QuarantineState
+from filterd.quarantine.nexthop import ReleaseFailed, ReleaseHop
 from filterd.quarantine.store import QuarantineStore
 from tests.conftest import ROOT
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, config_of, mail, quarantine_of
@@ -73,9 +73,12 @@ def test_a_message_is_kept_whole_and_private(quarantine: QuarantineStore) -> Non
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o077 == 0
     held, raw = quarantine.files.read(number)
     assert raw == RAW and held.recipients == (ANN, BEN, ANN) and held.sender == "win@bad.example"
-    (entry,) = quarantine.search(Query(), 10)
+    (entry,) = quarantine.search(QuarantineQuery(), 10)
     assert (entry.number, entry.size, entry.subject, entry.kept) == (number, len(RAW), "prize", True)
-    assert [(one.address, one.state) for one in entry.recipients] == [(ANN, State.HELD), (BEN, State.HELD)]
+    assert [(one.address, one.state) for one in entry.recipients] == [
+        (ANN, QuarantineState.HELD),
+        (BEN, QuarantineState.HELD),
+    ]
     assert quarantine.find(entry.id.lower()) == entry
     assert quarantine.message(number, ANN).raw == RAW
 
@@ -83,12 +86,24 @@ def test_a_message_is_kept_whole_and_private(quarantine: QuarantineStore) -> Non
 def test_it_is_found_by_who_may_see_it(quarantine: QuarantineStore) -> None:
     first, second = (quarantine.keep(mail(one), SPAM) for one in (ANN, BEN))
     mine = keys(quarantine, "Ann@Example.org")
-    wanted = [Query(mine=mine), Query(to=ANN), Query(text="PRIZE", to=ANN), Query(below=second)]
+    wanted = [
+        QuarantineQuery(mine=mine),
+        QuarantineQuery(to=ANN),
+        QuarantineQuery(text="PRIZE", to=ANN),
+        QuarantineQuery(below=second),
+    ]
     assert [[one.number for one in quarantine.search(some, 9)] for some in wanted] == [[first]] * 4
-    assert [one.number for one in quarantine.search(Query(sender="<WIN@bad.example>"), 9)] == [second, first]
-    assert [one.number for one in quarantine.search(Query(above=first), 9)] == [second]
-    assert quarantine.search(Query(text="100%"), 9) == quarantine.search(Query(mine=()), 9) == []
-    other = quarantine.search(Query(to=BEN), 1)[0].id
+    assert [one.number for one in quarantine.search(QuarantineQuery(sender="<WIN@bad.example>"), 9)] == [
+        second,
+        first,
+    ]
+    assert [one.number for one in quarantine.search(QuarantineQuery(above=first), 9)] == [second]
+    assert (
+        quarantine.search(QuarantineQuery(text="100%"), 9)
+        == quarantine.search(QuarantineQuery(mine=()), 9)
+        == []
+    )
+    other = quarantine.search(QuarantineQuery(to=BEN), 1)[0].id
     for name in (other, "nonsense", "0" * 13):
         with pytest.raises(NotFound, match="not in quarantine, or not yours"):
             quarantine.find(name, mine)
@@ -108,9 +123,9 @@ async def test_released_it_is_as_it_came_for_each_his_own(quarantine: Quarantine
         await asyncio.to_thread(quarantine.release, number, keys(quarantine, BEN), "ben")
     assert await asyncio.to_thread(quarantine.release, number, None, "anna") == [ANN]
     assert files(Path(quarantine.config.state)) == [] and len(sink.taken) == 2
-    (entry,) = quarantine.search(Query(None), 9)
+    (entry,) = quarantine.search(QuarantineQuery(None), 9)
     assert [(one.state, one.by) for one in entry.recipients] == [("released", "anna"), ("released", "ben")]
-    assert not entry.kept and quarantine.search(Query(), 9) == []
+    assert not entry.kept and quarantine.search(QuarantineQuery(), 9) == []
 
 
 def test_another_prefix_holds_from_a_reload_on(quarantine: QuarantineStore) -> None:
@@ -146,8 +161,8 @@ def test_two_processes_that_release_send_it_once(
     with QuarantineStore.open(config) as process, ThreadPoolExecutor(1) as thread:
         first = thread.submit(quarantine.release, number, None, "one")
         assert sending.wait(20)
-        assert [one.state for one in process.find(encode(number)).recipients] == [State.RELEASING]
-        assert [one.number for one in process.search(Query(), 9)] == [other, number]
+        assert [one.state for one in process.find(encode(number)).recipients] == [QuarantineState.RELEASING]
+        assert [one.number for one in process.search(QuarantineQuery(), 9)] == [other, number]
         for deed in (process.release, process.delete, quarantine.release, quarantine.delete):
             with pytest.raises(NotFound, match="nobody waits"):
                 deed(number, None, "two")
@@ -172,7 +187,7 @@ def test_a_claim_of_a_crash_is_held_again(
     quarantine.index.give_back(number, key, late - 1)  # whose claim it was no more
     assert not quarantine.find(encode(number)).held
     quarantine.tidy()
-    assert quarantine.find(encode(number)).recipients[0] == (key, ANN, State.HELD, "", None, None)
+    assert quarantine.find(encode(number)).recipients[0] == (key, ANN, QuarantineState.HELD, "", None, None)
 
 
 def test_of_two_that_settle_at_once_one_is_the_last(quarantine: QuarantineStore) -> None:
@@ -181,7 +196,7 @@ def test_of_two_that_settle_at_once_one_is_the_last(quarantine: QuarantineStore)
         number = quarantine.keep(mail(*people), SPAM)
         with ThreadPoolExecutor(8) as pool:
             theirs = [keys(quarantine, one)[0] for one in people]
-            work = partial(quarantine.index.settle, number, state=State.DELETED, by="x")
+            work = partial(quarantine.index.settle, number, state=QuarantineState.DELETED, by="x")
             said = list(pool.map(work, theirs))
         assert said.count(True) == 1 and not quarantine.find(encode(number)).kept
 
@@ -190,10 +205,10 @@ def test_of_two_that_settle_at_once_one_is_the_last(quarantine: QuarantineStore)
 async def test_what_is_not_taken_stays(quarantine: QuarantineStore, sink: Sink, says: dict[str, Any]) -> None:
     sink.says = says
     number = quarantine.keep(mail(), SPAM)
-    with pytest.raises(Undelivered, match="next hop") as error:
+    with pytest.raises(ReleaseFailed, match="next hop") as error:
         await asyncio.to_thread(quarantine.release, number, None, "anna")
     assert str(error.value).isprintable()
-    assert quarantine.search(Query(), 9)[0].held and quarantine.files.read(number)[1] == RAW
+    assert quarantine.search(QuarantineQuery(), 9)[0].held and quarantine.files.read(number)[1] == RAW
 
 
 async def test_lmtp_over_a_unix_socket_and_a_null_sender(tmp_path: Path) -> None:
@@ -229,7 +244,7 @@ def test_where_released_mail_goes() -> None:
 
 def test_an_address_cannot_say_more_to_the_next_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nexthop, "TIMEOUT_S", 5.0)
-    with pytest.raises(Undelivered):
+    with pytest.raises(ReleaseFailed):
         ReleaseHop("127.0.0.1", 9, lmtp=False).send("a\r\nRCPT TO:<x>", ANN, RAW)
 
 
@@ -238,7 +253,7 @@ def test_deleted_is_gone_for_those_it_is_deleted_for(quarantine: QuarantineStore
     quarantine.delete(number, keys(quarantine, ANN), "ann")
     assert files(Path(quarantine.config.state))
     quarantine.delete(number, None, "anna")
-    assert not files(Path(quarantine.config.state)) and quarantine.search(Query(), 9) == []
+    assert not files(Path(quarantine.config.state)) and quarantine.search(QuarantineQuery(), 9) == []
     with pytest.raises(NotFound, match="not on this machine, or not any more"):
         quarantine.files.read(number)
 
@@ -249,7 +264,7 @@ def test_what_is_old_or_too_much_goes_the_oldest_first(quarantine: QuarantineSto
     assert quarantine.tidy(settled_s=0.0) == 0
     quarantine.config = config_of(state, max_bytes=2 * len(RAW) + 1)
     assert quarantine.tidy() == 2
-    assert [one.number for one in quarantine.search(Query(), 9)] == numbers[:1:-1]
+    assert [one.number for one in quarantine.search(QuarantineQuery(), 9)] == numbers[:1:-1]
     assert len(files(state)) == 2
     old = quarantine.files.read(numbers[3])[0]
     held = type(old)(**{name: getattr(old, name) for name in old.__struct_fields__} | {"number": at(1e9)})
@@ -273,7 +288,7 @@ def test_a_host_with_another_name_keeps_to_the_retention_of_its_own_files(
     here = Config(state=quarantine.config.state, feedback=feedback, quarantine=small)
     with QuarantineStore.open(here) as again:
         assert again.tidy(settled_s=-1.0) == 1
-        assert [row.number for row in again.search(Query(), 9)] == [theirs, new]
+        assert [row.number for row in again.search(QuarantineQuery(), 9)] == [theirs, new]
         with pytest.raises(NotFound):
             again.files.read(old)
 
@@ -297,7 +312,7 @@ def test_while_the_database_is_away_retries_leave_nothing(
                 quarantine.keep(mail(), SPAM)
     assert files(Path(quarantine.config.state)) == []
     quarantine.keep(mail(), SPAM)
-    assert quarantine.tidy(settled_s=-1.0) == 0 and len(quarantine.search(Query(), 9)) == 1
+    assert quarantine.tidy(settled_s=-1.0) == 0 and len(quarantine.search(QuarantineQuery(), 9)) == 1
 
 
 @pytest.mark.parametrize("step", ["fsync", "sync"])
@@ -341,7 +356,7 @@ def test_one_damaged_file_stops_neither_the_mending_nor_the_retention(
     quarantine.index.drop([bad, lost])
     quarantine.config = config_of(state, max_bytes=len(RAW))
     assert [quarantine.tidy(settled_s=-1.0) for _ in range(2)] == [1, 0]
-    assert [row.number for row in quarantine.search(Query(None), 9)] == [kept]
+    assert [row.number for row in quarantine.search(QuarantineQuery(None), 9)] == [kept]
     assert damaged.exists() and (aside / damaged.name).exists()
     (said,) = [one for one in caplog.records if "one file left" in one.message]
     assert "damaged; move it away" in said.fields["reason"]  # type: ignore[attr-defined]
@@ -375,8 +390,9 @@ def send(self, sender, recipient, raw):
 quarantine = quarantine_of(Path(sys.argv[1]), next_hop="tcp:127.0.0.1:9")
 nexthop.ReleaseHop.send = counted(send)
 os.fsync, Path.rename, Path.unlink = counted(os.fsync), counted(Path.rename), counted(Path.unlink)
-files.Files.keep, store.Index.put = counted(files.Files.keep), counted(store.Index.put)
-store.Index.claim, store.Index.settle = counted(store.Index.claim), counted(store.Index.settle)
+held, index = files.HeldFiles, store.QuarantineIndex
+held.keep, index.put = counted(held.keep), counted(index.put)
+index.claim, index.settle = counted(index.claim), counted(index.settle)
 number = quarantine.keep(mail(ANN, BEN), SPAM)
 print("kept", flush=True)
 quarantine.release(number, None, "anna")
@@ -395,8 +411,10 @@ def test_killed_at_any_step_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.
         sent = (state / "sent").read_text().split() if (state / "sent").exists() else []
         with quarantine_of(state) as quarantine:
             quarantine.tidy(settled_s=-1.0)
-            rows = quarantine.search(Query(), 9)
-            waiting = [one.address for row in rows for one in row.recipients if one.state is State.HELD]
+            rows = quarantine.search(QuarantineQuery(), 9)
+            waiting = [
+                one.address for row in rows for one in row.recipients if one.state is QuarantineState.HELD
+            ]
             if b"kept" in died.stdout:  # from then on the sender relies on us
                 assert {*waiting, *sent} == {ANN, BEN}
             for row in rows:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterd.reading.attachments import MAX_NAMES, MAX_TEXT, Words, words
+from filterd.reading.attachments import MAX_NAMES, MAX_TEXT, AttachmentText, words
 from filterd.reading.html import Link
 
 ICS = (
@@ -52,7 +52,7 @@ def test_a_long_one_is_cut_and_says_so() -> None:
     st.binary(max_size=300),
 )
 def test_any_bytes_are_read(media_type: str, name: str, data: bytes) -> None:
-    assert isinstance(words(media_type, name, data), Words)
+    assert isinstance(words(media_type, name, data), AttachmentText)
 
 
 def a_zip(*names: str, password: bool = False) -> bytes:

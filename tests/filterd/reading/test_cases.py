@@ -17,7 +17,7 @@ PAIRS = [
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason=f"needs {CASES}")
 
 
-def read(name: str) -> text.Text:
+def read(name: str) -> text.CanonicalText:
     (found,) = text.read(Message((CASES / f"{name}.eml").read_bytes()))
     return found
 

@@ -24,7 +24,7 @@ def attached(headers: bytes, content: bytes) -> bytes:
     return MIXED + b"--b\n" + headers + b"\nContent-Transfer-Encoding: base64\n\n" + encoded + b"--b--\n"
 
 
-def read(raw: bytes) -> text.Text:
+def read(raw: bytes) -> text.CanonicalText:
     (found,) = text.read(Message(raw, Kind.MAIL))
     return found
 

@@ -156,7 +156,7 @@ def test_lines_may_go_and_the_rest_stays() -> None:
     assert (subject, body) == ("Lunch", "hello")
     for chance in range(20):
         some = tuple(line for line in lines if Random(chance).random() < 0.5)
-        made = text.Text(Kind.MAIL, subject, body, head=some).canonical
+        made = text.CanonicalText(Kind.MAIL, subject, body, head=some).canonical
         assert text.parted(made) == (some, subject, body)
         assert text.again(made, Kind.MAIL) == made
     assert text.in_format(whole, 4) == text.without_head(whole) == "Lunch\n\nhello"

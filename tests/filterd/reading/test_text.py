@@ -19,7 +19,7 @@ from filterd.reading.text import (
     MAX_SMS_PIECES,
     MAX_SUBJECT,
     SMS_PIECE,
-    Text,
+    CanonicalText,
     detect,
     of_sms,
     read,
@@ -31,7 +31,7 @@ MAIL = b"From: ann@example.org\nSubject: Lunch\nMIME-Version: 1.0\n"
 PATIENCE_S = 5.0  # ten times what the slowest takes alone; the machine is shared
 
 
-def only(raw: bytes, kind: Kind | None = None) -> Text:
+def only(raw: bytes, kind: Kind | None = None) -> CanonicalText:
     (text,) = read(Message(raw, kind))
     return text
 
@@ -91,7 +91,7 @@ def test_encoded_blobs_in_plain_text_shrink() -> None:
 
 def test_sms_is_what_was_typed() -> None:
     text = "Ok lar... C u 2nite @ 8 :-) 😀 £5"
-    assert only(text.encode()) == Text(Kind.SMS, "", text)
+    assert only(text.encode()) == CanonicalText(Kind.SMS, "", text)
     assert only(text.encode(), Kind.SMS).canonical == of_sms(text).canonical == text
 
 

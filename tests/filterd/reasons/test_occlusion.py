@@ -5,7 +5,7 @@ import pytest
 from filterd.api import Kind, Message
 from filterd.reading.text import read
 from filterd.reasons.occlusion import MAX_PIECES, explain, occlude, strongest
-from filterd.scoring.bundle import Certainty, Side
+from filterd.scoring.bundle import FastPathEntry, FastPathSide
 from filterd.scoring.engine import Engine
 from tests.filterd.fakes import engine
 
@@ -36,7 +36,9 @@ def test_long_texts_are_taken_in_runs() -> None:
 def test_a_settled_message_is_explained_by_what_settled_it(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = Engine.open(threads=1)
     # Whatever the linear half says is certain enough, so that this does not hang on the bundle that ships.
-    shipped.fast_path = dict.fromkeys(Kind, Certainty(ham=Side(limit=50.0, scale=1.0, offset=0.0)))
+    shipped.fast_path = dict.fromkeys(
+        Kind, FastPathEntry(ham=FastPathSide(limit=50.0, scale=1.0, offset=0.0))
+    )
     message = Message(b"Subject: prize\n\nYou are a WINNER! Claim your free prize now.\n", Kind.MAIL)
     found = explain(shipped, message)
     assert found.verdict.tests == ("FASTPATH",)

@@ -10,10 +10,10 @@ import pytest
 from filterd.api import Kind, Label, Message
 from filterd.config import Config, Model
 from filterd.reading.text import GTUBE
-from filterd.scoring.bundle import WIDE, Certainty, FileEntry, Side, WideEntry
+from filterd.scoring.bundle import WIDE, FastPathEntry, FastPathSide, FileEntry, WideEntry
 from filterd.scoring.engine import Engine
 from filterd.scoring.fastpath import beyond, estimate, settle
-from filterd.scoring.linear import TABLE, Wide, features
+from filterd.scoring.linear import TABLE, WideHalf, features
 from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import Thresholds, log_odds
 from filterd.service.service import Service
@@ -23,8 +23,11 @@ from tests.filterd.fakes import WordBackend
 THRESHOLDS = Thresholds(unsure=0.3, spam=0.9)
 NOTHING = Recollection()
 HAM, SPAM = "see you at the station", "claim your prize today now"
-HAM_SIDE, SPAM_SIDE = Side(limit=-8.0, scale=0.5, offset=0.0), Side(limit=8.0, scale=0.25, offset=2.5)
-FIT = Certainty(ham=HAM_SIDE, spam=SPAM_SIDE)
+HAM_SIDE, SPAM_SIDE = (
+    FastPathSide(limit=-8.0, scale=0.5, offset=0.0),
+    FastPathSide(limit=8.0, scale=0.25, offset=2.5),
+)
+FIT = FastPathEntry(ham=HAM_SIDE, spam=SPAM_SIDE)
 ENTRY = WideEntry(dict.fromkeys(Kind, 0.01))
 
 
@@ -34,9 +37,9 @@ def engine(ham: float | None = None, spam: float | None = None) -> tuple[Engine,
     table[features(HAM)] = -100
     table[features(SPAM)] = 100
     made, backend = fakes.engine()
-    made.wide = Wide(dict.fromkeys(Kind, table), ENTRY)
-    low, high = (None if limit is None else Side(limit, 0.5, 0.0) for limit in (ham, spam))
-    made.fast_path = dict.fromkeys(Kind, Certainty(low, high)) if low or high else None
+    made.wide = WideHalf(dict.fromkeys(Kind, table), ENTRY)
+    low, high = (None if limit is None else FastPathSide(limit, 0.5, 0.0) for limit in (ham, spam))
+    made.fast_path = dict.fromkeys(Kind, FastPathEntry(low, high)) if low or high else None
     return made, backend
 
 
@@ -48,11 +51,11 @@ def test_certain_margins_are_settled_on_their_side() -> None:
 
 
 def test_an_estimate_never_crosses_a_threshold() -> None:
-    wrong = Certainty(ham=Side(-8.0, 0.5, 200.0), spam=Side(8.0, 0.25, -200.0))
+    wrong = FastPathEntry(ham=FastPathSide(-8.0, 0.5, 200.0), spam=FastPathSide(8.0, 0.25, -200.0))
     ham, spam = (settle(margin, wrong, NOTHING, THRESHOLDS) for margin in (-10.0, 10.0))
     assert ham is not None and ham < log_odds(THRESHOLDS.unsure)
     assert spam is not None and spam > log_odds(THRESHOLDS.spam)
-    assert settle(-10.0, Certainty(), NOTHING, THRESHOLDS) is None
+    assert settle(-10.0, FastPathEntry(), NOTHING, THRESHOLDS) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_what_the_memory_has_a_say_on(memory: Recollection, ham: bool, spam: boo
 
 def test_beyond() -> None:
     assert [beyond(x, FIT) for x in (-8.0, 0.0, 8.0)] == [Label.HAM, None, Label.SPAM]
-    assert beyond(9.0, Certainty(ham=HAM_SIDE)) is None
+    assert beyond(9.0, FastPathEntry(ham=HAM_SIDE)) is None
     assert estimate(10.0, SPAM_SIDE) == 5.0
 
 
@@ -147,6 +150,6 @@ def test_a_manifest_says_what_was_measured() -> None:
     lines = fakes.manifest(fast_path=measured, **wide).fast_path_lines()
     assert "settles 50.0% of 4,000" in lines[0]
     assert "99.950%" in lines[0]
-    never = dict.fromkeys(Kind, Certainty())
+    never = dict.fromkeys(Kind, FastPathEntry())
     assert "settles none" in fakes.manifest(fast_path=never, **wide).fast_path_lines()[1]
     assert fakes.manifest().fast_path_lines() == ["no fast path"]

@@ -9,7 +9,7 @@ from filterd.api import Kind, Message
 from filterd.errors import BundleError
 from filterd.scoring.bundle import WIDE, WideEntry
 from filterd.scoring.engine import Engine
-from filterd.scoring.linear import TABLE, Wide, features
+from filterd.scoring.linear import TABLE, WideHalf, features
 from filterd.scoring.verdict import log_odds
 from tests.filterd import fakes
 
@@ -17,15 +17,15 @@ HAM, SPAM = "see you at the station", "claim your prize today now"
 ENTRY = WideEntry(scale={Kind.MAIL: 0.002, Kind.SMS: 0.004})
 
 
-def wide() -> Wide:
+def wide() -> WideHalf:
     """One that knows two texts."""
     table = np.zeros(TABLE, np.int8)
     table[features(HAM)] = -100
     table[features(SPAM)] = 100
-    return Wide(dict.fromkeys(Kind, table), ENTRY)
+    return WideHalf(dict.fromkeys(Kind, table), ENTRY)
 
 
-def engine(half: Wide | None) -> Engine:
+def engine(half: WideHalf | None) -> Engine:
     alone = fakes.engine()[0]
     return Engine(alone.bundle, alone._tokenizer, alone._backend, half)
 
@@ -74,14 +74,14 @@ def test_a_broken_file_is_named(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / WIDE).write_bytes(content)
     with pytest.raises(BundleError, match=WIDE):
-        Wide.load(tmp_path, ENTRY)
+        WideHalf.load(tmp_path, ENTRY)
 
 
 def test_kinds_may_have_a_table_each(tmp_path: Path) -> None:
     mail, sms = np.zeros(TABLE, np.int8), np.zeros(TABLE, np.int8)
     mail[features(SPAM)], sms[features(SPAM)] = 100, -100
     (tmp_path / WIDE).write_bytes(mail.tobytes() + sms.tobytes())
-    apart = Wide.load(tmp_path, WideEntry(scale=dict.fromkeys(Kind, 0.002), apart=True))
+    apart = WideHalf.load(tmp_path, WideEntry(scale=dict.fromkeys(Kind, 0.002), apart=True))
     assert apart.margin(SPAM, Kind.MAIL) == -apart.margin(SPAM, Kind.SMS) > 0
     with pytest.raises(BundleError, match=WIDE):
-        Wide.load(tmp_path, ENTRY)
+        WideHalf.load(tmp_path, ENTRY)

@@ -17,7 +17,7 @@ from filterd.errors import BadInput, DeadlineExceeded, LearningClosed, ModelUnav
 from filterd.kit.settings import Section
 from filterd.scoring.backend import Scores
 from filterd.scoring.bundle import Bundle
-from filterd.scoring.engine import Engine, Prepared
+from filterd.scoring.engine import Engine, ModelInput
 from filterd.scoring.memory import Memory
 from filterd.service import service as service_module
 from filterd.service import siblings
@@ -256,7 +256,7 @@ async def test_only_a_short_sms_is_read_in_the_loop(
     service, threads = start(), list[int]()
     prepare = service.engine.prepare
 
-    def noting(message: Message) -> Prepared:
+    def noting(message: Message) -> ModelInput:
         threads.append(threading.get_ident())
         return prepare(message)
 

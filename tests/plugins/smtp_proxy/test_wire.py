@@ -14,7 +14,7 @@ from filterd_plugins.smtp_proxy.wire import (
     DataParser,
     LineParser,
     LineTooLong,
-    Problem,
+    MessageProblem,
     Reply,
     ReplyParser,
     SmtpCommand,
@@ -66,7 +66,7 @@ def test_bare_newlines_are_found_wherever_the_input_is_split(bits: list[bytes]) 
     for pieces in range(1, len(data) + 1):
         parser, rest = parse(data, pieces)
         assert rest == data[end + 3 :], "only CR LF . CR LF ends it"
-        assert (parser.problem is Problem.BARE_NEWLINE) is bool(BARE.search(content)), pieces
+        assert (parser.problem is MessageProblem.BARE_NEWLINE) is bool(BARE.search(content)), pieces
 
 
 @given(BITS)
@@ -86,7 +86,7 @@ def test_what_others_take_for_an_end_is_noticed(bits: list[bytes]) -> None:
 def test_a_message_over_the_limit_is_read_to_its_end_and_not_kept(size: int, pieces: int) -> None:
     parser, rest = parse(b"x" * (size - 2) + b"\r\n.\r\nQUIT\r\n", pieces, max_bytes=10)
     assert rest == b"QUIT\r\n"
-    assert parser.problem is (Problem.TOO_LARGE if size > 10 else None)
+    assert parser.problem is (MessageProblem.TOO_LARGE if size > 10 else None)
     assert len(parser.content) == (0 if size > 10 else size)
     assert len(parser._data) == 0
 

@@ -11,7 +11,7 @@ import pytest
 from filterd.api import Kind
 from filterd.errors import BadInput, NotFound
 from filterd_trainer.bulk import inputs
-from filterd_trainer.bulk.inputs import Stored
+from filterd_trainer.bulk.inputs import BulkMessage
 
 MAIL = b"From: ann@example.org\nSubject: lunch\n\nat noon?\n"
 
@@ -35,7 +35,7 @@ def test_json_lines(tmp_path: Path, name: str, opened) -> None:  # type: ignore[
     with opened(tmp_path / name, "wt") as stream:
         stream.write("\n".join(map(json.dumps, rows)) + "\n\nno json\n")
     found = list(inputs.read([tmp_path / name]))
-    assert found[0] == Stored("7", MAIL, Kind.MAIL)
+    assert found[0] == BulkMessage("7", MAIL, Kind.MAIL)
     assert (found[1].raw, found[1].kind) == (b"hi", Kind.MAIL)
     assert "none of the columns" in found[2].error and "no JSON" in found[3].error
 

@@ -14,7 +14,7 @@ from filterd.api import Kind, Message
 from filterd.errors import ConfigError, Unwritable
 from filterd.scoring import bundle
 from filterd_trainer.bulk import score as scoring
-from filterd_trainer.bulk.inputs import Stored
+from filterd_trainer.bulk.inputs import BulkMessage
 from tests.filterd import fakes
 
 TEXTS = [("our prize winner" if i % 3 == 0 else f"see you at {i}") for i in range(25)] + [" "]
@@ -68,7 +68,7 @@ def test_it_goes_on_and_judges_none_twice(given: Path) -> None:
 def test_a_killed_process_is_said_and_the_rest_is_kept(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = scoring.judge
 
-    def dying(engine, messages: list[Stored]):  # type: ignore[no-untyped-def]
+    def dying(engine, messages: list[BulkMessage]):  # type: ignore[no-untyped-def]
         if any(one.id == "m9" for one in messages):
             os.kill(os.getpid(), signal.SIGKILL)
         return judge(engine, messages)
@@ -107,10 +107,10 @@ def test_a_folder_that_cannot_be_written(given: Path) -> None:
 def test_parts_wait_in_bounded_number(given: Path, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def parts() -> Iterator[tuple[int, list[Stored]]]:
+    def parts() -> Iterator[tuple[int, list[BulkMessage]]]:
         for number in range(8):
             asked.append(number)
-            yield number, [Stored("a", b"hi")]
+            yield number, [BulkMessage("a", b"hi")]
 
     scoring._open(Path("fake"))
     with ProcessPoolExecutor(1) as pool:

@@ -9,7 +9,7 @@ from filterd.api import Kind
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
-from filterd_trainer.data.sources import Labelled, Losses
+from filterd_trainer.data.sources import LabelledMessage, ReadingLosses
 from tests.conftest import SHARED
 
 UCI = SHARED / "sms_uci" / "SMSSpamCollection"
@@ -68,11 +68,11 @@ def test_the_lecture_takes_no_other_file(tmp_path: Path) -> None:
 def test_messages_are_read_as_the_filter_reads_them() -> None:
     mail = b"From: a@example.org\nSubject: Roof\n\nThe roof\nis done.\n"
     given = [
-        Labelled(label="ham", raw=mail, where="1", source="home"),
-        Labelled(label="spam", raw=b"WIN  \xe2\x80\x8bnow", where="2", source="phone"),
-        Labelled(label="ham", raw=b" \n ", where="3", source="phone"),
+        LabelledMessage(label="ham", raw=mail, where="1", source="home"),
+        LabelledMessage(label="spam", raw=b"WIN  \xe2\x80\x8bnow", where="2", source="phone"),
+        LabelledMessage(label="ham", raw=b" \n ", where="3", source="phone"),
     ]
-    losses = Losses()
+    losses = ReadingLosses()
     unsaid: dict[str, object] = {"Lang": "", "Year": 0, "Links": ()}
     frame = corpus.canonical(given, losses)
     head = "`from a@example.org\nto nobody\nid none\ndate none\nparts plain"
@@ -135,7 +135,7 @@ def test_copies_go_and_contradictions_too() -> None:
     texts = ["a", "a", "b", "b", "c", "a"]
     labels = ["ham", "ham", "ham", "spam", "spam", "ham"]
     frame = pd.DataFrame({"Label": labels, "Text": texts, "Kind": "sms", "Source": "x"})
-    losses = Losses()
+    losses = ReadingLosses()
     once = corpus.distinct(frame, losses)
     assert once[["Label", "Text"]].to_numpy().tolist() == [["ham", "a"], ["spam", "c"]]
     assert losses.counts == {"the same text with different labels": 2, "verbatim copy": 2}
@@ -217,7 +217,7 @@ def test_what_is_held_out_is_known_by_its_words(tmp_path: Path) -> None:
     table = tmp_path / "test.csv"
     pd.DataFrame({"Label": [1], "Text": ["WIN 500 now, call!"]}).to_csv(table, index=False)
     frame = pd.DataFrame({"Text": ["win 900 now call", "win 900 now", "???"]})
-    losses = Losses()
+    losses = ReadingLosses()
     left = corpus.without(frame, corpus.held_out([table]), losses)
     assert left["Text"].tolist() == ["win 900 now", "???"]
     assert losses.counts["held out"] == 1

@@ -96,7 +96,9 @@ def test_a_cut_connection_is_resumed(server: Server, tmp_path: Path) -> None:
 
 def test_a_later_run_resumes_too(server: Server, tmp_path: Path) -> None:
     server.cuts = [1000] * fetch.TRIES
-    with pytest.raises(fetch.Unreachable, match="3,000 bytes are kept, run the same command again") as caught:
+    with pytest.raises(
+        fetch.ServerUnreachable, match="3,000 bytes are kept, run the same command again"
+    ) as caught:
         fetch.fetch(tmp_path, quiet, url=server.url)
     assert "\n" not in str(caught.value)
     assert fetch.fetch(tmp_path, quiet, url=server.url).read_bytes() == COLLECTION
@@ -141,7 +143,7 @@ def test_too_large_an_answer_is_cut_off(
 
 def test_the_servers_refusal_is_said(server: Server, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(fetch.Unreachable, match=r"404 .*--from PATH"):
+    with pytest.raises(fetch.ServerUnreachable, match=r"404 .*--from PATH"):
         fetch.fetch(tmp_path, quiet, url=server.url)
 
 
@@ -149,7 +151,7 @@ def test_offline_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-        with pytest.raises(fetch.Unreachable, match=r"cannot reach 127.0.0.1 .*--from PATH") as caught:
+        with pytest.raises(fetch.ServerUnreachable, match=r"cannot reach 127.0.0.1 .*--from PATH") as caught:
             fetch.fetch(tmp_path, quiet, url=url)
     assert "\n" not in str(caught.value)
 

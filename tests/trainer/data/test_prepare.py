@@ -15,7 +15,7 @@ from filterd.reading.text import TEXT_FORMAT
 from filterd_trainer.cli import app
 from filterd_trainer.data import corpus, prepare, rows, sources
 from filterd_trainer.data.prepare import PrepareRequest
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 from tests.conftest import SHARED
 
 
@@ -141,7 +141,7 @@ def test_fetch_from_a_folder_and_prepare_what_is_there(
 def test_the_mail_archives_are_understood(tmp_path: Path) -> None:
     for name, where in (("enron", "email_enron"), ("spamassassin", "email_spamassassin")):
         source = Source(SHARED / where / f"{where}.tar.xz", name)
-        found = [*islice(sources.read(source, Losses()), 6000)]
+        found = [*islice(sources.read(source, ReadingLosses()), 6000)]
         assert {message.label for message in found} == {"ham", "spam"}
         assert {message.source for message in found} == {name}
 

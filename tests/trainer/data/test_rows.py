@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from filterd.api import Kind, Message
 from filterd.reading import text
 from filterd_trainer.data import rows, sources
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 
 
-def read(tmp_path: Path, *objects: dict[str, Any]) -> tuple[list[sources.Labelled], Losses]:
+def read(tmp_path: Path, *objects: dict[str, Any]) -> tuple[list[sources.LabelledMessage], ReadingLosses]:
     path = tmp_path / "more.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in objects))
-    losses = Losses()
+    losses = ReadingLosses()
     return [*sources.read(Source(path, "more"), losses)], losses
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from filterd.errors import BadInput, FilterdError, NotFound
 from filterd_trainer.data import sources, tables
-from filterd_trainer.data.sources import Losses, Source
+from filterd_trainer.data.sources import ReadingLosses, Source
 
 MAIL = b"From: a@example.org\nSubject: Roof\n\nThe roof is done.\n"
 WIN = b"From: b@example.org\nSubject: Prize\n\nYou won \xa3100.\n"
 
 
-def read(path: Path, **options: Any) -> tuple[list[tuple[str, bytes]], Losses]:
-    losses = Losses()
+def read(path: Path, **options: Any) -> tuple[list[tuple[str, bytes]], ReadingLosses]:
+    losses = ReadingLosses()
     found = sources.read(Source(path, "test", **options), losses)
     return [(message.label, message.raw) for message in found], losses
 

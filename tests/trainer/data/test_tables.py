@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from filterd.errors import BadInput, ConfigError
 from filterd_trainer.data import prepare, sources, tables
 from filterd_trainer.data.corpus import without_case
-from filterd_trainer.data.sources import Losses, Source
-from filterd_trainer.data.tables import Form
+from filterd_trainer.data.sources import ReadingLosses, Source
+from filterd_trainer.data.tables import TableForm
 
 ROWS = [("ham", "see you at noon"), ("spam", "win, now; tomorrow"), ("ham", "ok"), ("spam", "claim: £9")]
 MAIL = "From: a@example.org\nSubject: Roof\n\nThe roof is done.\n"
 
 
-def read(path: Path, **options: Any) -> tuple[list[tuple[str, str]], Losses]:
-    losses = Losses()
+def read(path: Path, **options: Any) -> tuple[list[tuple[str, str]], ReadingLosses]:
+    losses = ReadingLosses()
     found = sources.read(Source(path, "test", **options), losses)
     return [(message.label, message.raw.decode()) for message in found], losses
 
@@ -170,7 +170,7 @@ def test_labels_are_one_whatever_their_case(tmp_path: Path) -> None:
 def test_other_classes_are_spelled_as_most_are() -> None:
     import pandas as pd
 
-    found = without_case(pd.Series(["SPORTS", "Sports", "Sports", "Ham"]), Losses())
+    found = without_case(pd.Series(["SPORTS", "Sports", "Sports", "Ham"]), ReadingLosses())
     assert found.tolist() == ["Sports", "Sports", "Sports", "ham"]
 
 
@@ -217,6 +217,8 @@ def test_what_csv_writes_is_read_back(texts: list[str]) -> None:
     stream = io.BytesIO(table(rows=rows).encode())
     lost: list[str] = []
     numbered = tables.lines(stream, Path("x"), "utf-8", lambda reason, line: lost.append(reason))
-    found = [row.cells for row in tables.rows(numbered, Form(), lambda reason, line: lost.append(reason))]
+    found = [
+        row.cells for row in tables.rows(numbered, TableForm(), lambda reason, line: lost.append(reason))
+    ]
     assert found == [["label", "text"], *map(list, rows)]
     assert not lost

@@ -18,8 +18,8 @@ from filterd_trainer.disguises.attacks import ATTACKS, SURROUNDINGS
 from filterd_trainer.disguises.html_attacks import HTML_ATTACKS
 from filterd_trainer.evaluation import attack as attacking
 from filterd_trainer.evaluation import attack_page
-from filterd_trainer.evaluation.attack import Attacked
-from filterd_trainer.evaluation.judge import Subject
+from filterd_trainer.evaluation.attack import AttackRecord
+from filterd_trainer.evaluation.judge import EvaluationSplit
 from tests.filterd import fakes
 
 SPAM = "you have won a prize, claim your prize number {} today"
@@ -52,11 +52,11 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def record(data: Path, bundle: Path) -> Attacked:
-    return attacking.attack(bundle, Subject.load(data, "test_natural"), limit=6)
+def record(data: Path, bundle: Path) -> AttackRecord:
+    return attacking.attack(bundle, EvaluationSplit.load(data, "test_natural"), limit=6)
 
 
-def test_every_attack_is_made_on_each_kind(record: Attacked) -> None:
+def test_every_attack_is_made_on_each_kind(record: AttackRecord) -> None:
     for kind in Kind:
         names = [line.attack for line in record.lines if line.kind is kind]
         html = HTML_ATTACKS if kind is Kind.MAIL else {}
@@ -66,7 +66,7 @@ def test_every_attack_is_made_on_each_kind(record: Attacked) -> None:
     assert all(line.what.endswith((".", '").', "1.")) or line.what for line in record.lines)
 
 
-def test_what_reading_undoes_costs_nothing(record: Attacked) -> None:
+def test_what_reading_undoes_costs_nothing(record: AttackRecord) -> None:
     for line in record.lines:
         first = line.points[0]
         assert (first.drop.value, first.recall.value) == (0.0, 1.0)
@@ -77,7 +77,7 @@ def test_what_reading_undoes_costs_nothing(record: Attacked) -> None:
             assert not line.marked
 
 
-def test_a_word_that_is_changed_is_lost_and_marked(record: Attacked) -> None:
+def test_a_word_that_is_changed_is_lost_and_marked(record: AttackRecord) -> None:
     lines = {line.attack: line for line in record.lines if line.kind is Kind.SMS}
     strong = lines["misspelling"].points[-1]
     assert strong.recall.value == 0.0  # the fake model knows words in their own spelling only
@@ -87,11 +87,11 @@ def test_a_word_that_is_changed_is_lost_and_marked(record: Attacked) -> None:
         assert line.marked == ((line.moderate.drop.value or 0.0) > record.allowed)
 
 
-def test_the_same_seed_gives_the_same_figures(data: Path, bundle: Path, record: Attacked) -> None:
-    assert attacking.attack(bundle, Subject.load(data, "test_natural"), limit=6) == record
+def test_the_same_seed_gives_the_same_figures(data: Path, bundle: Path, record: AttackRecord) -> None:
+    assert attacking.attack(bundle, EvaluationSplit.load(data, "test_natural"), limit=6) == record
 
 
-def test_tables_and_plot(record: Attacked) -> None:
+def test_tables_and_plot(record: AttackRecord) -> None:
     tables = attack_page.tables(record)
     assert len(tables) == 4
     for header, rows in tables.values():

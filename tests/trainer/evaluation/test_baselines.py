@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from filterd.errors import BadInput
-from filterd_trainer.evaluation.baselines import BASELINES, Baseline, Texts, disagreement, run
+from filterd_trainer.evaluation.baselines import BASELINES, Baseline, LabelledTexts, disagreement, run
 from tests.trainer.samples import ADVERT, FRAUD, HAM, labelled, scored
 
 UCI = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "sms_uci" / "SMSSpamCollection"
@@ -19,7 +19,7 @@ def ids(baseline: Baseline) -> str:
 
 @pytest.mark.parametrize("baseline", BASELINES, ids=ids)
 def test_baselines_learn_two_classes(baseline: Baseline) -> None:
-    train, validation, test = (Texts(*labelled(n)) for n in (60, 20, 30))
+    train, validation, test = (LabelledTexts(*labelled(n)) for n in (60, 20, 30))
     found = run(baseline, train, validation, test, ("ham", "spam"), (0,))
     assert (found.called == test.truth).mean() > 0.9
     assert ((found.probability >= 0.5) == found.spam).mean() > 0.9
@@ -31,7 +31,7 @@ def test_baselines_learn_two_classes(baseline: Baseline) -> None:
 @pytest.mark.parametrize("baseline", BASELINES, ids=ids)
 def test_baselines_learn_three_classes(baseline: Baseline) -> None:
     kinds = (HAM, ADVERT, FRAUD)
-    train, validation, test = (Texts(*labelled(n, kinds)) for n in (90, 30, 45))
+    train, validation, test = (LabelledTexts(*labelled(n, kinds)) for n in (90, 30, 45))
     found = run(baseline, train, validation, test, ("ham", "advert", "fraud"), (0,))
     assert found.classes.shape == (45, 3)
     assert (found.called == test.truth).mean() > 0.9
@@ -43,7 +43,7 @@ def test_decisions_and_probabilities_are_scikit_learns_own(baseline: Baseline) -
     texts, truth = labelled(60)
     noisy = truth.copy()
     noisy[:6] = 1 - noisy[:6]
-    parts = Texts(texts, noisy), Texts(*labelled(20)), Texts(*labelled(40))
+    parts = LabelledTexts(texts, noisy), LabelledTexts(*labelled(20)), LabelledTexts(*labelled(40))
     found = run(baseline, *parts, ("ham", "spam"), (0,))
     peer: Any = baseline.make().fit(texts, noisy)
     assert found.called.tolist() == peer.predict(parts[2].texts).tolist()
@@ -52,7 +52,7 @@ def test_decisions_and_probabilities_are_scikit_learns_own(baseline: Baseline) -
 
 
 def test_a_class_missing_in_training_is_never_called() -> None:
-    train, test = Texts(*labelled(40)), Texts(*labelled(20))
+    train, test = LabelledTexts(*labelled(40)), LabelledTexts(*labelled(20))
     found = run(BASELINES[0], train, test, test, ("ham", "spam", "fraud"), (0,))
     assert found.classes.shape == (20, 3)
     assert found.classes[:, 2].max() < 1e-12
@@ -61,11 +61,11 @@ def test_a_class_missing_in_training_is_never_called() -> None:
 @pytest.mark.parametrize(
     ("train", "says"),
     [
-        pytest.param(Texts(["a", "b"], np.array([1, 1])), "one class", id="one-class"),
-        pytest.param(Texts(["", ""], np.array([0, 1])), "cannot be fitted", id="no-words"),
+        pytest.param(LabelledTexts(["a", "b"], np.array([1, 1])), "one class", id="one-class"),
+        pytest.param(LabelledTexts(["", ""], np.array([0, 1])), "cannot be fitted", id="no-words"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused_in_a_line(train: Texts, says: str) -> None:
+def test_what_cannot_be_fitted_is_refused_in_a_line(train: LabelledTexts, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         run(BASELINES[0], train, train, train, ("ham", "spam"), (0,))
 
@@ -100,7 +100,7 @@ def test_the_lectures_split_gives_the_known_figures() -> None:
     mixed = pd.concat([ham, spam]).sample(frac=1, random_state=123)
     texts, truth = mixed["Text"].tolist(), (mixed["Label"] == "spam").to_numpy().astype(np.int64)
     train, validation, test = (
-        Texts(texts[a:b], truth[a:b]) for a, b in ((0, 1045), (1045, 1194), (1194, 1494))
+        LabelledTexts(texts[a:b], truth[a:b]) for a, b in ((0, 1045), (1045, 1194), (1194, 1494))
     )
     started = time.perf_counter()
     right = {

@@ -19,7 +19,7 @@ from filterd.scoring.bundle import Architecture
 from filterd_trainer.cli import app
 from filterd_trainer.data import corpus
 from filterd_trainer.evaluation import judge as judging
-from filterd_trainer.evaluation.judge import Subject
+from filterd_trainer.evaluation.judge import EvaluationSplit
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, from_safetensors, to_safetensors
 from filterd_trainer.training.recipe import Recipe
 from filterd_trainer.training.runs import RunConfig
@@ -92,7 +92,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_bundle_is_judged_by_filterds_own_engine(dataset: Path, bundle: Path) -> None:
-    subject = Subject.load(dataset, "test")
+    subject = EvaluationSplit.load(dataset, "test")
     found = judging.judge(bundle, "b", subject)
     engine = fakes.engine()[0]
     texts = [(i, t) for i, t in enumerate(subject.frame["Text"]) if i != 18]
@@ -108,7 +108,7 @@ def test_a_bundle_is_judged_by_filterds_own_engine(dataset: Path, bundle: Path) 
 
 @pytest.mark.parametrize("way", ["filterd", "lecture"])
 def test_a_run_is_fed_as_its_recipe_says(dataset: Path, tmp_path: Path, way: Way) -> None:
-    subject = Subject.load(dataset, "test")
+    subject = EvaluationSplit.load(dataset, "test")
     found = judging.judge(run(tmp_path / "run", way), "r", subject)
     tokenizer = fakes.tokenizer()
     model, _ = from_safetensors(tmp_path / "run" / "model.safetensors")
@@ -121,7 +121,7 @@ def test_a_run_is_fed_as_its_recipe_says(dataset: Path, tmp_path: Path, way: Way
 
 
 def test_a_long_message_goes_by_its_most_spam_like_window(dataset: Path, tmp_path: Path) -> None:
-    subject = Subject.load(dataset, "test")
+    subject = EvaluationSplit.load(dataset, "test")
     one = judging.judge(run(tmp_path / "one"), "1", subject).probability
     three = judging.judge(run(tmp_path / "three", windows=3), "3", subject).probability
     tokenizer = fakes.tokenizer()
@@ -133,7 +133,7 @@ def test_a_long_message_goes_by_its_most_spam_like_window(dataset: Path, tmp_pat
 
 
 def test_a_label_means_what_the_model_calls_so(dataset: Path) -> None:
-    subject = Subject.load(dataset, "test")
+    subject = EvaluationSplit.load(dataset, "test")
     assert subject.truth(("ham", "spam")).tolist() == subject.frame["Label"].tolist()
     turned = subject.truth(("spam", "scam", "ham"))
     assert turned.tolist() == [2 if label == 0 else 0 for label in subject.frame["Label"]]
@@ -142,8 +142,8 @@ def test_a_label_means_what_the_model_calls_so(dataset: Path) -> None:
 
 
 def test_leaks_are_counted_and_train_itself_has_none(dataset: Path) -> None:
-    assert Subject.load(dataset, "test").leaked.tolist() == [True, True] + [False] * 18
-    assert Subject.load(dataset, "train").facts().leaked == 0
+    assert EvaluationSplit.load(dataset, "test").leaked.tolist() == [True, True] + [False] * 18
+    assert EvaluationSplit.load(dataset, "train").facts().leaked == 0
 
 
 def invoke(*arguments: object) -> Any:
@@ -185,7 +185,7 @@ def test_compare_puts_a_model_beside_the_baselines(dataset: Path, tmp_path: Path
 
 
 def test_what_is_neither_run_nor_bundle_is_refused(dataset: Path, tmp_path: Path) -> None:
-    subject = Subject.load(dataset, "test")
+    subject = EvaluationSplit.load(dataset, "test")
     with pytest.raises(NotFound, match="neither a run"):
         judging.judge(tmp_path, "x", subject)
     folder = run(tmp_path / "run")
@@ -200,4 +200,4 @@ def test_what_is_neither_run_nor_bundle_is_refused(dataset: Path, tmp_path: Path
 def test_an_empty_split_is_refused(dataset: Path) -> None:
     (dataset / "empty.csv").write_text("Label,Text\n")
     with pytest.raises(BadInput, match="empty"):
-        Subject.load(dataset, "empty")
+        EvaluationSplit.load(dataset, "empty")

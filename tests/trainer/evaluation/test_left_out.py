@@ -39,7 +39,7 @@ def frame() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def table(frame: pd.DataFrame, balance: str = "source") -> dict[str, left_out.Figures]:
+def table(frame: pd.DataFrame, balance: str = "source") -> dict[str, left_out.LeftOutMetrics]:
     folds = left_out.judge(frame, *readers.read("ngrams", frame["Text"].tolist()), balance)
     return {one.source: one for one in left_out.figures(frame, folds)}
 

@@ -12,7 +12,7 @@ from filterd_trainer.evaluation import pages, results
 from filterd_trainer.evaluation.baselines import disagreement
 from filterd_trainer.evaluation.intervals import decide
 from filterd_trainer.evaluation.results import Comparison, Evaluation, MeasuredOn, assess, evaluation
-from filterd_trainer.evaluation.scores import Scored, part
+from filterd_trainer.evaluation.scores import SplitScores, part
 from tests.trainer.samples import scored
 
 DATA = MeasuredOn(folder="data/own", split="test", messages=120, spam=60, leaked=20, fingerprint="ab" * 32)
@@ -33,7 +33,7 @@ LOG = [
 ]
 
 
-def judged(seed: int = 0) -> Scored:
+def judged(seed: int = 0) -> SplitScores:
     made = scored(seed=seed, name=f"run {seed}")
     return replace(made, verdicts=decide(made.probability, THRESHOLDS), thresholds=THRESHOLDS)
 
@@ -118,7 +118,7 @@ def test_page_of_four_classes_without_thresholds_or_training(tmp_path: Path) -> 
     assert "Training</h2>" not in html
 
 
-def comparison(models: list[Scored]) -> Comparison:
+def comparison(models: list[SplitScores]) -> Comparison:
     found = [assess(model, "test", LEAKED) for model in models]
     return Comparison(DATA, {"model 0": "by <hand>"}, found, [disagreement(models[1], models[0])])
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from filterd.api import Label
 from filterd.errors import BadInput, ConfigError
 from filterd_trainer.evaluation import strata
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 
 # German ham is called spam half of the time, everything else is right.
 FRAME = pd.DataFrame(
@@ -24,9 +24,9 @@ VERDICTS = (
 )
 
 
-def scored(verdicts: list[Label] | None) -> Scored:
+def scored(verdicts: list[Label] | None) -> SplitScores:
     p = np.array([{Label.HAM: 0.1, Label.UNSURE: 0.6, Label.SPAM: 0.9}[one] for one in VERDICTS])
-    return Scored("model", np.stack([1 - p, p], 1), p, TRUTH, ("ham", "spam"), (0,), verdicts)
+    return SplitScores("model", np.stack([1 - p, p], 1), p, TRUTH, ("ham", "spam"), (0,), verdicts)
 
 
 def test_who_pays_is_seen() -> None:

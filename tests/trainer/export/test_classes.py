@@ -118,7 +118,7 @@ def test_every_way_out_says_the_class_and_nothing_of_spam(made: Bundle) -> None:
 def test_evaluation_has_the_classes_figures(
     place: Path, made: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str
 ) -> None:
-    subject = judge.Subject.load(place / "data", "test")
+    subject = judge.EvaluationSplit.load(place / "data", "test")
     record, scored, histories = judge.evaluate_models([place / which], subject)
     (result,) = record.runs
     figures = result.classes["test"]
@@ -134,7 +134,7 @@ def test_evaluation_has_the_classes_figures(
 
 
 def test_what_needs_spam_is_one_line(place: Path) -> None:
-    subject = judge.Subject.load(place / "data", "test")
+    subject = judge.EvaluationSplit.load(place / "data", "test")
     with pytest.raises(ConfigError, match="compare tells ham from spam"):
         judge.compare_models([], subject)
     asked = ExportRequest(run=place / "run", data=place / "data", out=place / "x", calibrate_on="test")

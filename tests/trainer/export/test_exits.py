@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from filterd.scoring import bundle, exits
 from filterd.scoring.backend import StagedBackend, open_backend, open_staged
-from filterd.scoring.bundle import Exit, Side
+from filterd.scoring.bundle import ExitEntry, FastPathSide
 from filterd_trainer.export import exits as made
 from filterd_trainer.export import export, graph, quantize
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
@@ -17,7 +17,7 @@ from tests.trainer import tiny
 
 DRAW = np.random.default_rng(7)
 ROWS = [DRAW.integers(0, 50257, n).tolist() for n in (1, 2, 3, 17, 40, 64)]
-FIT = Exit(1, Side(-0.2, 1.0, -5.0), Side(0.2, 1.0, 5.0))
+FIT = ExitEntry(1, FastPathSide(-0.2, 1.0, -5.0), FastPathSide(0.2, 1.0, 5.0))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def folder(
     return place
 
 
-def staged(folder: Path, fit: Exit = FIT) -> StagedBackend:
+def staged(folder: Path, fit: ExitEntry = FIT) -> StagedBackend:
     return open_staged(folder, exits.settling(fit, (0,)), threads=1)
 
 
@@ -94,7 +94,7 @@ def test_a_window_stops_early_alone_as_in_company(folder: Path) -> None:
 @pytest.mark.parametrize("ham", [(0,), (0, 2)])
 def test_rows_that_stand_for_an_estimate_have_its_margin(ham: tuple[int, ...]) -> None:
     early = np.array([[3.0, -3.0, 2.5], [0.0, 0.05, 0.0], [-4.0, 4.0, -4.0]], np.float32)
-    fit = Exit(1, Side(-2.0, 0.5, -1.0), Side(2.0, 2.0, 1.0))
+    fit = ExitEntry(1, FastPathSide(-2.0, 0.5, -1.0), FastPathSide(2.0, 2.0, 1.0))
     rows, settled = exits.settling(fit, ham)(early)
     estimates = exits.estimates(exits.margins(early, ham), fit)
     assert settled.tolist() == (~np.isnan(estimates)).tolist()
@@ -102,4 +102,4 @@ def test_rows_that_stand_for_an_estimate_have_its_margin(ham: tuple[int, ...]) -
 
 
 def test_an_exit_without_sides_settles_nothing() -> None:
-    assert np.isnan(exits.estimates(np.array([-99.0, 0.0, 99.0]), Exit(1, None, None))).all()
+    assert np.isnan(exits.estimates(np.array([-99.0, 0.0, 99.0]), ExitEntry(1, None, None))).all()

@@ -72,7 +72,7 @@ def tiny_test(place: Path) -> list[str]:
 def test_the_wide_half_learns_messages_with_ham_of_their_kind_around_them() -> None:
     texts = ["win a prize", "see you at noon", "buy now", "Minutes\n\nthe board met on Monday"]
     kinds = [Kind.SMS, Kind.SMS, Kind.MAIL, Kind.MAIL]
-    learnt = export.Messages(texts, np.array([True, False, True, False]), kinds)
+    learnt = export.SplitTexts(texts, np.array([True, False, True, False]), kinds)
     sms, mail = export._surrounded(learnt, slice(None, None, 2))
     assert "win a prize" in sms and "noon" in sms and "board" not in sms
     assert "buy now" in mail and "Monday" in mail and "noon" not in mail

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from filterd.api import Kind, Label, Message
-from filterd.scoring.bundle import Certainty, Side
+from filterd.scoring.bundle import FastPathEntry, FastPathSide
 from filterd.scoring.fastpath import settle
 from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import MAX_LOG_ODDS, log_odds, margin
 from filterd_trainer.export import fastpath
-from filterd_trainer.export.fastpath import MISSED, FastSeen, allowed, cleanest, limits, measure
+from filterd_trainer.export.fastpath import MISSED, FastPathSample, allowed, cleanest, limits, measure
 from tests.filterd import fakes
 from tests.trainer.samples import ADVERT, FRAUD, labelled
 
@@ -70,10 +70,12 @@ def test_cleanest_is_the_highest_margin_below_which_spam_is_rare() -> None:
 
 def test_a_line_goes_through_what_is_settled_alone() -> None:
     wide = np.array([-1.0, 0.0, 1.0, 50.0])
-    seen = FastSeen(np.array([-1.5, 0.5, 2.5, -80.0]), wide)
+    seen = FastPathSample(np.array([-1.5, 0.5, 2.5, -80.0]), wide)
     assert seen.line(wide < 2) == pytest.approx((2.0, 0.5))
-    assert FastSeen(np.array([1.0, 2.0]), np.zeros(2)).line(np.ones(2, bool)) == pytest.approx((0.0, 1.5))
-    endless = FastSeen(np.array([1e6, 1e6]), np.array([1.0, 2.0]))
+    assert FastPathSample(np.array([1.0, 2.0]), np.zeros(2)).line(np.ones(2, bool)) == pytest.approx(
+        (0.0, 1.5)
+    )
+    endless = FastPathSample(np.array([1e6, 1e6]), np.array([1.0, 2.0]))
     assert endless.line(np.ones(2, bool)) == pytest.approx((0.0, MAX_LOG_ODDS))
 
 
@@ -92,8 +94,8 @@ def test_allowed_is_the_bound_of_clopper_and_pearson() -> None:
 
 
 def test_what_cannot_be_shown_is_not_used() -> None:
-    side = Side(-1.0, 1.0, 0.0)
-    fit = Certainty(ham=side, spam=Side(1.0, 1.0, 0.0))
+    side = FastPathSide(-1.0, 1.0, 0.0)
+    fit = FastPathEntry(ham=side, spam=FastPathSide(1.0, 1.0, 0.0))
     wide, labels = np.full(5_000, -2.0), [Label.HAM] * 5_000
     good = measure(wide, labels, fit)
     assert (good.ham, good.settled, good.agrees) == (side, 1.0, 1.0)

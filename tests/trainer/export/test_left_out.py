@@ -6,19 +6,19 @@ from filterd.api import Kind
 from filterd.errors import BadInput
 from filterd.scoring import bundle
 from filterd_trainer.evaluation import calibrate
-from filterd_trainer.export.left_out import LeftOutJudged, decide
+from filterd_trainer.export.left_out import LeftOutScores, decide
 
 RNG = np.random.default_rng(5)
 
 
-def judged(ham: float, spam: float, count: int = 2000, kind: Kind = Kind.MAIL) -> LeftOutJudged:
+def judged(ham: float, spam: float, count: int = 2000, kind: Kind = Kind.MAIL) -> LeftOutScores:
     """Ham and spam whose margins spread around two means."""
     margins = np.concatenate([RNG.normal(ham, 1.5, count), RNG.normal(spam, 1.5, count)])
-    return LeftOutJudged(margins, np.arange(2 * count) >= count, [kind] * (2 * count))
+    return LeftOutScores(margins, np.arange(2 * count) >= count, [kind] * (2 * count))
 
 
-def both(one: LeftOutJudged, other: LeftOutJudged) -> LeftOutJudged:
-    return LeftOutJudged(
+def both(one: LeftOutScores, other: LeftOutScores) -> LeftOutScores:
+    return LeftOutScores(
         np.concatenate([one.margins, other.margins]),
         np.concatenate([one.is_spam, other.is_spam]),
         [*one.kinds, *other.kinds],
@@ -72,5 +72,5 @@ def test_one_label_alone_is_refused() -> None:
         decide(
             bundle.read(bundle.DEFAULT).manifest,
             judged(-6, 6),
-            LeftOutJudged(np.zeros(9), np.zeros(9, bool), [Kind.SMS] * 9),
+            LeftOutScores(np.zeros(9), np.zeros(9, bool), [Kind.SMS] * 9),
         )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from filterd.api import Kind
 from filterd.scoring.engine import ModelLook
-from filterd.scoring.linear import Wide, read
+from filterd.scoring.linear import WideHalf, read
 from filterd_trainer.export import linear
 from tests.trainer import tiny
 
@@ -30,7 +30,7 @@ def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     deep = np.where(held.is_spam, 1.0, -1.0) + draw.normal(0, 2, 80)  # a model that is often wrong
     entry = linear.write(labelled(200, 1), held, looks(deep), tmp_path)
-    half = Wide.load(tmp_path, entry)
+    half = WideHalf.load(tmp_path, entry)
     assert half.margin("free prize 12 waiting, click here", Kind.SMS) > 0
     assert half.margin("the train is 5 minutes late", Kind.MAIL) < 0
     assert all(scale > 0 for scale in entry.scale.values())

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from filterd.api import Kind, Message
 from filterd.errors import BadInput
 from filterd.scoring import bundle
-from filterd.scoring.bundle import Certainty, Side
+from filterd.scoring.bundle import FastPathEntry, FastPathSide
 from filterd.scoring.engine import Engine
 from filterd_trainer.cli import app
 from filterd_trainer.data.corpus import Dataset
-from filterd_trainer.evaluation.judge import Only, Subject, judge
+from filterd_trainer.evaluation.judge import EvaluationSplit, MessageFilter, judge
 from filterd_trainer.export import card, measure
 from tests.trainer.samples import labelled
 
@@ -49,12 +49,12 @@ def copy(tmp_path: Path) -> Path:
 def test_figures_reach_manifest_and_card(dataset: Path, copy: Path) -> None:
     before = bundle.read(copy)
     said: list[str] = []
-    subject = Subject.load(dataset, "test", Only(sources=["uci", "own"]))
+    subject = EvaluationSplit.load(dataset, "test", MessageFilter(sources=["uci", "own"]))
     made = measure.put(copy, subject, [bundle.DEFAULT, bundle.DEFAULT], said.append)
     assert made.id != before.id
     for name in bundle.REQUIRED[:3]:
         assert made.manifest.files[name] == before.manifest.files[name]
-    found = msgspec.convert(made.manifest.metrics["evaluation"], card.Evaluated)
+    found = msgspec.convert(made.manifest.metrics["evaluation"], card.HeldOutResults)
     assert list(made.manifest.metrics["speed"]["by_kind"]) == ["sms"]  # all that validation holds
     assert found.data.only == "uci, own" and list(found.kinds) == [Kind.SMS]
     assert found.kinds[Kind.SMS].seeds["accuracy"].runs == 2
@@ -67,7 +67,7 @@ def test_figures_reach_manifest_and_card(dataset: Path, copy: Path) -> None:
 
 def test_a_part_without_spam_is_refused_and_the_bundle_stays(dataset: Path, copy: Path) -> None:
     before = bundle.read(copy).id
-    subject = Subject.load(dataset, "test", Only(kind=Kind.MAIL))
+    subject = EvaluationSplit.load(dataset, "test", MessageFilter(kind=Kind.MAIL))
     with pytest.raises(BadInput, match="neither kind"):
         measure.put(copy, subject)
     assert bundle.read(copy).id == before
@@ -86,16 +86,16 @@ def test_from_the_command_line(dataset: Path, copy: Path) -> None:
 
 def test_an_unknown_source_is_named(dataset: Path) -> None:
     with pytest.raises(BadInput, match="'enron'; there are own, uci"):
-        Subject.load(dataset, "test", Only(sources=["enron"]))
+        EvaluationSplit.load(dataset, "test", MessageFilter(sources=["enron"]))
 
 
 def test_nothing_left_is_said(dataset: Path) -> None:
     with pytest.raises(BadInput, match="nothing in split test is uci; mail"):
-        Subject.load(dataset, "test", Only(sources=["uci"], kind=Kind.MAIL))
+        EvaluationSplit.load(dataset, "test", MessageFilter(sources=["uci"], kind=Kind.MAIL))
 
 
 def test_a_bundle_is_judged_with_its_fast_path_and_without(dataset: Path, copy: Path) -> None:
-    subject = Subject.load(dataset, "test", Only(sources=["uci", "own"]))
+    subject = EvaluationSplit.load(dataset, "test", MessageFilter(sources=["uci", "own"]))
     engine = Engine.open(bundle.DEFAULT)
     frame = subject.frame[["Text", "Kind"]].itertuples(index=False)
     alone = [
@@ -106,7 +106,7 @@ def test_a_bundle_is_judged_with_its_fast_path_and_without(dataset: Path, copy: 
     sms = subject.of(Kind.SMS)
     found = judge(bundle.DEFAULT, "", sms, fast_path=False).probability
     assert found == pytest.approx(alone, abs=1e-4)
-    everything = Certainty(ham=Side(limit=1e6, scale=1.0, offset=-3.0))
+    everything = FastPathEntry(ham=FastPathSide(limit=1e6, scale=1.0, offset=-3.0))
     manifest = msgspec.structs.replace(bundle.read(copy).manifest, fast_path=dict.fromkeys(Kind, everything))
     bundle.write_manifest(copy, manifest)
     assert (judge(copy, "", sms).probability != found).all()  # what is settled is estimated

@@ -11,15 +11,15 @@ from safetensors.numpy import load_file
 
 from filterd.scoring.backend import OnnxBackend, open_backend
 from filterd_trainer.export import export, graph, quantize
-from filterd_trainer.export.graph import Graph, Linear
-from filterd_trainer.export.quantize import Even, Int8, Range
+from filterd_trainer.export.graph import Graph, Matrix
+from filterd_trainer.export.quantize import DynamicInt8, InputRange, StaticInt8
 from filterd_trainer.training.runs import read_config
 from tests.trainer import tiny
 
 DRAW = np.random.default_rng(3)
 
 
-def multiply(linear: Linear, x: np.ndarray) -> np.ndarray:
+def multiply(linear: Matrix, x: np.ndarray) -> np.ndarray:
     """One matrix by ONNX Runtime."""
     built = Graph({})
     y = built.linear("m", "x", {"m": linear})
@@ -55,7 +55,7 @@ def test_neighbouring_products_never_leave_sixteen_bits(rows: int, seed: int) ->
 def test_the_worst_weights_multiply_exactly() -> None:
     """On a CPU with vpmaddubsw alone, 255 * (127 + 127) would saturate; ours may not."""
     weight = np.tile(np.array([[64], [64], [127], [1], [-64], [-64], [127], [-127]], np.int8), (8, 48))
-    linear = Int8(weight, np.ones(48, np.float32), np.zeros(48, np.float32))
+    linear = DynamicInt8(weight, np.ones(48, np.float32), np.zeros(48, np.float32))
     x = DRAW.integers(100, 128, (33, len(weight))).astype(np.float32)
     x[:, 0] = 127  # so that the step is 1 and the bytes go up to 255
     assert (multiply(linear, x) == x @ weight.astype(np.float32)).all()
@@ -65,7 +65,7 @@ def test_the_worst_weights_multiply_exactly() -> None:
 def test_each_token_has_a_step_of_its_own(after_gelu: bool) -> None:
     weight, scale = quantize.quantize_columns(DRAW.standard_normal((64, 16)).astype(np.float32))
     bias = DRAW.standard_normal(16).astype(np.float32)
-    linear = Int8(weight, scale, bias, after_gelu)
+    linear = DynamicInt8(weight, scale, bias, after_gelu)
     x = DRAW.standard_normal((6, 64)).astype(np.float32)
     x = np.abs(x) - np.float32(0.17) if after_gelu else x
     x[0, 0] = 1000  # an outlier, in one token
@@ -79,7 +79,7 @@ def test_each_token_has_a_step_of_its_own(after_gelu: bool) -> None:
 def test_one_step_for_tokens_of_one_size() -> None:
     weight, scale = quantize.quantize_columns(DRAW.standard_normal((64, 16)).astype(np.float32))
     bias = DRAW.standard_normal(16).astype(np.float32)
-    linear = Even(weight, scale, bias, 4 / quantize.INT8_MAX)
+    linear = StaticInt8(weight, scale, bias, 4 / quantize.INT8_MAX)
     x = np.clip(DRAW.standard_normal((6, 64)), -4, 4).astype(np.float32)
     got, expected = multiply(linear, x), x @ (weight * scale) + bias
     assert (multiply(linear, x[1:]) == got[1:]).all()
@@ -95,11 +95,11 @@ def test_uneven_tokens_keep_a_step_each(tmp_path: Path) -> None:
     names = graph.linear_names(tiny.TINY)
     shape = {name: weights[f"{name}.weight"].shape[0] for name in names}
     usual = {name: DRAW.standard_normal((40, k)).astype(np.float32) for name, k in shape.items()}
-    ranges = {name: Range(x[0], x[0], x[:0]).wider(x) for name, x in usual.items()}
+    ranges = {name: InputRange(x[0], x[0], x[:0]).wider(x) for name, x in usual.items()}
     uneven = "h.0.mlp.c_fc"
     ranges[uneven] = ranges[uneven].wider(100 * usual[uneven][:1])
     linears = quantize.int8(weights, tiny.TINY, ranges)[1]
-    assert [name for name in names if isinstance(linears[name], Int8)] == [
+    assert [name for name in names if isinstance(linears[name], DynamicInt8)] == [
         name for name in names if name == uneven or name.endswith("mlp.c_proj")
     ]
 
@@ -107,7 +107,9 @@ def test_uneven_tokens_keep_a_step_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after_gelu", [False, True])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e6], ids=str)
 def test_no_activation_is_too_small_or_too_large(after_gelu: bool, size: float) -> None:
-    linear = Int8(np.eye(4, dtype=np.int8), np.ones(4, np.float32), np.zeros(4, np.float32), after_gelu)
+    linear = DynamicInt8(
+        np.eye(4, dtype=np.int8), np.ones(4, np.float32), np.zeros(4, np.float32), after_gelu
+    )
     x = np.array([[size, size / 2, 0.0, 0.0]], np.float32)
     assert np.abs(multiply(linear, x) - x).max() <= 0.01 * max(size, 0.02 if after_gelu else 1e-6)
 
@@ -161,7 +163,7 @@ def test_the_matrices_of_the_blocks_are_all_integers(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "model.safetensors")
     shape = {name: weights[f"{name}.weight"].shape[0] for name in graph.linear_names(tiny.TINY)}
     ones = {name: np.ones(k, np.float32) for name, k in shape.items()}
-    ranges = {name: Range(-one, one, one[None]) for name, one in ones.items()}
+    ranges = {name: InputRange(-one, one, one[None]) for name, one in ones.items()}
     smoothed, linears = quantize.int8(weights, tiny.TINY, ranges)
     model: onnx.ModelProto = graph.build(smoothed, tiny.TINY, linears)
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}

@@ -365,6 +365,6 @@ def test_fetch_refuses_what_is_not_what_the_hub_says(served: Path, tmp_path: Pat
 )
 def test_fetch_without_the_hub_is_one_line(tmp_path: Path, environment: dict[str, str]) -> None:
     result = trainer_fetch(tmp_path / "out", **environment)
-    assert result.returncode == weights.Unavailable.exit_status
+    assert result.returncode == weights.HubUnavailable.exit_status
     assert "the hub cannot be reached" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr

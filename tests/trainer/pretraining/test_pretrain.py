@@ -19,7 +19,7 @@ from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2
 from filterd_trainer.pretraining import pretrain, tokens
 from filterd_trainer.pretraining.pretrain import LanguageHead, PretrainSettings
-from filterd_trainer.training.train import Interrupted
+from filterd_trainer.training.train import TrainingInterrupted
 
 TINY = Architecture(vocabulary=50257, context=32, width=8, layers=1, heads=1)
 SENTENCE = "The parcel for number {} comes on Tuesday, please be at home.\n"
@@ -71,7 +71,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         if run.state.step == 11:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+    with monkeypatch.context() as patched, pytest.raises(TrainingInterrupted):
         patched.setattr(pretrain.Pretraining, "step", step)
         pretrain.pretrain([text], tmp_path / "cut", small(base), tell=silent)
     settings, files = pretrain.read_settings(tmp_path / "cut")

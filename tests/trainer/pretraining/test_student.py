@@ -20,7 +20,7 @@ from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2
 from filterd_trainer.pretraining import pretrain, student, teacher
 from filterd_trainer.pretraining import texts as reading
-from filterd_trainer.pretraining.teacher import Features, Projection, Teacher
+from filterd_trainer.pretraining.teacher import Projection, Teacher, TeacherFeatures
 from tests.trainer.tiny import TINY, texts
 
 STATES = 24  # width of the teacher below
@@ -101,10 +101,10 @@ def test_the_projection_keeps_what_varies() -> None:
     assert projected.mean().abs() < 1e-4
 
 
-def features(folder: Path, teaching: Teacher, tokenizer: Tokenizer, count: int = 300) -> Features:
+def features(folder: Path, teaching: Teacher, tokenizer: Tokenizer, count: int = 300) -> TeacherFeatures:
     made, _ = texts(count, seed=4)
     teacher.compute(teaching, tokenizer, made, folder, silent)
-    return Features.load([folder])
+    return TeacherFeatures.load([folder])
 
 
 def test_parts_are_shared_and_kept(
@@ -119,7 +119,7 @@ def test_parts_are_shared_and_kept(
     ]
     before = (tmp_path / "part-00001.safetensors").stat().st_mtime_ns
     teacher.compute(teaching, tokenizer, made, tmp_path, silent)
-    assert len(Features.load([tmp_path])) == 35
+    assert len(TeacherFeatures.load([tmp_path])) == 35
     assert (tmp_path / "part-00001.safetensors").stat().st_mtime_ns == before
 
 
@@ -150,7 +150,7 @@ def test_disguised_texts_are_others_with_the_same_end(
 ) -> None:
     found = features(tmp_path / "features", teaching, tokenizer)
     gpt = weights.load(base(tmp_path / "base"))
-    run = student.Distilling(student.Student(gpt), found, settings(tmp_path / "base"), tmp_path)
+    run = student.Distillation(student.Student(gpt), found, settings(tmp_path / "base"), tmp_path)
     plain = tokenizer.encode("Dear customer, your account has been locked. Please visit our office.")
     seen = [run._disguise(plain, Random(seed)) for seed in range(20)]
     assert sum(ids != plain for ids in seen) >= 5  # what the reader undoes is no other text
@@ -181,7 +181,7 @@ class Letters:
 
 def test_what_is_not_there_is_one_line(tmp_path: Path, teaching: Teacher, tokenizer: Tokenizer) -> None:
     with pytest.raises(NotFound, match="distill features"):
-        Features.load([tmp_path])
+        TeacherFeatures.load([tmp_path])
     with pytest.raises(NotFound, match="no such file"):
         Teacher.load(tmp_path / "none.gguf")
     with pytest.raises(BadInput, match="write it as 1/2"):

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from filterd.api import Label
 from filterd_trainer.retraining import gate
-from filterd_trainer.retraining.gate import Evidence, Finding, GateRules, HeldAnswers, HeldOutMail, Probed
+from filterd_trainer.retraining.gate import (
+    Evidence,
+    Finding,
+    GateRules,
+    HeldAnswers,
+    HeldOutMail,
+    ProbeAnswers,
+)
 
 HAM, UNSURE, SPAM = Label.HAM, Label.UNSURE, Label.SPAM
 NUMBERS = {HAM: 0.01, UNSURE: 0.5, SPAM: 0.99}
@@ -137,8 +144,8 @@ def test_recall_may_not_fall() -> None:
     assert not found("recall", evidence(shifted)).passed
 
 
-def probe(spam: bool | None, before: Label, after: Label, moved: float = 3.0) -> Probed:
-    return Probed(spam, before, after, 5.0, 5.0 + moved)
+def probe(spam: bool | None, before: Label, after: Label, moved: float = 3.0) -> ProbeAnswers:
+    return ProbeAnswers(spam, before, after, 5.0, 5.0 + moved)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,7 @@ def probe(spam: bool | None, before: Label, after: Label, moved: float = 3.0) ->
         pytest.param(probe(True, SPAM, UNSURE), False, id="spam-lost"),
     ],
 )
-def test_probes_keep_their_labels(one: Probed, passes: bool) -> None:
+def test_probes_keep_their_labels(one: ProbeAnswers, passes: bool) -> None:
     assert found("probes", evidence(probes=[one])).passed is passes
 
 

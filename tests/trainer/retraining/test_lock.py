@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from filterd.errors import Unwritable
-from filterd_trainer.retraining.lock import Busy, only_one
+from filterd_trainer.retraining.lock import RetrainingBusy, only_one
 
 LOOK = """
 import os
@@ -21,7 +21,7 @@ print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0) == os.SCHED_I
 def test_the_second_says_who_is_first(tmp_path: Path) -> None:
     with (
         only_one(tmp_path / "runs"),
-        pytest.raises(Busy, match=f"process {os.getpid()}"),
+        pytest.raises(RetrainingBusy, match=f"process {os.getpid()}"),
         only_one(tmp_path / "runs"),
     ):
         pass

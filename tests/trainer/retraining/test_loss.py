@@ -8,7 +8,7 @@ from filterd.api import Kind, Label
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.gpt2 import lora
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier
-from filterd_trainer.retraining.loss import HOLD, Holding, LossTargets
+from filterd_trainer.retraining.loss import HOLD, LossTargets, RetrainingLoss
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
 from filterd_trainer.training.train import TrainingPart, TrainingPlan
@@ -26,10 +26,12 @@ def model() -> SpamClassifier:
     return SpamClassifier(GPT2(tiny.TINY), 2)
 
 
-def holding(made: SpamClassifier, wanted: LossTargets, owners: list[int], pull: float = 0.0) -> Holding:
+def holding(
+    made: SpamClassifier, wanted: LossTargets, owners: list[int], pull: float = 0.0
+) -> RetrainingLoss:
     made_up, labels = tiny.texts(len(owners), 1)
     part = TrainingPart(Rows.of(tiny.encode(made_up)), torch.tensor(labels), [""] * len(owners), owners)
-    return Holding(TrainingPlan(made, part, part, Recipe(), None, Path()), wanted, pull)
+    return RetrainingLoss(TrainingPlan(made, part, part, Recipe(), None, Path()), wanted, pull)
 
 
 def value(loss: torch.Tensor) -> float:

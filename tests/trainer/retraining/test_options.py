@@ -8,10 +8,10 @@ import pytest
 from filterd.config import Config, Model, Retrain
 from filterd.errors import ConfigError
 from filterd_trainer.retraining import options as retraining
-from filterd_trainer.retraining.options import Options, request_of
+from filterd_trainer.retraining.options import RetrainOptions, request_of
 from tests.trainer.retraining import corrections
 
-GIVEN = Options(
+GIVEN = RetrainOptions(
     feedback="", bundle="current", rehearsal=None, strategy="auto", promotion=None, runs=None, seed=123
 )
 
@@ -32,7 +32,7 @@ def test_the_configuration_says_what_the_options_leave_out() -> None:
     )
     assert asked.champion is None
     told = request_of(
-        Options(
+        RetrainOptions(
             feedback="f",
             bundle="b",
             rehearsal=[],
@@ -52,7 +52,7 @@ def test_what_cannot_take_effect_is_refused() -> None:
         request_of(GIVEN, Config(model=Model(bundle="/b")))
     with pytest.raises(ConfigError, match="--promotion at-once: choose one of immediate, shadow, manual"):
         request_of(
-            Options(
+            RetrainOptions(
                 feedback="",
                 bundle="current",
                 rehearsal=None,
@@ -69,7 +69,7 @@ def test_the_outcome_in_words_and_as_json(tmp_path: Path, capsys: pytest.Capture
     made = corrections.champion(tmp_path / "champion")
     store = corrections.request(tmp_path, made, 6).feedback
     (tmp_path / "filterd.yaml").write_text(json.dumps({"state": str(tmp_path)}))
-    options = Options(
+    options = RetrainOptions(
         feedback=store,
         bundle=str(made),
         rehearsal=[],

@@ -6,18 +6,20 @@ import pytest
 from filterd.api import Kind
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.retraining import recalibrate
-from filterd_trainer.retraining.recalibrate import Fresh, choose
+from filterd_trainer.retraining.recalibrate import FreshMargins, choose
 from tests.filterd import fakes
 
 LINE, CUT = Calibration(slope=1.0, offset=0.0), Thresholds(unsure=0.5, spam=0.9)
 MANIFEST = fakes.manifest(calibration=dict.fromkeys(Kind, LINE), thresholds=dict.fromkeys(Kind, CUT))
 
 
-def fresh(ham: list[float], before: list[float] | None = None, spam: list[float] | None = None) -> Fresh:
+def fresh(
+    ham: list[float], before: list[float] | None = None, spam: list[float] | None = None
+) -> FreshMargins:
     spam = spam or []
     after = np.array([*ham, *spam], dtype=np.float64)
     was = np.array([*(before or ham), *spam], dtype=np.float64)
-    return Fresh(was, after, np.array([False] * len(ham) + [True] * len(spam), dtype=bool))
+    return FreshMargins(was, after, np.array([False] * len(ham) + [True] * len(spam), dtype=bool))
 
 
 def test_nothing_to_go_by_changes_nothing() -> None:

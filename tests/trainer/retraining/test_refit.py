@@ -9,12 +9,12 @@ import pytest
 
 from filterd.api import Kind
 from filterd.scoring import bundle
-from filterd.scoring.bundle import Certainty, FileEntry, Side, WideEntry
+from filterd.scoring.bundle import FastPathEntry, FastPathSide, FileEntry, WideEntry
 from filterd.scoring.engine import Engine
 from filterd.scoring.linear import features
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.retraining import refit
-from filterd_trainer.retraining.refit import Added, Half, RefitInput
+from filterd_trainer.retraining.refit import RefitInput, WideDelta, WideWeights
 from tests.filterd import fakes
 from tests.trainer.retraining import corrections
 from tests.trainer.retraining.corrections import HAM, SPAM
@@ -108,7 +108,7 @@ def test_the_champion_is_asked_as_it_judges(champion: Engine) -> None:
     found = refit.ask(champion, frame(texts), np.array([True, False]))
     margins = champion.margins(texts, [SMS, SMS])
     assert [max(one) for one in found.margins] == pytest.approx(margins, abs=1e-4)
-    assert refit.margins(Added.nothing(), found) == pytest.approx(margins, abs=1e-4)
+    assert refit.margins(WideDelta.nothing(), found) == pytest.approx(margins, abs=1e-4)
 
 
 def test_a_bundle_with_another_half_and_the_same_gpt2(champion: Engine, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_bundle_with_another_half_and_the_same_gpt2(champion: Engine, tmp_path
     made = refit.write(champion.bundle, tmp_path / "made", added, champion.bundle.manifest)
     assert made.manifest.parent == champion.bundle.id != made.id
     before_it, found = champion.bundle.manifest.fast_path, made.manifest.fast_path
-    assert before_it and found == {Kind.MAIL: before_it[Kind.MAIL], SMS: Certainty()}
+    assert before_it and found == {Kind.MAIL: before_it[Kind.MAIL], SMS: FastPathEntry()}
     for name in (bundle.MODEL, bundle.WEIGHTS):
         assert (made.path / name).read_bytes() == (champion.bundle.path / name).read_bytes()
     new = Engine.open(made.path)
@@ -137,19 +137,22 @@ def test_a_bundle_with_another_half_and_the_same_gpt2(champion: Engine, tmp_path
 
 def test_the_fast_path_stays_where_nothing_was_corrected() -> None:
     """And a kind whose threshold moved has none, though its weights are the champion's."""
-    sides = dict.fromkeys(Kind, Certainty(ham=Side(-1.0, 1.0, 0.0), spam=Side(1.0, 1.0, 0.0), messages=5_000))
+    sides = dict.fromkeys(
+        Kind,
+        FastPathEntry(ham=FastPathSide(-1.0, 1.0, 0.0), spam=FastPathSide(1.0, 1.0, 0.0), messages=5_000),
+    )
     files = MANIFEST.files | {bundle.WIDE: FileEntry("", 0)}
     judging = fakes.manifest(fast_path=sides, files=files, wide=WideEntry(dict.fromkeys(Kind, 0.01)))
     added = refit.fit(judging, some(12), {SMS})
     found = refit._fast_path(judging, judging, added)
-    assert found == {Kind.MAIL: sides[Kind.MAIL], SMS: Certainty()}
+    assert found == {Kind.MAIL: sides[Kind.MAIL], SMS: FastPathEntry()}
     raised = judging.thresholds | {Kind.MAIL: Thresholds(unsure=0.3, spam=0.99)}
     assert refit._fast_path(judging, msgspec.structs.replace(judging, thresholds=raised), added) is None
     assert refit._fast_path(MANIFEST, MANIFEST, added) is None
 
 
 def test_a_bundle_without_a_wide_half_gets_one(champion: Engine, tmp_path: Path) -> None:
-    empty = Half(Added.nothing().weights, dict.fromkeys(Kind, 0.0))
+    empty = WideWeights(WideDelta.nothing().weights, dict.fromkeys(Kind, 0.0))
     added = refit.fit(MANIFEST, some(12))
     entry = empty.write(added, tmp_path)
     assert 0 < entry.scale[SMS] <= np.abs(added.weights[SMS]).max() / 127

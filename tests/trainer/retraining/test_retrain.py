@@ -24,8 +24,8 @@ from filterd.scoring.engine import Engine
 from filterd_trainer.gpt2.model import read_tensors
 from filterd_trainer.retraining import run_folder
 from filterd_trainer.retraining.gate import GateRules
-from filterd_trainer.retraining.lock import Busy, only_one
-from filterd_trainer.retraining.retrain import Outcome, retrain
+from filterd_trainer.retraining.lock import RetrainingBusy, only_one
+from filterd_trainer.retraining.retrain import RetrainOutcome, retrain
 from filterd_trainer.retraining.strategies import HeadTraining
 from tests.trainer.retraining import corrections
 from tests.trainer.retraining.corrections import request
@@ -41,7 +41,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def night(champion: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def night(champion: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RetrainOutcome]:
     """A night that ended in a promotion, for tests that only look."""
     folder = tmp_path_factory.mktemp("night")
     return folder, retrain(request(folder, champion))
@@ -51,7 +51,9 @@ def current(folder: Path) -> str:
     return bundle.read(folder / "bundles" / "current").id
 
 
-def test_corrections_become_the_bundle_that_judges(night: tuple[Path, Outcome], champion: Path) -> None:
+def test_corrections_become_the_bundle_that_judges(
+    night: tuple[Path, RetrainOutcome], champion: Path
+) -> None:
     folder, outcome = night
     assert outcome.promoted and outcome.reason == ""
     old, new = bundle.read(champion), bundle.read(folder / "bundles" / "current")
@@ -66,7 +68,7 @@ def test_corrections_become_the_bundle_that_judges(night: tuple[Path, Outcome], 
     assert labels[1] is Label.HAM, labels
 
 
-def test_the_old_one_is_a_rollback_away(night: tuple[Path, Outcome], champion: Path) -> None:
+def test_the_old_one_is_a_rollback_away(night: tuple[Path, RetrainOutcome], champion: Path) -> None:
     folder, _ = night
     after = current(folder)
     bundle.rollback(folder / "bundles")
@@ -75,14 +77,16 @@ def test_the_old_one_is_a_rollback_away(night: tuple[Path, Outcome], champion: P
     assert current(folder) == after
 
 
-def test_the_store_knows_how_far_it_was_read(night: tuple[Path, Outcome]) -> None:
+def test_the_store_knows_how_far_it_was_read(night: tuple[Path, RetrainOutcome]) -> None:
     folder, _ = night
     with Store.open(folder / "feedback.sqlite") as store:
         assert store.retrained() == (current(folder), 60)
         assert store.stats().since_retrain == 0
 
 
-def test_a_night_without_corrections_changes_nothing(night: tuple[Path, Outcome], champion: Path) -> None:
+def test_a_night_without_corrections_changes_nothing(
+    night: tuple[Path, RetrainOutcome], champion: Path
+) -> None:
     folder, _ = night
     before = current(folder)
     outcome = retrain(request(folder, champion))
@@ -91,7 +95,7 @@ def test_a_night_without_corrections_changes_nothing(night: tuple[Path, Outcome]
     assert current(folder) == before
 
 
-def test_the_report_shows_no_text(night: tuple[Path, Outcome]) -> None:
+def test_the_report_shows_no_text(night: tuple[Path, RetrainOutcome]) -> None:
     _, outcome = night
     page = (outcome.folder / "report.html").read_text()
     record = json.loads((outcome.folder / "record.json").read_text())
@@ -104,7 +108,7 @@ def test_the_report_shows_no_text(night: tuple[Path, Outcome]) -> None:
         assert words not in page and words not in json.dumps(record)
 
 
-def test_peoples_mail_does_not_stay_behind(night: tuple[Path, Outcome]) -> None:
+def test_peoples_mail_does_not_stay_behind(night: tuple[Path, RetrainOutcome]) -> None:
     _, outcome = night
     for file in outcome.folder.rglob("*"):
         assert file.is_dir() or b"coins" not in file.read_bytes(), file
@@ -146,7 +150,7 @@ def test_a_trial_comes_first_and_the_next_night_waits_for_it(tmp_path: Path, cha
     daemon = Presence.announce(tmp_path)
     assert daemon
     daemon.judges_with(current(tmp_path))
-    with pytest.raises(Busy, match="is on trial"):
+    with pytest.raises(RetrainingBusy, match="is on trial"):
         retrain(asked)
     daemon.leave()  # without a daemon nothing is seen of it
     with Store.open(asked.feedback) as opened:
@@ -182,7 +186,7 @@ def test_the_head_alone_makes_a_bundle(tmp_path: Path, champion: Path) -> None:
 
 def test_two_at_once_is_one_too_many(tmp_path: Path, champion: Path) -> None:
     asked = request(tmp_path, champion)
-    with only_one(asked.runs), pytest.raises(Busy, match=f"process {os.getpid()}.*this one stops"):
+    with only_one(asked.runs), pytest.raises(RetrainingBusy, match=f"process {os.getpid()}.*this one stops"):
         retrain(asked)
 
 

@@ -10,7 +10,7 @@ from filterd.api import Kind, Label
 from filterd.corrections.store import Store
 from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import Calibration, Thresholds
-from filterd_trainer.evaluation.scores import Scored
+from filterd_trainer.evaluation.scores import SplitScores
 from filterd_trainer.retraining import served
 from tests.filterd import fakes
 from tests.trainer.retraining.corrections import corrections
@@ -19,9 +19,9 @@ CUT = Thresholds(unsure=0.5, spam=0.9)
 MANIFEST = fakes.manifest(calibration=dict.fromkeys(Kind, Calibration()), thresholds=dict.fromkeys(Kind, CUT))
 
 
-def scored(probability: list[float]) -> Scored:
+def scored(probability: list[float]) -> SplitScores:
     p = np.array(probability)
-    return Scored(
+    return SplitScores(
         "m",
         np.stack([1 - p, 0.75 * p, 0.25 * p], axis=1),
         p,

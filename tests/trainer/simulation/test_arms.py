@@ -14,7 +14,7 @@ from filterd_trainer.retraining import lock, retrain
 from filterd_trainer.simulation import arms, stream
 from filterd_trainer.simulation.arms import Bogofilter, Margins, Ours
 from filterd_trainer.simulation.stream import Stream, StreamSettings
-from filterd_trainer.simulation.users import USER, Said
+from filterd_trainer.simulation.users import USER, StreamCorrection
 from filterd_trainer.training import train
 from tests.conftest import need_program
 from tests.trainer.simulation import mails
@@ -39,9 +39,9 @@ def ours(
     return Ours(site, SETTINGS, margins, bundle.DEFAULT, folder, remembers=remembers, retrains=retrains)
 
 
-def said(site: Stream, place: int, copy: int = 0) -> Said:
+def said(site: Stream, place: int, copy: int = 0) -> StreamCorrection:
     label = Label.HAM if site.mails[place].is_spam else Label.SPAM
-    return Said(20, place, label, USER, copy)
+    return StreamCorrection(20, place, label, USER, copy)
 
 
 def test_judges_as_the_engine_does(site: Stream, margins: Margins, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_night_that_ends_otherwise(
     site: Stream, margins: Margins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
     def night(request: retrain.RetrainRequest) -> SimpleNamespace:
-        raise train.Interrupted("stopped") if stopped else lock.Busy("another one")
+        raise train.TrainingInterrupted("stopped") if stopped else lock.RetrainingBusy("another one")
 
     monkeypatch.setattr(retrain, "retrain", night)
     arm = ours(site, margins, tmp_path, retrains=True)
@@ -160,8 +160,8 @@ def test_bogofilter_learns_and_unlearns(site: Stream, tmp_path: Path) -> None:
     need_program("bogofilter")
     arm = Bogofilter(site, tmp_path)
     arm.restore([])
-    assert set(arm.judge(range(site.n))) == {arms.Opinion(arms.UNKNOWN, Label.UNSURE)}
-    truth = [Said(0, i, mail.label, USER) for i, mail in enumerate(site.mails)]
+    assert set(arm.judge(range(site.n))) == {arms.ArmVerdict(arms.UNKNOWN, Label.UNSURE)}
+    truth = [StreamCorrection(0, i, mail.label, USER) for i, mail in enumerate(site.mails)]
     for one in truth:
         arm.learn(one)
     told = arm.judge(range(site.n))

@@ -8,7 +8,7 @@ from filterd_trainer.simulation import figures
 from filterd_trainer.simulation.arms import Night
 from filterd_trainer.simulation.replay import ReplayLook, ReplayOutcome, Segment
 from filterd_trainer.simulation.stream import Stream, StreamMail
-from filterd_trainer.simulation.users import Said
+from filterd_trainer.simulation.users import StreamCorrection
 
 N, CLEAN = 80, 40
 
@@ -28,7 +28,7 @@ def judged(places: range, wrong: set[int], unsure: set[int] = frozenset()) -> Re
 
 
 def segments(
-    wrong: set[int], unsure: set[int] | None = None, learned: list[Said] | None = None
+    wrong: set[int], unsure: set[int] | None = None, learned: list[StreamCorrection] | None = None
 ) -> list[Segment]:
     clean = judged(range(N, N + CLEAN), wrong)
     night = Night("b2", True)
@@ -40,7 +40,7 @@ def segments(
 
 
 def test_counts_of_an_arm() -> None:
-    said = [Said(30, 2, Label.SPAM, "user"), Said(31, 3, Label.SPAM, "user")]
+    said = [StreamCorrection(30, 2, Label.SPAM, "user"), StreamCorrection(31, 3, Label.SPAM, "user")]
     arm = figures.arm("memory", segments({1, 3, 2, 50}, {4, 5}, said), stream())
     whole, half = arm.parts["stream"], arm.parts["second half"]
     assert (whole.false_positives, whole.missed) == (2, 3), "an unsure spam is in the inbox"
@@ -77,7 +77,7 @@ def test_both_is_compared_pairwise() -> None:
 
 def test_a_worse_filter_is_noticed_and_an_equal_one_is_not() -> None:
     frozen = judged(range(N, N + CLEAN), {81})
-    learned = [Said(9, 1, Label.HAM, "user"), Said(9, 2, Label.HAM, "stranger-1", -1)]
+    learned = [StreamCorrection(9, 1, Label.HAM, "user"), StreamCorrection(9, 2, Label.HAM, "stranger-1", -1)]
     same = figures.hostile("strangers", segments({83}, learned=learned), frozen, stream())
     assert (same.honest, same.hostile) == (1, 1)
     assert [one.worse for one in same.alone] == [False, False]

@@ -13,11 +13,11 @@ from filterd.errors import BadInput, ConfigError
 from filterd.scoring import bundle
 from filterd_trainer import cli
 from filterd_trainer.simulation import chronicle, online
-from filterd_trainer.simulation.arms import Opinion
+from filterd_trainer.simulation.arms import ArmVerdict
 from filterd_trainer.simulation.online import OnlineRequest, OnlineSettings, Speaker, replay
-from filterd_trainer.simulation.simulate import Stopped
+from filterd_trainer.simulation.simulate import SimulationStopped
 from filterd_trainer.simulation.stream import Stream, located
-from filterd_trainer.simulation.users import Said
+from filterd_trainer.simulation.users import StreamCorrection
 from tests.conftest import need_program
 from tests.trainer.simulation import mails
 
@@ -42,18 +42,18 @@ class Wrong:
     def __init__(self, stream: Stream) -> None:
         self._mails = stream.mails
         self.judged = 0
-        self.heard: list[tuple[int, Said]] = []
+        self.heard: list[tuple[int, StreamCorrection]] = []
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         self.judged = places[0]
         is_spam = self._mails[places[0]].is_spam
-        return [Opinion(0.1 if is_spam else 0.9, Label.HAM if is_spam else Label.SPAM)]
+        return [ArmVerdict(0.1 if is_spam else 0.9, Label.HAM if is_spam else Label.SPAM)]
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         self.heard.append((self.judged + 1, said))
 
 
-def heard(stream: Stream, mode: str, **settings: float) -> list[tuple[int, Said]]:
+def heard(stream: Stream, mode: str, **settings: float) -> list[tuple[int, StreamCorrection]]:
     wrong = Wrong(stream)
     how = OnlineSettings(**settings)  # type: ignore[arg-type]
     replay(wrong, Speaker(stream, how, mode), stream.n, lambda what, done: None)
@@ -140,14 +140,14 @@ def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pyte
     whole = online.OnlineFilter.judge
     judged: list[int] = []
 
-    def judge(self: online.OnlineFilter, places: Sequence[int]) -> list[Opinion]:
+    def judge(self: online.OnlineFilter, places: Sequence[int]) -> list[ArmVerdict]:
         judged.extend(places)
         if len(judged) == 90:
             raise KeyboardInterrupt
         return whole(self, places)
 
     monkeypatch.setattr(online.OnlineFilter, "judge", judge)
-    with pytest.raises(Stopped, match="the same command goes on"):
+    with pytest.raises(SimulationStopped, match="the same command goes on"):
         online.simulate(request, QUIET)
     record = online.simulate(request, QUIET)
     assert len(judged) == 90 + 60, "the first mode was not judged again"

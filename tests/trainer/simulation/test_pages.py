@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from filterd_trainer.simulation import figures, pages
-from filterd_trainer.simulation.figures import FiguresRecord
+from filterd_trainer.simulation.figures import SimulationRecord
 from filterd_trainer.simulation.stream import StreamSettings
 from tests.trainer.simulation.test_figures import judged, segments, stream
 
 
 @pytest.fixture(scope="module")
-def record() -> FiguresRecord:
+def record() -> SimulationRecord:
     one = stream()
     runs = {"frozen": segments(set(range(0, 80, 3))), "both": segments({1}, {7}), "bogofilter": segments({2})}
     frozen = judged(range(80, 120), {81})
-    return FiguresRecord(
+    return SimulationRecord(
         bundle="filterd-mini-1",
         settings=StreamSettings(),
         data=figures.described(one, ["site=mails"]),
@@ -28,7 +28,7 @@ def record() -> FiguresRecord:
     )
 
 
-def test_files(record: FiguresRecord, tmp_path: Path) -> None:
+def test_files(record: SimulationRecord, tmp_path: Path) -> None:
     files = {path.name for path in pages.write(tmp_path, record)}
     names = ("errors", "false_positives", "sum_of_errors", "hostile")
     assert files == {"simulate.json", "simulate.html", *(f"{n}.{f}" for n in names for f in ("png", "svg"))}
@@ -41,7 +41,7 @@ def test_files(record: FiguresRecord, tmp_path: Path) -> None:
     assert "minimum" in page, "why a night promoted nothing"
 
 
-def test_tables_say_what_was_found(record: FiguresRecord) -> None:
+def test_tables_say_what_was_found(record: SimulationRecord) -> None:
     tables = pages.tables(record)
     header, rows = tables["stream, 80 mails, 40 spam"]
     frozen = dict(zip(header, rows[0], strict=True))
@@ -53,7 +53,7 @@ def test_tables_say_what_was_found(record: FiguresRecord) -> None:
     assert narrow[1][1] == ["both", "1, 1.25%", "1", "0", "1", "2.50%", "2.50%"]
 
 
-def test_the_terminal_shows_it(record: FiguresRecord, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_it(record: SimulationRecord, capsys: pytest.CaptureFixture[str]) -> None:
     pages.show(record)
     out = " ".join(capsys.readouterr().out.split())
     assert "bogofilter-same: skipped, bogofilter is not installed" in out

@@ -7,10 +7,10 @@ import pytest
 
 from filterd.api import Kind, Label
 from filterd.errors import BadInput
-from filterd_trainer.simulation.arms import Night, Opinion
-from filterd_trainer.simulation.replay import Repeated, Replay, ReplayLog, Segment
+from filterd_trainer.simulation.arms import ArmVerdict, Night
+from filterd_trainer.simulation.replay import RepeatedComplaints, Replay, ReplayLog, Segment
 from filterd_trainer.simulation.stream import Stream, StreamMail, StreamSettings
-from filterd_trainer.simulation.users import Hostile, Nobody, Said, User
+from filterd_trainer.simulation.users import HostileUser, NoHostility, StreamCorrection, User
 
 SETTINGS = StreamSettings(day=10, every=25, corrects=1.0, wrong=0.0)
 N, CLEAN = 60, 6
@@ -20,24 +20,24 @@ class Parrot:
     """Calls all ham, and says what it was told of a mail; stops at a place if it is to."""
 
     def __init__(self, stops_at: int = -1) -> None:
-        self.told: list[Said] = []
+        self.told: list[StreamCorrection] = []
         self.asked: list[tuple[int, int]] = []  # a place, and how much was known then
         self.nights: list[int] = []
         self.stops_at = stops_at
 
-    def judge(self, places: Sequence[int]) -> list[Opinion]:
+    def judge(self, places: Sequence[int]) -> list[ArmVerdict]:
         if self.stops_at in places:
             raise KeyboardInterrupt
         self.asked += [(place, len(self.told)) for place in places]
-        return [Opinion(0.01, Label.HAM) for _ in places]
+        return [ArmVerdict(0.01, Label.HAM) for _ in places]
 
-    def alone(self, places: Sequence[int]) -> list[Opinion]:
-        return [Opinion(0.02, Label.HAM) for _ in places]
+    def alone(self, places: Sequence[int]) -> list[ArmVerdict]:
+        return [ArmVerdict(0.02, Label.HAM) for _ in places]
 
-    def learn(self, said: Said) -> None:
+    def learn(self, said: StreamCorrection) -> None:
         self.told.append(said)
 
-    def restore(self, learned: Sequence[Said]) -> None:
+    def restore(self, learned: Sequence[StreamCorrection]) -> None:
         self.told = list(learned)
 
     def night(self) -> Night | None:
@@ -53,9 +53,11 @@ def stream() -> Stream:
     return Stream(mails, N, {}, "")
 
 
-def replay(arm: Parrot, people: User | Repeated | None = None, hostile: Nobody | None = None) -> Replay:
+def replay(
+    arm: Parrot, people: User | RepeatedComplaints | None = None, hostile: NoHostility | None = None
+) -> Replay:
     one = stream()
-    return Replay(one, SETTINGS, arm, people or User(one, SETTINGS), hostile or Nobody())
+    return Replay(one, SETTINGS, arm, people or User(one, SETTINGS), hostile or NoHostility())
 
 
 def test_a_correction_comes_a_day_late(tmp_path: Path) -> None:
@@ -85,9 +87,9 @@ def test_a_night_ends_with_a_look_at_clean_mail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hostile", [False, True])
 def test_stopped_and_gone_on_with_it_is_the_same(tmp_path: Path, hostile: bool) -> None:
-    def people() -> Nobody:
+    def people() -> NoHostility:
         settings = StreamSettings(day=10, every=25, corrects=1.0, wrong=0.0, hostile=0.3)
-        return Hostile(stream(), settings, insider=False) if hostile else Nobody()
+        return HostileUser(stream(), settings, insider=False) if hostile else NoHostility()
 
     straight = replay(Parrot(), hostile=people()).run(ReplayLog(tmp_path / "straight"))
     with pytest.raises(KeyboardInterrupt):
@@ -104,9 +106,9 @@ def test_stopped_and_gone_on_with_it_is_the_same(tmp_path: Path, hostile: bool) 
 
 
 def test_corrections_of_another_run_are_repeated(tmp_path: Path) -> None:
-    given = [Said(12, 3, Label.SPAM, "user"), Said(40, 20, Label.HAM, "user")]
+    given = [StreamCorrection(12, 3, Label.SPAM, "user"), StreamCorrection(40, 20, Label.HAM, "user")]
     arm = Parrot()
-    segments = replay(arm, Repeated(given)).run(ReplayLog(tmp_path))
+    segments = replay(arm, RepeatedComplaints(given)).run(ReplayLog(tmp_path))
     assert arm.told == given
     assert [said for segment in segments for said in segment.learned] == given
 

@@ -12,8 +12,8 @@ from filterd.errors import ConfigError
 from filterd.scoring import bundle
 from filterd_trainer.retraining import retrain
 from filterd_trainer.simulation import arms, simulate
-from filterd_trainer.simulation.arms import Opinion, Ours
-from filterd_trainer.simulation.simulate import Request, Stopped
+from filterd_trainer.simulation.arms import ArmVerdict, Ours
+from filterd_trainer.simulation.simulate import SimulateRequest, SimulationStopped
 from filterd_trainer.simulation.stream import StreamSettings
 from tests.trainer.simulation import mails
 
@@ -40,7 +40,7 @@ def nights(monkeypatch: pytest.MonkeyPatch) -> list[retrain.RetrainRequest]:
 
 
 def test_all_runs(inputs: list[str], tmp_path: Path, nights: list[retrain.RetrainRequest]) -> None:
-    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS)
+    request = SimulateRequest(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS)
     record = simulate.simulate(request, QUIET)
     wanted = ["frozen", "memory", "retrain", "both"]
     if not arms.bogofilter_missing():
@@ -62,44 +62,45 @@ def test_all_runs(inputs: list[str], tmp_path: Path, nights: list[retrain.Retrai
 
 
 def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS, only=("frozen", "memory"))
+    request = SimulateRequest(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS, only=("frozen", "memory"))
     whole = Ours.judge
     places: list[int] = []
 
-    def judge(self: Ours, some: Sequence[int]) -> list[Opinion]:
+    def judge(self: Ours, some: Sequence[int]) -> list[ArmVerdict]:
         places.extend(some)
         if len(places) > 60:
             raise KeyboardInterrupt
         return whole(self, some)
 
     monkeypatch.setattr(Ours, "judge", judge)
-    with pytest.raises(Stopped, match="the same command goes on") as stopped:
+    with pytest.raises(SimulationStopped, match="the same command goes on") as stopped:
         simulate.simulate(request, QUIET)
     assert stopped.value.exit_status == 130
     monkeypatch.setattr(Ours, "judge", whole)
     record = simulate.simulate(request, QUIET)
     straight = simulate.simulate(
-        Request(inputs, bundle.DEFAULT, tmp_path / "straight", SETTINGS, only=("frozen", "memory")), QUIET
+        SimulateRequest(inputs, bundle.DEFAULT, tmp_path / "straight", SETTINGS, only=("frozen", "memory")),
+        QUIET,
     )
     assert record == straight
 
 
 def test_another_seed_begins_anew(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    one = simulate.simulate(Request(inputs, bundle.DEFAULT, out, SETTINGS, only=("frozen",)), QUIET)
+    one = simulate.simulate(SimulateRequest(inputs, bundle.DEFAULT, out, SETTINGS, only=("frozen",)), QUIET)
     other = StreamSettings(clean=0.15, day=8, every=16, seed=9)
-    two = simulate.simulate(Request(inputs, bundle.DEFAULT, out, other, only=("frozen",)), QUIET)
+    two = simulate.simulate(SimulateRequest(inputs, bundle.DEFAULT, out, other, only=("frozen",)), QUIET)
     assert one.data.fingerprint != two.data.fingerprint
     assert not two.differences
 
 
 def test_an_unknown_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--only all: choose of frozen, memory"):
-        simulate.simulate(Request([], bundle.DEFAULT, tmp_path, SETTINGS, only=("all",)), QUIET)
+        simulate.simulate(SimulateRequest([], bundle.DEFAULT, tmp_path, SETTINGS, only=("all",)), QUIET)
 
 
 def test_the_command(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = Request(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS, only=("frozen",))
+    request = SimulateRequest(inputs, bundle.DEFAULT, tmp_path / "out", SETTINGS, only=("frozen",))
     simulate.run(request, as_json=True)
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "out" / "simulate.json").read_text())

@@ -5,7 +5,15 @@ import pytest
 from filterd.api import Kind, Label, Message
 from filterd.reading.text import read
 from filterd_trainer.simulation.stream import Stream, StreamMail, StreamSettings
-from filterd_trainer.simulation.users import USER, Hostile, Nobody, Said, User, is_hostile, variant
+from filterd_trainer.simulation.users import (
+    USER,
+    HostileUser,
+    NoHostility,
+    StreamCorrection,
+    User,
+    is_hostile,
+    variant,
+)
 
 
 def stream(n: int = 4000) -> Stream:
@@ -49,9 +57,9 @@ def test_all_arms_meet_the_same_user() -> None:
 @pytest.mark.parametrize("insider", [False, True])
 def test_hostile_people_have_their_share(insider: bool) -> None:
     one, settings = stream(), StreamSettings(hostile=0.1, corrects=1.0)
-    people, learned = Hostile(one, settings, insider), list[Said]()
+    people, learned = HostileUser(one, settings, insider), list[StreamCorrection]()
     for at in range(300, 1200):
-        learned.append(Said(at, at - 250, one.mails[at - 250].label, USER))
+        learned.append(StreamCorrection(at, at - 250, one.mails[at - 250].label, USER))
         learned += people.after(learned)
         if at % 300 == 0:
             learned += people.before_night(learned, at)
@@ -68,14 +76,17 @@ def test_hostile_people_have_their_share(insider: bool) -> None:
 
 
 def test_nobody_adds_nothing() -> None:
-    learned = [Said(300, 50, Label.HAM, USER)]
-    assert not Nobody().after(learned)
-    assert not Nobody().before_night(learned, 500)
+    learned = [StreamCorrection(300, 50, Label.HAM, USER)]
+    assert not NoHostility().after(learned)
+    assert not NoHostility().before_night(learned, 500)
     assert not is_hostile(learned[0])
 
 
 def test_variants_are_other_mails_of_the_same_text() -> None:
-    made = [variant(Said(9, 4, Label.HAM, "flood", copy), "A\nsubject", "The body.") for copy in (1, 2)]
+    made = [
+        variant(StreamCorrection(9, 4, Label.HAM, "flood", copy), "A\nsubject", "The body.")
+        for copy in (1, 2)
+    ]
     found = [read(Message(raw))[0] for raw in made]
     texts = [f"{one.subject}\n\n{one.body}" for one in found]  # the head is each sender's own
     assert texts[0] != texts[1]

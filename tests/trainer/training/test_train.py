@@ -16,7 +16,15 @@ from filterd_trainer.gpt2.model import GPT2, SpamClassifier, freeze, frozen_bloc
 from filterd_trainer.training import features
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
-from filterd_trainer.training.train import LOG, Fit, Interrupted, TrainingPart, TrainingPlan, fit, rate
+from filterd_trainer.training.train import (
+    LOG,
+    Fit,
+    TrainingInterrupted,
+    TrainingPart,
+    TrainingPlan,
+    fit,
+    rate,
+)
 
 TINY = Architecture(vocabulary=50, context=16, width=16, layers=3, heads=2)
 SPAM_TOKEN = 7  # the whole difference between the classes
@@ -93,7 +101,7 @@ def test_same_seed_gives_identical_weights(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("way", ["filterd", "lecture"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop_after: int, way: str) -> None:
     whole = trained(tmp_path / "whole", recipe(way=way, eval_iter=2))
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(TrainingInterrupted, match="--resume"):
         trained(tmp_path / "cut", recipe(way=way, eval_iter=2), stop_after)
     assert same(whole, trained(tmp_path / "cut", recipe(way=way, eval_iter=2)))
     assert log(tmp_path / "whole") == log(tmp_path / "cut")
@@ -117,7 +125,7 @@ def test_killed_between_checkpoints_repeats_the_lost_steps(tmp_path: Path) -> No
 
 
 def test_a_row_logged_after_the_checkpoint_is_not_logged_twice(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         trained(tmp_path, recipe(), stop_after=8)
     with (tmp_path / LOG).open("a") as stream:
         stream.write('{"step": 11}\n')
@@ -175,7 +183,7 @@ def test_patience_ends_the_run_and_the_best_state_stays(tmp_path: Path) -> None:
 def test_half_way_between_the_base_and_the_last_step(tmp_path: Path) -> None:
     base = {k: v.clone() for k, v in plan(tmp_path / "base", recipe()).model.state_dict().items()}
     last = trained(tmp_path / "last", recipe(keep="last"))
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         trained(tmp_path / "halfway", recipe(keep="halfway"), stop_after=7)
     halfway = trained(tmp_path / "halfway", recipe(keep="halfway"))
     for name, kept in halfway.items():
