@@ -206,7 +206,8 @@ class Worker:
             try:
                 await asyncio.to_thread(self._learner.prune)
                 await asyncio.to_thread(self._forget)
-            except FilterdError as error:
+                await asyncio.to_thread(bundle.tidy, self._config.bundles)
+            except (OSError, FilterdError) as error:
                 log.error("not pruned, tried again later", extra={"fields": {"reason": str(error)}})
             await asyncio.sleep(PRUNE_EVERY_S)
 

@@ -105,6 +105,11 @@ class QuarantineStore:
             raise
         return held.number
 
+    def take_back(self, number: int) -> None:
+        """Undo `keep`: its sender was told to try again."""
+        self.index.drop([number])
+        self.files.remove(number)
+
     def find(self, name: str, mine: tuple[str, ...] | None = None) -> QuarantineEntry:
         """The row of an id, as who sees only `mine` may see it. Raises NotFound, also for others' mail."""
         number = record.decode(name)

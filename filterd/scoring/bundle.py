@@ -7,8 +7,10 @@ becomes visible by one rename. A *store* is a folder of bundles with two links, 
 """
 
 import hashlib
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,7 +41,10 @@ REQUIRED = (MODEL, TOKENIZER, WEIGHTS, CARD)
 
 MAX_MANIFEST_BYTES = 1 << 20  # a dozen probes and a page of metrics are 20 KB
 MAX_PROBE_DIFFERENCE = 0.02  # |Δp| between CPUs' integer kernels; a wrong model differs by far more
+LEFT_S = 3 * 3600.0  # nobody works at a folder that has not changed for so long: a fetch ends within an hour
 DEFAULT = Path(__file__).parents[1] / "bundles" / "default"
+
+_UNFINISHED = re.compile(r"\..+\.(old|[a-z0-9_]{8})")  # as `writing`, `_replace_folder` and mkdtemp name them
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -372,12 +377,25 @@ def _replace_folder(folder: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def tidy(store: Path) -> None:
+    """Remove folders that were being fetched or copied into a store when their command was killed."""
+    for left in store.iterdir() if store.is_dir() else ():
+        if not _UNFINISHED.fullmatch(left.name) or left.is_symlink():
+            continue
+        try:
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)  # it may be another user's
+        except OSError:  # its command has just ended
+            continue
+
+
 def install(opened: Bundle, store: Path) -> str:
     """Copy a checked bundle into a store, under its id; returns that name. Raises OSError without space."""
     try:
         there = read(store / opened.id).id == opened.id
     except BundleError:
         there = False
+    tidy(store)
     if not there:
         with writing(store / opened.id) as folder:
             for file in opened.path.iterdir():

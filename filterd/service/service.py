@@ -50,6 +50,7 @@ from filterd.scoring.engine import Engine, ModelInput
 from filterd.scoring.verdict import Thresholds
 from filterd.service import siblings
 from filterd.service.batching import Batcher, Logits
+from filterd.service.holding import HeldCopy
 from filterd.service.metrics import ServiceMetrics
 from filterd.service.siblings import Siblings, State
 from filterd.service.threads import Threads
@@ -65,6 +66,7 @@ HASHED_AT_ONCE = 1 << 20  # bytes that the event loop itself hashes, in 1 ms
 # with a single message meanwhile still finds room.
 BATCHED_AT_ONCE = 256
 LEARN_DEADLINE_S = 15.0  # a commit takes milliseconds, and a locked SQLite is given up after 10 s
+HOLD_DEADLINE_S = 15.0  # the same, with a file that is synced first
 LEARN_THREADS = 4  # of which a stuck database may hold all: judging has its own
 HOLD_THREADS = 2  # that write held messages: a disk syncs one after the other
 MAX_NOTING = 256  # letters that wait to be noted, and senders to be looked up; beyond that neither is done
@@ -363,18 +365,27 @@ class Service:
         if not self.quarantine or not message.recipients:
             return replace(message.way, can=message.way.can - {Action.QUARANTINE}).able(Action.QUARANTINE), 0
         if self._holding < MAX_HOLDING:
-            self._holding += 1
-            kept = asyncio.get_running_loop().run_in_executor(
-                self._holders, self.quarantine.keep, message, found
-            )
-            kept.add_done_callback(self._held)
             try:
-                return Action.QUARANTINE, await asyncio.wait_for(asyncio.shield(kept), LEARN_DEADLINE_S)
-            except (FilterdError, TimeoutError) as error:
-                reason = str(error) or f"not kept within {LEARN_DEADLINE_S:g} s"
-                log.error("quarantine failed", extra={"fields": {"name": message.id, "reason": reason}})
+                return Action.QUARANTINE, await self._kept(HeldCopy(self.quarantine, message, found))
+            except FilterdError as error:
+                log.error("quarantine failed", extra={"fields": {"name": message.id, "reason": str(error)}})
         later = Action.TEMPFAIL in message.way.can
         return Action.TEMPFAIL if later else Action.TAG, 0
+
+    async def _kept(self, copy: HeldCopy) -> int:
+        """Its number once it is durable. Raises FilterdError, also where it takes too long, and goes."""
+        self._holding += 1
+        kept = asyncio.get_running_loop().run_in_executor(self._holders, copy.keep)
+        kept.add_done_callback(self._held)
+        try:
+            return await asyncio.wait_for(asyncio.shield(kept), HOLD_DEADLINE_S)
+        except TimeoutError:
+            if number := copy.give_up():
+                return number
+            raise StoreError(f"not kept within {HOLD_DEADLINE_S:g} s") from None
+        except asyncio.CancelledError:  # whoever brought it has left, and brings it again
+            copy.give_up()
+            raise
 
     def _held(self, kept: "asyncio.Future[int]") -> None:
         self._holding -= 1

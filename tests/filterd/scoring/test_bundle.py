@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_use_and_rollback_swap_two_links(tmp_path: Path) -> None:
     assert bundle.rollback(tmp_path) == "a"
     assert bundle.read(tmp_path / "current").manifest.name == "a"
     assert bundle.rollback(tmp_path) == "b"
+
+
+def test_what_a_killed_command_has_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    names = [
+        ".fetched.abcd_123",
+        ".mini-1.0a1b2c3d",
+        ".mini-1.old",
+        ".fetched.justnow1",
+        ".snapshot",
+        "mini-1",
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+        if name != ".fetched.justnow1":
+            os.utime(tmp_path / name, (0, 0))
+    bundle.use(tmp_path, "mini-1")
+    bundle.tidy(tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        ".fetched.justnow1", ".snapshot", "current", "mini-1",
+    ]  # fmt: skip
+    bundle.tidy(tmp_path / "nowhere")
 
 
 def test_using_the_current_bundle_again_keeps_the_previous(tmp_path: Path) -> None:
