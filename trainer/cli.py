@@ -232,7 +232,19 @@ def train_command(
         str | None, typer.Option(help="gpt2, default (what ships), filterd-mini, or a folder.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="head, last_block, last_two_blocks, lora or all.")
+        str | None,
+        typer.Option(
+            help="head, last_block, last_two_blocks, blocks:0,8-11, all, lora, adapters, prefix or prompt."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="LoRA's rank, an adapter's units, positions of a prefix or prompt.")
+    ] = None,
+    layer_decay: Annotated[
+        float | None, typer.Option(help="A layer's rate is the one above it times this.")
+    ] = None,
+    unfreeze: Annotated[
+        int | None, typer.Option(help="Blocks that thaw after each epoch; the first trains the head alone.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,
@@ -267,6 +279,9 @@ def train_command(
             recipe_name,
             base=base,
             strategy=strategy,
+            size=size,
+            layer_decay=layer_decay,
+            unfreeze=unfreeze,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,

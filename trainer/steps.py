@@ -119,11 +119,11 @@ def model(
     seed: int = 123,
 ) -> "SpamClassifier":
     """A GPT-2 whose output layer has len(labels) rows, frozen but for `trains`. Raises NotFound."""
-    from filterd_trainer.gpt2.model import freeze
+    from filterd_trainer.gpt2 import strategies
     from filterd_trainer.training import runs
 
     classifier = runs.begin(base, tuple(labels), seed)
-    freeze(classifier, trains)
+    strategies.begin(classifier, trains)
     return classifier
 
 

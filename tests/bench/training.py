@@ -27,8 +27,8 @@ from torch.nn.functional import cross_entropy
 
 from filterd.scoring import bundle
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
-from filterd_trainer.gpt2 import device
-from filterd_trainer.gpt2.model import GPT2, PRESETS, SpamClassifier, freeze, frozen_blocks
+from filterd_trainer.gpt2 import blocks, device, strategies
+from filterd_trainer.gpt2.model import GPT2, PRESETS, SpamClassifier
 from filterd_trainer.training import batches, features
 from filterd_trainer.training.batches import Batch, Rows
 from filterd_trainer.training.recipe import load
@@ -68,7 +68,7 @@ def classifier() -> SpamClassifier:
     """GPT-2 124M with random weights, frozen as in the lecture; the same each time."""
     torch.manual_seed(SEED)
     model = SpamClassifier(GPT2(PRESETS["gpt2"]), 2)
-    freeze(model, "last_block")
+    strategies.begin(model, "last_block")
     return model
 
 
@@ -142,7 +142,7 @@ def run(full: bool = False) -> Table:
     slow_model, fast_model = classifier(), classifier()
     taken = steps if full else steps[:SAMPLED_STEPS]
     slow = whole(epoch(slow_model, lecture(slow_model, ids), targets, taken), len(steps))
-    first = frozen_blocks("last_block", len(fast_model.gpt.h))
+    first = blocks.frozen("last_block", len(fast_model.gpt.h))
     cached: list[Rows] = []
     with tempfile.TemporaryDirectory() as folder:
         prefix = Spent.on(lambda: cached.append(features.compute(fast_model, ids, first, Path(folder))))

@@ -31,6 +31,7 @@ MASKED = -1e30  # score of a key after the last real token; its exponential is e
 TABLE = "wte.weight"  # token embedding, [V, C]
 TABLE_SCALE = "wte.scale"  # its row scales where it is int8, [V, 1]
 HEAD = "head"  # [n, C] and [n]
+PREFIX = "prefix.states"  # keys and values before every message, [L, 2, P, C]
 EXIT = "exit"  # its norm and head, behind the first blocks
 STATES = "states"  # what the first blocks hand on, [B * T, C]
 
@@ -273,13 +274,29 @@ def _block(
         mixed, x = _attend_from_last(graph, weights, architecture, normed), _take_last(graph, x)
     else:
         qkv = graph.linear(f"{name}.attn.c_attn", normed, linears)
-        mixed = _attend(
-            graph, architecture, qkv, on_gpu=isinstance(linears[f"{name}.attn.c_attn"], FloatMatrix)
-        )
+        if PREFIX in weights:
+            mixed = _attend_behind(graph, weights, architecture, number, qkv)
+        else:
+            on_gpu = isinstance(linears[f"{name}.attn.c_attn"], FloatMatrix)
+            mixed = _attend(graph, architecture, qkv, on_gpu=on_gpu)
     projected = graph.linear(f"{name}.attn.c_proj", mixed, linears)
+    projected = _adapted(graph, weights, f"{name}.after_attn", projected)
     normed, x = _norm(graph, weights, f"{name}.ln_2", x, projected)
     active = graph.linear(f"{name}.mlp.c_fc", normed, linears, gelu=True)
-    return x, graph.linear(f"{name}.mlp.c_proj", active, linears)
+    made = graph.linear(f"{name}.mlp.c_proj", active, linears)
+    return x, _adapted(graph, weights, f"{name}.after_mlp", made)
+
+
+def _adapted(graph: Graph, weights: Weights, name: str, x: str) -> str:
+    """x [rows, C] and what an adapter adds to it, in floats; x where the model has none of that name."""
+    if f"{name}.down.weight" not in weights:
+        return x
+    (down, first), (up, last) = (
+        [graph.constant(f"{name}.{of}.{part}", weights[f"{name}.{of}.{part}"]) for part in ("weight", "bias")]
+        for of in ("down", "up")
+    )
+    active = graph.op("FastGelu", graph.op("Gemm", x, down, first, transB=1), domain=CONTRIB)
+    return graph.op("Add", x, graph.op("Gemm", active, up, last, transB=1))
 
 
 def _attend(graph: Graph, architecture: Architecture, qkv: str, *, on_gpu: bool) -> str:
@@ -308,6 +325,67 @@ def _attend_on_cpu(graph: Graph, qkv: str, heads: int) -> str:
     return graph.op("GroupQueryAttention", *inputs, domain=CONTRIB, num_heads=heads, kv_num_heads=heads)
 
 
+def _attend_behind(graph: Graph, weights: Weights, architecture: Architecture, number: int, qkv: str) -> str:
+    """The same where P keys and values stand before every message's own.
+
+    In plain products: GroupQueryAttention takes a past of one message a call only (ONNX Runtime 1.32).
+    """
+    heads, width = architecture.heads, architecture.width
+    root = (width // heads) ** -0.5
+    parts = [f"{qkv}.{part}" for part in "qkv"]
+    together = _by_message(graph, qkv, 3 * width)
+    graph.nodes.append(helper.make_node("Split", [together], parts, axis=-1, name=f"{qkv}.split"))
+    q, k, v = (
+        graph.op("Transpose", _as(graph, part, 0, 0, heads, -1), perm=[0, 2, 1, 3]) for part in parts
+    )  # [B, H, T, D]
+    keys, values = _prefix(graph, weights, architecture, number)
+    own = graph.op("FusedMatMul", q, k, domain=CONTRIB, transB=1, alpha=root)  # [B, H, T, T]
+    both = [graph.op("MatMul", q, keys), graph.op("Add", own, _causal(graph))]
+    before, after = _odds(graph, both, len(weights[PREFIX][number, 0]), axis=3)
+    mixed = graph.op("Add", graph.op("MatMul", before, values), graph.op("MatMul", after, v))
+    return _as(graph, graph.op("Transpose", mixed, perm=[0, 2, 1, 3]), -1, width)
+
+
+def _prefix(
+    graph: Graph,
+    weights: Weights,
+    architecture: Architecture,
+    number: int,
+    bias: tuple[Array | float, Array | float] = (0.0, 0.0),
+) -> tuple[str, str]:
+    """A block's keys before the message, [H, D, P], divided by the root of D, and its values, [H, P, D].
+
+    bias: of keys and of values, [C] each, taken off them.
+    """
+    heads, width = architecture.heads, architecture.width
+    key, value = (
+        (states - off).reshape(len(states), heads, -1).transpose(1, 0, 2)
+        for states, off in zip(weights[PREFIX][number], bias, strict=True)
+    )
+    root = (width // heads) ** -0.5
+    name = f"h.{number}.prefix"
+    keys = graph.constant(f"{name}.keys", (key * root).transpose(0, 2, 1).astype(np.float32))
+    return keys, graph.constant(f"{name}.values", value.astype(np.float32))
+
+
+def _odds(graph: Graph, scores: list[str], before: int, axis: int) -> tuple[str, str]:
+    """Softmax over two tensors of scores together: of the first `before` columns, and of the rest."""
+    odds = graph.op("Softmax", graph.op("Concat", *scores, axis=axis), axis=axis)
+    start, split, end, along = _integers(graph, 0, before, np.iinfo(np.int64).max, axis)
+    return graph.op("Slice", odds, start, split, along), graph.op("Slice", odds, split, end, along)
+
+
+def _causal(graph: Graph) -> str:
+    """0 for a token and those before it, MASKED for those behind, [T, T]."""
+    zero, one = (graph.constant(n, np.array(v, dtype=np.int64)) for n, v in (("zero", 0), ("one", 1)))
+    positions = graph.op("Range", zero, graph.op("Gather", graph.op("Shape", "ids"), one), one)
+    seen = graph.op("LessOrEqual", positions, graph.op("Unsqueeze", positions, *_integers(graph, 1)))
+    keep, drop = (
+        graph.constant(n, np.array(v, dtype=np.float32)) for n, v in (("keep", 0), ("drop", MASKED))
+    )
+    return graph.op("Where", seen, keep, drop)
+
+
 def _take_last(graph: Graph, rows: str) -> str:
     """The last real token's row, [B * T, C] -> [B, C]."""
     zero, one = (graph.constant(n, np.array(v, dtype=np.int64)) for n, v in (("zero", 0), ("one", 1)))
@@ -331,10 +409,38 @@ def _attend_from_last(graph: Graph, weights: Weights, architecture: Architecture
     asked = graph.op("FusedMatMul", asking, key, domain=CONTRIB, transB=1, alpha=root)  # [H, B, C]
     asked = graph.op("Transpose", asked, perm=[1, 0, 2])
     scores = graph.op("FusedMatMul", asked, tokens, domain=CONTRIB, transB=1)  # [B, H, T]
-    odds = graph.op("Softmax", graph.op("Add", scores, _mask(graph)), axis=-1)
-    mixed = graph.op("Transpose", graph.op("MatMul", odds, tokens), perm=[1, 0, 2])  # [H, B, C]
-    values = graph.op("Add", graph.op("MatMul", mixed, value), value_bias)
+    scores = graph.op("Add", scores, _mask(graph))
+    if PREFIX in weights:
+        values = _values_behind(graph, weights, architecture, asking, scores, tokens, value)
+    else:
+        mixed = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), tokens)
+        values = graph.op("MatMul", graph.op("Transpose", mixed, perm=[1, 0, 2]), value)  # [H, B, D]
+    values = graph.op("Add", values, value_bias)
     return _as(graph, graph.op("Transpose", values, perm=[1, 0, 2]), -1, width)
+
+
+def _values_behind(
+    graph: Graph,
+    weights: Weights,
+    architecture: Architecture,
+    asking: str,
+    scores: str,
+    tokens: str,
+    value: str,
+) -> str:
+    """The values that queries [H, B, D] find before the message and in it, without their bias: [H, B, D].
+
+    scores: of the tokens, [B, H, T], which lack the key's bias; so it is taken off the keys before them, and
+    the value's bias, which is added to all, off the values.
+    """
+    name, number = last_attention(architecture), architecture.layers - 1
+    _, of_keys, of_values = np.split(np.asarray(weights[f"{name}.bias"]), 3)
+    keys, values = _prefix(graph, weights, architecture, number, (of_keys, of_values))
+    first = graph.op("Transpose", graph.op("MatMul", asking, keys), perm=[1, 0, 2])  # [B, H, P]
+    before, after = _odds(graph, [first, scores], len(weights[PREFIX][number, 0]), axis=2)
+    mixed = graph.op("Transpose", graph.op("MatMul", after, tokens), perm=[1, 0, 2])  # [H, B, C]
+    there = graph.op("MatMul", graph.op("Transpose", before, perm=[1, 0, 2]), values)
+    return graph.op("Add", graph.op("MatMul", mixed, value), there)
 
 
 def _last_matrices(graph: Graph, weights: Weights, architecture: Architecture) -> tuple[list[str], list[str]]:

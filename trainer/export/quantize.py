@@ -188,6 +188,8 @@ def smooth(
     Exact up to rounding. What follows a GELU stays as it is: no factor passes through one.
     """
     new, width, factors = dict(weights), architecture.width, dict[str, Floats]()
+    if graph.PREFIX in new:
+        new[graph.PREFIX] = new[graph.PREFIX].copy()
 
     def move(linear: str) -> Floats:
         factor = _factor(new[f"{linear}.weight"], ranges[linear])
@@ -207,6 +209,8 @@ def smooth(
         of_values = np.concatenate([np.ones(2 * width, np.float32), factor])  # queries and keys stay
         for part in ("weight", "bias"):
             new[f"{source}.{part}"] = new[f"{source}.{part}"] / of_values
+        if graph.PREFIX in new:  # its values meet the same projection
+            new[graph.PREFIX][i, 1] /= factor
     return new, factors
 
 

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from filterd.errors import BadInput, ConfigError, NotFound
 from filterd.scoring.bundle import Architecture
 from filterd_trainer.gpt2 import half
+from filterd_trainer.gpt2.adapters import Adapter
 from filterd_trainer.gpt2.checkpoint import write_tensors
+from filterd_trainer.gpt2.prefix import STATES, Prefix
 
 VOCABULARY = 50257
 
@@ -50,27 +52,40 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(width, 3 * width)  # queries, keys and values side by side
         self.c_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
-        """[B, T, C] -> [B, T, C], or [B, 1, C] with `last`."""
+    def forward(self, x: Tensor, last: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+        """[B, T, C] -> [B, T, C], or [B, 1, C] with `last`.
+
+        past: keys and values that every token sees before the message's own, [2, P, C]; see `GPT2.prefix`.
+        """
         drop = self.dropout if self.training else 0.0
-        if x.dtype is torch.bfloat16 and last is None:
+        if x.dtype is torch.bfloat16 and last is None and past is None:
             return F.dropout(self.c_proj(half.attend(self.c_attn(x), self.heads)), drop)
         if last is None:
             q, k, v = (self._split(part) for part in self.c_attn(x).chunk(3, dim=-1))  # [B, H, T, D] each
-            if q.device.type == "cpu" and torch.is_grad_enabled():
-                y = _attend(q, k, v, drop)
-            else:
-                y = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=True)
         else:
             (wq, wkv), (bq, bkv) = (
                 p.tensor_split([x.shape[-1]]) for p in (self.c_attn.weight, self.c_attn.bias)
             )
             q = self._split(F.linear(at(x, last), wq, bq))  # [B, H, 1, D]
             k, v = (self._split(part) for part in F.linear(x, wkv, bkv).chunk(2, dim=-1))  # [B, H, T, D]
-            seen = torch.arange(x.shape[1], device=x.device) <= last[:, None]  # [B, T]
+        before = 0
+        if past is not None:
+            before = past.shape[1]
+            k, v = (self._behind(own, states) for own, states in zip((k, v), past, strict=True))
+        if last is not None:
+            seen = torch.arange(k.shape[2], device=x.device) <= before + last[:, None]  # [B, P + T]
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None], dropout_p=drop)
+        elif past is not None or (q.device.type == "cpu" and torch.is_grad_enabled()):
+            y = _attend(q, k, v, drop)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=True)
         y = y.transpose(1, 2).flatten(2)  # [B, H, T, D] -> [B, T, C]
         return F.dropout(self.c_proj(y), self.dropout, self.training)
+
+    def _behind(self, own: Tensor, states: Tensor) -> Tensor:
+        """[B, H, T, D] behind [P, C]: [B, H, P + T, D]."""
+        first = self._split(states[None]).to(own.dtype)
+        return torch.cat([first.expand(len(own), -1, -1, -1), own], dim=2)
 
     def _split(self, x: Tensor) -> Tensor:
         b, t, c = x.shape
@@ -78,13 +93,14 @@ class Attention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, drop: float) -> Tensor:
-    """Causal attention, [B, H, T, D] each, as matrix products.
+    """Causal attention, q [B, H, T, D], k and v [B, H, P + T, D], as matrix products.
 
     On a CPU the backward pass of torch's fused kernel takes three times as long for texts of up to 100 tokens
     (forward and back, 40 x 96: 62 ms against 22).
     """
-    seen = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
-    scores = (q @ k.transpose(-1, -2)).float() * q.shape[3] ** -0.5  # [B, H, T, T]
+    queries, keys = q.shape[2], k.shape[2]
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[3] ** -0.5  # [B, H, T, P + T]
     weights = scores.masked_fill(~seen, -math.inf).softmax(dim=-1).to(v.dtype)
     return F.dropout(weights, drop) @ v
 
@@ -106,7 +122,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block, norms first."""
+    """One transformer block, norms first.
+
+    after_attn, after_mlp: adapters on what goes back into the residual stream; None where there are none.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -114,20 +133,33 @@ class Block(nn.Module):
         self.attn = Attention(width, heads, dropout)
         self.ln_2 = nn.LayerNorm(width, eps=EPSILON)
         self.mlp = MLP(width, dropout)
+        self.after_attn: Adapter | None = None
+        self.after_mlp: Adapter | None = None
 
-    def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
+    def adapt(self, size: int) -> None:
+        """Put a fresh adapter of so many units behind the attention and behind the MLP."""
+        width = self.mlp.c_fc.in_features
+        self.after_attn, self.after_mlp = Adapter(width, size), Adapter(width, size)
+
+    def forward(self, x: Tensor, last: Tensor | None = None, past: Tensor | None = None) -> Tensor:
         """[B, T, C] -> [B, T, C]; with `last`, int64 [B], the output at that position only: [B, 1, C].
 
         Keys and values are still those of every token, so result and gradients are the full pass's.
         """
         residual = x if last is None else at(x, last)
-        y = residual + self.attn(self.ln_1(x), last)
-        out: Tensor = y + self.mlp(self.ln_2(y))
+        mixed = self.attn(self.ln_1(x), last, past)
+        y = residual + (self.after_attn(mixed) if self.after_attn else mixed)
+        made = self.mlp(self.ln_2(y))
+        out: Tensor = y + (self.after_mlp(made) if self.after_mlp else made)
         return out
 
 
 class GPT2(nn.Module):
-    """The language model. Weights are drawn as GPT-2's were, from torch's global generator (seed it)."""
+    """The language model. Weights are drawn as GPT-2's were, from torch's global generator (seed it).
+
+    prefix: makes keys and values of every block that all tokens see before the message, [L, 2, P, C]; a
+    message's positions do not move. None where there are none.
+    """
 
     def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
         super().__init__()
@@ -138,6 +170,7 @@ class GPT2(nn.Module):
         self.wpe = nn.Embedding(a.context, a.width)
         self.h = nn.ModuleList(Block(a.width, a.heads, dropout) for _ in range(a.layers))
         self.ln_f = nn.LayerNorm(a.width, eps=EPSILON)
+        self.prefix: nn.Module | None = None
         for name, parameter in self.named_parameters():
             _initialise(name, parameter, a.layers)
 
@@ -156,8 +189,9 @@ class GPT2(nn.Module):
         run computes nothing else.
         """
         stop = len(self.h) if stop is None else stop
+        past = self.prefix(self) if self.prefix else [None] * len(self.h)
         for i in range(first, stop):
-            x = self.h[i](x, last if i == stop - 1 else None)
+            x = self.h[i](x, last if i == stop - 1 else None, past[i])
         return x if last is None or first < stop else at(x, last)
 
     def forward(self, ids: Tensor, last: Tensor | None = None) -> Tensor:
@@ -250,7 +284,7 @@ class SpamClassifier(nn.Module):
         return hidden.squeeze(1)
 
     def suffix(self, x: Tensor, lengths: Tensor, first: int, position: Position = "last_real") -> Tensor:
-        """Logits [B, classes] from the output of blocks 0 … first - 1, [B, T, C]; see `frozen_blocks`."""
+        """Logits [B, classes] from the output of blocks 0 … first - 1, [B, T, C]; see `strategies`."""
         hidden = self.gpt.ln_f(self.gpt.run(x, first, last=_last(x, lengths, position)))
         logits: Tensor = self.head(hidden.squeeze(1))
         return logits
@@ -285,34 +319,6 @@ def _choose(scores: Tensor, temperature: float, top_k: int, generator: torch.Gen
     return torch.multinomial((scores / temperature).softmax(dim=-1), 1, generator=generator)
 
 
-# ---- What trains -----------------------------------------------------------------------------------------
-
-# Blocks that train along with the final norm and the head; `last_block` is the lecture's choice.
-TRAINED_BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
-EVERYWHERE = ("lora", "all")  # change every block; `filterd_trainer.gpt2.lora` says how the first does
-
-
-def frozen_blocks(strategy: str, layers: int) -> int:
-    """How many leading blocks, and the embeddings below them, never change. Raises ConfigError."""
-    if strategy in EVERYWHERE:
-        return 0
-    if strategy not in TRAINED_BLOCKS:
-        names = ", ".join([*TRAINED_BLOCKS, *EVERYWHERE])
-        raise ConfigError(f"strategy {strategy!r} is unknown; choose one of {names}")
-    return max(0, layers - TRAINED_BLOCKS[strategy])
-
-
-def freeze(model: SpamClassifier, strategy: str) -> list[nn.Parameter]:
-    """Let only the strategy's parameters train, and return them. Raises ConfigError for an unknown one."""
-    first = frozen_blocks(strategy, len(model.gpt.h))
-    model.requires_grad_(strategy == "all")
-    model.head.requires_grad_(True)
-    if strategy != "head":
-        model.gpt.ln_f.requires_grad_(True)
-        model.gpt.h[first:].requires_grad_(True)
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
 # ---- One file: names and layout of the hub's, architecture and labels in the header ----------------------
 
 _TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [in, out] in files
@@ -329,6 +335,7 @@ def gpt2_from_tensors(architecture: Architecture, tensors: dict[str, Tensor], so
     """The inverse, in fp32; takes `tensors` over. Raises BadInput that names the tensor which is wrong."""
     with torch.device("meta"):  # no memory and no random numbers for weights about to be replaced
         gpt = GPT2(architecture)
+        _add(gpt, tensors)
     expected = {name: tuple(_turned(name, tensor).shape) for name, tensor in gpt.state_dict().items()}
     _check_shapes(expected, tensors, source)
     for name, tensor in tensors.items():
@@ -337,6 +344,17 @@ def gpt2_from_tensors(architecture: Architecture, tensors: dict[str, Tensor], so
     state = {name: _turned(name, tensors[name]).float().contiguous() for name in expected}
     gpt.load_state_dict(state, assign=True)
     return gpt
+
+
+def _add(gpt: GPT2, tensors: dict[str, Tensor]) -> None:
+    """The adapters and the prefix that a file of weights has; their shapes are checked with all others."""
+    for i, block in enumerate(gpt.h):
+        down = tensors.get(f"h.{i}.after_attn.down.weight")
+        if down is not None and isinstance(block, Block):
+            block.adapt(len(down))
+    states = tensors.get(f"prefix.{STATES}")
+    if states is not None and states.dim() == 4:
+        gpt.prefix = Prefix(torch.empty(len(gpt.h), 2, states.shape[2], gpt.architecture.width))
 
 
 def to_safetensors(model: SpamClassifier, file: Path, labels: Sequence[str], compact: bool = False) -> None:

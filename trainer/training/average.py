@@ -12,6 +12,7 @@ import msgspec
 import torch
 
 from filterd.errors import BadInput
+from filterd_trainer.gpt2 import blocks
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
 from filterd_trainer.training.runs import RunConfig, claim, read_config, weights_of, write_config
 from filterd_trainer.training.train import MODEL
@@ -33,6 +34,10 @@ def average(folders: Sequence[Path], out: Path) -> RunConfig:
         for name in SAME:
             if getattr(first, name) != getattr(other, name):
                 raise BadInput(f"{folder}: another {name} than {folders[0]}'s; average runs of one training")
+    if (strategy := first.recipe.strategy) in blocks.KEPT:
+        raise BadInput(
+            f"runs of strategy {strategy} begin with other {strategy} by seed, so their mean is none's"
+        )
     seeds = tuple(config.seed for config in configs)
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"two runs have the same seed ({', '.join(map(str, seeds))}); name each run once")

@@ -9,18 +9,23 @@ from typing import Any, Literal
 import msgspec
 
 from filterd.errors import BadInput, ConfigError, NotFound
+from filterd_trainer.gpt2 import blocks
 
 PRESETS = Path(__file__).parent / "presets"
 
-Strategy = Literal["head", "last_block", "last_two_blocks", "lora", "all"]
 Balance = Literal["none", "label", "kind", "source", "root"]
+MAX_SIZE = 1024  # of what a strategy adds: above GPT-2's own width it is no small addition any more
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to train.
 
     base: what to start from: a size of GPT-2, `filterd-mini`, or a folder with weights, a run or a bundle.
-    strategy: which parameters move; the others' output is computed once.
+    strategy: which parameters move; what never changes below them is computed once. `head`, `last_block`,
+        `last_two_blocks`, `blocks:0,8-11`, `all`; `lora`, `adapters`, `prefix`, `prompt` add to each block.
+    size: of what these four add: LoRA's rank, an adapter's units, positions before a message; 0: the usual.
+    layer_decay: a layer's learning rate is the one above it times this; 1: all have the same.
+    unfreeze: blocks that thaw after each epoch, from the top; the first trains the head alone. 0: none waits.
     way: `lecture` pads every message to the longest training message, reads the last padded position,
         takes the text as it stands in the file and shuffles as the lecture's DataLoader does; `filterd` pads
         a batch to its own longest, reads the last real token and takes filterd's canonical text.
@@ -47,7 +52,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     base: str = "filterd-mini"
-    strategy: Strategy = "all"
+    strategy: str = "all"
+    size: int = 0
+    layer_decay: float = 1.0
+    unfreeze: int = 0
     way: Literal["lecture", "filterd"] = "filterd"
     max_tokens: int = 0
     windows: int = 1
@@ -76,17 +84,33 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(f"{name} has to be positive")
         for name in (
             *("max_tokens", "augment", "messages", "weight_decay", "clip_norm", "exit_after"),
-            *("eval_freq", "eval_iter", "patience"),
+            *("eval_freq", "eval_iter", "patience", "size", "unfreeze"),
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} cannot be negative")
-        if self.keep == "halfway" and self.strategy == "lora":
-            raise ValueError("keep: halfway is for weights, and strategy lora trains factors of them")
+        self._check_strategy()
         if self.exit_after and (self.strategy != "all" or self.way != "filterd"):
             raise ValueError("exit_after is for strategy all and way filterd: the first blocks have to learn")
         for name in ("warmup", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} has to be at least 0 and below 1")
+
+    def _check_strategy(self) -> None:
+        try:
+            blocks.check(self.strategy)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        added = self.strategy in blocks.ADDED
+        if self.keep == "halfway" and added:
+            raise ValueError(f"keep: halfway is for weights, and strategy {self.strategy} adds to them")
+        if self.size and (not added or self.size > MAX_SIZE):
+            raise ValueError(f"size is for {', '.join(blocks.ADDED)}, and at most {MAX_SIZE:,}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError("layer_decay has to be above 0 and at most 1")
+        if (added or self.strategy == "head") and (self.layer_decay < 1 or self.unfreeze):
+            raise ValueError(
+                f"layer_decay and unfreeze are for blocks, and strategy {self.strategy} trains none"
+            )
 
 
 def names() -> list[str]:

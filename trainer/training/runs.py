@@ -25,15 +25,12 @@ from filterd.reading import text
 from filterd.scoring import bundle
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.disguises.augment import augment
-from filterd_trainer.gpt2 import checkpoint, device, lora, weights
+from filterd_trainer.gpt2 import checkpoint, device, strategies, weights
 from filterd_trainer.gpt2.model import (
-    EVERYWHERE,
     GPT2,
     PRESETS,
     SpamClassifier,
-    freeze,
     from_safetensors,
-    frozen_blocks,
     read_header,
     to_safetensors,
 )
@@ -159,7 +156,7 @@ def train(
     if objective:
         plan = replace(plan, objective=objective(plan))
     run = _fit(plan, seed, config, console)
-    lora.merge(run.plan.model)
+    strategies.settle(run.plan.model)
     to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
     return config
 
@@ -169,7 +166,7 @@ def _fit(plan: TrainingPlan, seed: int, config: RunConfig, console: Console | No
     run = Fit(plan)
     with Display(run, plan.recipe.way == "lecture", console) as display:
         display.say(f"{_described(run, plan)} on {config.device} in {config.precision}")
-        if _drawn(config.recipe.base) and frozen_blocks(config.recipe.strategy, len(plan.model.gpt.h)):
+        if _drawn(config.recipe.base) and config.recipe.strategy != "all":
             display.say(
                 f"warning: {config.recipe.base} begins with random weights, and --strategy"
                 f" {config.recipe.strategy} freezes most of them; name weights as --base, or --strategy all"
@@ -356,10 +353,7 @@ def _trained(base: str, labels: tuple[str, ...]) -> bool:
 def _plan(
     model: SpamClassifier, parts: dict[str, TrainingPart], recipe: Recipe, folder: Path
 ) -> TrainingPlan:
-    if recipe.strategy == "lora":
-        lora.attach(model)
-    else:
-        freeze(model, recipe.strategy)
+    strategies.begin(model, recipe.strategy, recipe.size)
     if recipe.exit_after and (model.exit is None or model.exit.after != recipe.exit_after):
         model.add_exit(recipe.exit_after)
     if recipe.strategy == "all" and recipe.way == "filterd":
@@ -368,7 +362,7 @@ def _plan(
     for module in model.modules():
         if hasattr(module, "dropout"):
             setattr(module, "dropout", recipe.dropout)  # noqa: B010 — which type of module has one is its own affair
-    first = None if recipe.strategy in EVERYWHERE else frozen_blocks(recipe.strategy, len(model.gpt.h))
+    first = strategies.cached_from(model, recipe.strategy)
     if first is not None:
         parts = {
             name: replace(part, rows=features.compute(model, part.rows, first, folder, recipe.precision))

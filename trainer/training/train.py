@@ -30,7 +30,7 @@ from filterd_trainer.gpt2 import checkpoint
 from filterd_trainer.gpt2.adamw import AdamW, clip
 from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import SpamClassifier
-from filterd_trainer.training import batches
+from filterd_trainer.training import batches, layers
 from filterd_trainer.training.batches import Batch, Order, Rows
 from filterd_trainer.training.recipe import Recipe
 
@@ -226,7 +226,8 @@ class Fit:
         self.best = {name: p.detach().clone() for name, p in self.trained.items()}
         halfway = plan.recipe.keep == "halfway"
         self.base = {name: p.clone() for name, p in self.best.items()} if halfway else {}
-        self.optimizer = _adamw(self.trained, plan.recipe)
+        self.layers = len(plan.model.gpt.h)
+        self.optimizer = _adamw(self.trained, plan.recipe, self.layers)
         self.train_order, self.validation_order = plan.orders()
         with torch.random.fork_rng():
             self.steps = plan.recipe.epochs * len(self.train_order())
@@ -244,6 +245,7 @@ class Fit:
 
     def draw(self) -> list[Batch]:
         """This epoch's batches; after an interruption in its middle, those that were drawn then."""
+        layers.thaw(self.trained, self.layers, self.plan.recipe.unfreeze, self.state.epoch)
         if self.state.position == 0:
             self.epoch_rng = torch.get_rng_state()
             return self.train_order()
@@ -257,7 +259,7 @@ class Fit:
         """One step of the optimiser; returns the batch's loss in nats."""
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.plan.recipe, self.state.step, self.steps)
+            group["lr"] = group["factor"] * rate(self.plan.recipe, self.state.step, self.steps)
         *early, out = outputs(self.plan, self.plan.train, batch)  # (B, classes)
         targets = self.plan.train.targets[batch].to(out.device)
         loss = self.plan.objective(out, targets, batch)
@@ -414,14 +416,20 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _adamw(trained: Tensors, recipe: Recipe) -> AdamW:
-    decaying = [p for p in trained.values() if recipe.decay_vectors or p.ndim > 1]
-    still = [p for p in trained.values() if not recipe.decay_vectors and p.ndim == 1]
-    groups = [
-        {"params": decaying, "weight_decay": recipe.weight_decay},
-        {"params": still, "weight_decay": 0.0},
-    ]
-    return AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate, fused=True)
+def _adamw(trained: Tensors, recipe: Recipe, of: int) -> AdamW:
+    """The optimiser: a group for each layer's rate and for what decays, by default two. of: blocks."""
+    groups: dict[tuple[float, bool], list[Tensor]] = {}
+    for name, p in trained.items():
+        decays = recipe.decay_vectors or p.ndim > 1
+        groups.setdefault((layers.factor(name, of, recipe.layer_decay), decays), []).append(p)
+    return AdamW(
+        [
+            {"params": some, "factor": factor, "weight_decay": recipe.weight_decay if decays else 0.0}
+            for (factor, decays), some in sorted(groups.items(), key=lambda entry: entry[0], reverse=True)
+        ],
+        lr=recipe.learning_rate,
+        fused=True,
+    )
 
 
 @torch.no_grad()

@@ -1,13 +1,16 @@
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from filterd.scoring import bundle
 from filterd.scoring.backend import OnnxBackend, Scores, open_backend
 from filterd_trainer.export import export, graph
 from filterd_trainer.export.parity import TorchBackend
+from filterd_trainer.gpt2 import strategies
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, to_safetensors
 from filterd_trainer.training.runs import read_config
 from tests.trainer import tiny
@@ -32,6 +35,40 @@ def test_the_graph_computes_what_pytorch_does(floats: OnnxBackend) -> None:
     expected = TorchBackend(tiny.classifier()).score(ROWS)
     assert np.ptp(expected.logits) > 1  # or any graph would do
     assert close(floats.score(ROWS), expected)
+
+
+@pytest.mark.parametrize("strategy", ["adapters", "prefix", "prompt"])
+def test_the_graph_carries_what_a_strategy_adds(strategy: str, tmp_path: Path) -> None:
+    model = added(strategy)
+    expected = TorchBackend(model).score(ROWS)
+    assert not close(expected, TorchBackend(tiny.classifier()).score(ROWS), 0.1)  # or it would show nothing
+    config = read_config(tiny.run(tmp_path / "run", model))
+    floats = export.write_floats(model, config, tmp_path)
+    assert close(open_backend(tmp_path, threads=1).score(ROWS), expected)
+    (tmp_path / "int8").mkdir()
+    manifest = export.manifest_of(
+        export.ExportRequest(run=tmp_path, data=tmp_path, out=tmp_path), config, tiny.TINY
+    )
+    sample = tiny.encode(tiny.texts(40, 3)[0]) + [row[:48] for row in ROWS]
+    export.write_int8(model, config, floats, tmp_path / export.WATCHED, sample, manifest, tmp_path / "int8")
+    shipped = open_backend(tmp_path / "int8", threads=1)
+    few = tiny.encode(tiny.texts(20, 4)[0])
+    assert close(shipped.score(few), TorchBackend(model).score(few), 0.3)
+    alone = np.concatenate([shipped.score([row]).logits for row in few])
+    assert np.abs(alone - shipped.score(few).logits).max() < 1e-4
+
+
+def added(strategy: str) -> SpamClassifier:
+    """The tiny classifier with an addition that says much."""
+    model = copy.deepcopy(tiny.classifier())
+    torch.manual_seed(2)
+    strategies.begin(model, strategy, 5)
+    strategies.settle(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "after_" in name or "prefix" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
 
 
 def test_logits_are_a_linear_function_of_hidden(floats: OnnxBackend) -> None:

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from filterd.errors import BadInput, ConfigError, NotFound
 from filterd.scoring.bundle import Architecture
+from filterd_trainer.gpt2 import blocks
 from filterd_trainer.gpt2.checkpoint import write_tensors
 from filterd_trainer.gpt2.model import (
     GPT2,
@@ -17,12 +18,11 @@ from filterd_trainer.gpt2.model import (
     Position,
     SpamClassifier,
     at,
-    freeze,
     from_safetensors,
-    frozen_blocks,
     read_tensors,
     to_safetensors,
 )
+from filterd_trainer.gpt2.strategies import begin
 
 SMALL = Architecture(vocabulary=97, context=24, width=32, layers=3, heads=4)
 LENGTHS = torch.tensor([12, 1, 7, 11])
@@ -106,8 +106,8 @@ def test_last_position_only_equals_the_full_pass(position: Position) -> None:
 @pytest.mark.parametrize("strategy", ["all", "last_two_blocks", "last_block", "head"])
 def test_suffix_from_a_cache_equals_the_full_pass(strategy: str) -> None:
     model, ids = classifier(), messages()
-    freeze(model, strategy)
-    first = frozen_blocks(strategy, SMALL.layers)
+    begin(model, strategy)
+    first = blocks.frozen(strategy, SMALL.layers)
     with torch.set_grad_enabled(strategy == "all"):
         cached = model.gpt.run(model.gpt.embed(ids), stop=first)
     full, short = full_pass(model, ids, LENGTHS - 1), model.suffix(cached, LENGTHS, first)
@@ -150,15 +150,15 @@ def test_presets_have_openais_sizes(preset: str, parameters: int) -> None:
 def test_freezing_gpt2_small(strategy: str, parameters: int) -> None:
     with torch.device("meta"):
         model = SpamClassifier(GPT2(PRESETS["gpt2"]), 2)
-    trained = freeze(model, strategy)
+    trained = begin(model, strategy)
     assert sum(p.numel() for p in trained) == parameters
     assert [p for p in model.parameters() if p.requires_grad] == trained
 
 
 def test_freezing_again_replaces_the_choice() -> None:
     model = classifier()
-    freeze(model, "head")
-    assert len(freeze(model, "all")) == len(list(model.parameters()))
+    begin(model, "head")
+    assert len(begin(model, "all")) == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_freezing_again_replaces_the_choice() -> None:
     ],
 )
 def test_frozen_blocks(strategy: str, layers: int, first: int) -> None:
-    assert frozen_blocks(strategy, layers) == first
+    assert blocks.frozen(strategy, layers) == first
 
 
 def test_unknown_strategy_is_one_line() -> None:
     with pytest.raises(ConfigError, match="'half' is unknown; choose one of head, last_block"):
-        freeze(classifier(), "half")
+        begin(classifier(), "half")
 
 
 def test_the_seed_decides_every_weight() -> None:

@@ -108,6 +108,24 @@ def test_all_strategies_and_ways_train(data: Dataset, base: Path, tmp_path: Path
             )
 
 
+@pytest.mark.parametrize("strategy", ["blocks:0", "adapters", "prefix", "prompt"])
+def test_a_run_goes_on_from_what_another_strategy_left(
+    strategy: str, data: Dataset, base: Path, tmp_path: Path
+) -> None:
+    runs.train(data, data.folder, tmp_path / "first", small(base, epochs=1, strategy=strategy), on="cpu")
+    further = small(tmp_path / "first", epochs=1, strategy="head", keep="last")
+    runs.train(data, data.folder, tmp_path / "second", further, on="cpu")
+    first, second = tensors(tmp_path / "first"), tensors(tmp_path / "second")
+    assert same(
+        {n: t for n, t in first.items() if "head" not in n}, {n: second[n] for n in first if "head" not in n}
+    )
+
+
+def test_a_block_that_is_not_there_is_one_line(data: Dataset, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the model has 2 blocks, 0 to 1"):
+        runs.train(data, data.folder, tmp_path / "run", small(base, strategy="blocks:2"), on="cpu")
+
+
 def test_resume_refuses_what_has_changed(data: Dataset, base: Path, tmp_path: Path) -> None:
     runs.train(data, data.folder, tmp_path / "run", small(base), on="cpu")
     with pytest.raises(ConfigError, match="--resume"):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from filterd.errors import BadInput
 from filterd.scoring.bundle import Architecture
-from filterd_trainer.gpt2 import checkpoint
-from filterd_trainer.gpt2.model import GPT2, SpamClassifier, freeze, frozen_blocks
+from filterd_trainer.gpt2 import checkpoint, strategies
+from filterd_trainer.gpt2.model import GPT2, SpamClassifier
 from filterd_trainer.training import features
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
@@ -55,9 +55,9 @@ def plan(folder: Path, recipe: Recipe) -> TrainingPlan:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(1)
     model = SpamClassifier(GPT2(TINY, recipe.dropout), 2)
-    freeze(model, recipe.strategy)
+    strategies.begin(model, recipe.strategy, recipe.size)
     train, validation = part(46, seed=2), part(20, seed=3)
-    first = None if recipe.strategy == "all" else frozen_blocks(recipe.strategy, TINY.layers)
+    first = strategies.cached_from(model, recipe.strategy)
     if first is not None:
         train, validation = (
             TrainingPart(features.compute(model, p.rows, first, folder), p.targets, p.groups)
@@ -107,6 +107,41 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop_after
     assert log(tmp_path / "whole") == log(tmp_path / "cut")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "adapters"},
+        {"strategy": "prefix", "size": 3},
+        {"strategy": "prompt", "size": 3},
+        {"strategy": "lora"},
+        {"strategy": "blocks:0,2", "layer_decay": 0.5},
+        {"strategy": "all", "unfreeze": 1},
+    ],
+)
+def test_every_strategy_is_resumed(tmp_path: Path, changes: dict[str, object]) -> None:
+    whole = trained(tmp_path / "whole", recipe(**changes))
+    with pytest.raises(TrainingInterrupted):
+        trained(tmp_path / "cut", recipe(**changes), 16)
+    assert same(whole, trained(tmp_path / "cut", recipe(**changes)))
+
+
+def test_layers_have_rates_of_their_own(tmp_path: Path) -> None:
+    run = Fit(plan(tmp_path, recipe(strategy="all", layer_decay=0.5, schedule="constant", warmup=0.0)))
+    run.step(run.draw()[0])
+    assert sorted({group["lr"] for group in run.optimizer.param_groups}) == [
+        5e-3 * 0.5**n for n in (4, 3, 2, 1, 0)
+    ]
+
+
+def test_what_has_not_thawed_does_not_move(tmp_path: Path) -> None:
+    run = Fit(plan(tmp_path, recipe(strategy="all", unfreeze=1, keep="last")))
+    before = {name: p.detach().clone() for name, p in run.trained.items()}
+    for batch in run.draw():
+        run.step(batch)
+    moved = {name for name, p in run.trained.items() if not torch.equal(p, before[name])}
+    assert moved == {"gpt.ln_f.weight", "gpt.ln_f.bias", "head.weight", "head.bias"}
+
+
 def test_killed_between_checkpoints_repeats_the_lost_steps(tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole", recipe())
     run = Fit(plan(tmp_path / "cut", recipe()))
@@ -139,7 +174,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         Fit(plan(tmp_path, recipe()))
 
 
-@pytest.mark.parametrize("strategy", ["head", "last_block", "last_two_blocks", "all"])
+@pytest.mark.parametrize("strategy", ["head", "last_block", "last_two_blocks", "blocks:1", "all"])
 def test_cached_prefix_gives_the_gradients_of_the_full_pass(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
