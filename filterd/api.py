@@ -5,7 +5,7 @@ Nothing in here does any work: no I/O, no model, no third-party import.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -132,6 +132,7 @@ class Message:
     """
 
     raw: bytes
+    _: KW_ONLY
     kind: Kind | None = None
     id: str = ""
     sender: str = ""
@@ -142,7 +143,7 @@ class Message:
     login: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What filterd thinks of one message.
 

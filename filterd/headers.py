@@ -98,7 +98,7 @@ def tag(raw: bytes, verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason
     first = raw.find(b"\n")
     line_end = "\r\n" if first > 0 and raw[first - 1] == 0x0D else "\n"
     named = fields(verdict, style, reason)
-    ours = "".join(fold(name, value, line_end) for name, value in named).encode("ascii")
+    ours = "".join(fold(name, value, line_end=line_end) for name, value in named).encode("ascii")
     start = _start(raw)
     kept, end = _strip(raw, start, style)
     gap = b"" if kept or raw.startswith((b"\n", b"\r\n"), end) or end == len(raw) else line_end.encode()

@@ -6,8 +6,10 @@ nothing behind it, so there are no circles. filterd never imports the trainer or
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -49,6 +51,9 @@ def imports(file: Path, *, top_level_only: bool = False) -> Iterator[str]:
 
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
+
+
+OURS = [*modules("filterd"), *modules("plugins"), *modules("trainer")]
 
 
 def room(file: Path) -> str:
@@ -106,7 +111,7 @@ def test_the_command_line_starts_light(module: str) -> None:
 def public_classes() -> dict[str, list[str]]:
     """Where each is, by name."""
     where: dict[str, list[str]] = {}
-    for file in (*modules("filterd"), *modules("plugins"), *modules("trainer")):
+    for file in OURS:
         for node in ast.parse(file.read_text(), str(file)).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(f"{file.relative_to(ROOT)}:{node.lineno}")
@@ -121,3 +126,41 @@ def test_a_class_is_named_by_a_noun() -> None:
     participle = re.compile(r"[A-Z][a-z]+(ed|ing)|Alone|Chosen|Found|Known|Said|Seen")
     nouns = {"Finding", "Pretraining", "Speed", "Overloaded"}  # the last one: an error says what happened
     assert {name for name in public_classes() if participle.fullmatch(name)} <= nouns
+
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def positional(node: Definition) -> list[str]:
+    """Types of what a function, dataclass, Struct or NamedTuple takes by its place."""
+    if not isinstance(node, ast.ClassDef):
+        own = (one for one in (*node.args.posonlyargs, *node.args.args) if one.arg not in ("self", "cls"))
+        return [ast.unparse(one.annotation) for one in own if one.annotation]
+    said = " ".join(map(ast.unparse, (*node.bases, *node.keywords, *node.decorator_list)))
+    if not re.search(r"\b(dataclass|Struct|NamedTuple)\b", said) or "kw_only" in said:
+        return []
+    types = [ast.unparse(one.annotation) for one in node.body if isinstance(one, ast.AnnAssign)]
+    return types[: types.index("KW_ONLY")] if "KW_ONLY" in types else types
+
+
+def swappable(node: ast.AST) -> TypeGuard[Definition]:
+    """Whether three of its arguments may be swapped without a sound; `Any` is of ASGI's signatures."""
+    if not isinstance(node, Definition):
+        return False
+    if any("command(" in ast.unparse(one) for one in node.decorator_list):
+        return False  # typer calls it, by name
+    return any(n > 2 for name, n in Counter(positional(node)).items() if name != "Any")
+
+
+def test_three_arguments_of_one_type_go_by_keyword() -> None:
+    """A NamedTuple cannot ask for keywords, so its callers are looked at."""
+    trees = {file: ast.parse(file.read_text(), str(file)) for file in OURS}
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    tuples = {one.name for one in classes if "NamedTuple" in map(ast.unparse, one.bases) and swappable(one)}
+    bodies = [tree.body for tree in trees.values()] + [one.body for one in classes if one.name[0] != "_"]
+    named = {one.name for body in bodies for one in body if swappable(one)}
+    assert {name for name in named if not name.startswith("_") or name == "__init__"} <= tuples
+    calls = [node for node in nodes if isinstance(node, ast.Call) and node.args]
+    unnamed = [ast.unparse(one) for one in calls if ast.unparse(one.func).rpartition(".")[2] in tuples]
+    assert [one for one in unnamed if "(*" not in one] == []  # but a database's row, in its query's order

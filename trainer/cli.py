@@ -715,14 +715,30 @@ def simulate_command(
     if as_online:
         from filterd_trainer.simulation import online, online_pages
 
-        how = online.OnlineSettings(messages, day, corrects, wrong, seed)
-        asked = online.OnlineRequest(inputs, model or bundle.DEFAULT, out, how, modes or (), only or ())
+        how = online.OnlineSettings(messages=messages, day=day, corrects=corrects, wrong=wrong, seed=seed)
+        asked = online.OnlineRequest(
+            inputs=inputs,
+            bundle=model or bundle.DEFAULT,
+            out=out,
+            settings=how,
+            modes=modes or (),
+            only=only or (),
+        )
         online_pages.run(asked, as_json)
     else:
         from filterd_trainer.simulation import simulate
         from filterd_trainer.simulation.stream import StreamSettings
 
-        settings = StreamSettings(messages, clean, day, every, corrects, wrong, hostile, seed)
+        settings = StreamSettings(
+            messages=messages,
+            clean=clean,
+            day=day,
+            every=every,
+            corrects=corrects,
+            wrong=wrong,
+            hostile=hostile,
+            seed=seed,
+        )
         request = simulate.SimulateRequest(
             inputs, model or bundle.DEFAULT, out, settings, dataset, only or ()
         )

@@ -29,7 +29,7 @@ from filterd.commands.output import ExitCode, ExitStatus, Output, as_json, line,
 from filterd.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOptions:
     """What `filterd check` was asked for, besides the messages; each field is the option of its name."""
 

@@ -99,7 +99,15 @@ def check(
     from filterd.commands import check as checking
 
     options = checking.CheckOptions(
-        *(mail, sms, lines, json_lines, as_json, tag, strict, exit_code, bogofilter)
+        mail=mail,
+        sms=sms,
+        lines=lines,
+        json_lines=json_lines,
+        json=as_json,
+        tag=tag,
+        strict=strict,
+        exit_code=exit_code,
+        bogofilter=bogofilter,
     )
     daemon = _daemon(bundle, threads)
     if daemon:
@@ -173,7 +181,7 @@ def learn(
     """
     from filterd.commands import learn as correcting
 
-    options = correcting.LearnOptions(spam, ham, mail, sms, lines, user)
+    options = correcting.LearnOptions(spam=spam, ham=ham, mail=mail, sms=sms, lines=lines, user=user)
     raise CommandExit(correcting.learn(files or [], options, lambda: config_of(config), mailboxes or ()))
 
 
@@ -230,7 +238,9 @@ def sweep(
         return _open_judge(settings, bundle, threads).judge
 
     style = _style(settings)
-    plan = sweeping.SweepPlan(tuple(folder or ()), move_to, tag, dry_run, unsure, style)
+    plan = sweeping.SweepPlan(
+        only=tuple(folder or ()), move_to=move_to, tag=tag, dry_run=dry_run, unsure=unsure, style=style
+    )
     raise CommandExit(sweeping.sweep(mailbox, plan, judge, state, again=again))
 
 
@@ -297,7 +307,9 @@ def history(
     """List what the daemon has judged, newest first, from its history."""
     from filterd.commands import history as looking
 
-    asked = looking.HistoryQuery(since, until, label, kind, to, sender, text)
+    asked = looking.HistoryQuery(
+        since=since, until=until, label=label, kind=kind, to=to, sender=sender, text=text
+    )
     looking.history(config_of(config), asked, limit=limit, as_json=as_json)
 
 

@@ -66,7 +66,7 @@ def _lines(path: str, kind: Kind) -> Iterator[Item]:
                 number += 1
                 if line.strip():
                     name = f"{path}:{number}"
-                    yield Item(name, Message(line.rstrip(b"\r\n"), kind, id=_id(line), source="cli"))
+                    yield Item(name, Message(line.rstrip(b"\r\n"), kind=kind, id=_id(line), source="cli"))
     except FilterdError as error:
         yield Item(path, error=error)
 
@@ -102,7 +102,7 @@ def check_readable(raw: bytes, name: str, kind: Kind | None) -> Message:
     found = kind or detect(raw)
     if found is Kind.SMS and b"\0" in raw[:BINARY_PROBE_BYTES]:
         raise BadInput(f"{name}: a binary file, neither mail nor text; name a message")
-    return Message(raw, found, id=_id(raw), source="cli")
+    return Message(raw, kind=found, id=_id(raw), source="cli")
 
 
 def _id(raw: bytes) -> str:

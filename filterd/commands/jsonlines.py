@@ -47,7 +47,14 @@ class JsonLine(msgspec.Struct):
         if not raw.strip():
             raise BadInput(f"{name}: empty, there is nothing to judge")
         own = "" if self.id is None else str(self.id)
-        return Message(raw, found, own, self.sender or self.from_, self.recipients, source="cli")
+        return Message(
+            raw,
+            kind=found,
+            id=own,
+            sender=self.sender or self.from_,
+            recipients=self.recipients,
+            source="cli",
+        )
 
 
 class _OnlyId(msgspec.Struct):

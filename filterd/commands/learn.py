@@ -28,7 +28,7 @@ LEARNED = (Label.SPAM, Label.HAM)
 Asked = Iterator[tuple[Item, Label | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnOptions:
     """What `filterd learn` and `forget` were asked for; each field is the option of its name."""
 

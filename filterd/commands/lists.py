@@ -124,7 +124,7 @@ def _put(config: ConfigOption, do: str, value: str, scope: str, days: float | No
 
     expires = time.time() + days * DAY_S if days else None
     with _rules(config) as rules:
-        rules.put(made(do, value, scope, note=note[:MAX_NOTE], expires=expires, by="command"))
+        rules.put(made(do, value, scope=scope, note=note[:MAX_NOTE], expires=expires, by="command"))
 
 
 def _rules(config: ConfigOption) -> "PolicyStore":

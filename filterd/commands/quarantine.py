@@ -41,7 +41,7 @@ def show_all(
     """List what is held, newest first."""
     from filterd.quarantine.index import QuarantineQuery, QuarantineState
 
-    wanted = QuarantineQuery(None if gone else QuarantineState.HELD, to=to, sender=sender, text=text)
+    wanted = QuarantineQuery(state=None if gone else QuarantineState.HELD, to=to, sender=sender, text=text)
     with _open(config) as quarantine:
         for entry in quarantine.search(wanted, limit):
             print(json.dumps(_json(entry), ensure_ascii=False) if as_json else _line(entry))

@@ -38,7 +38,7 @@ LEFT_OUT = {"sent", "sent items", "sent messages", "drafts", "trash", "deleted i
 PLAIN_STYLE = HeaderStyle()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
     """What a sweep is to do. only: folders by name; unsure: act upon these too, not on spam alone."""
 
@@ -80,7 +80,7 @@ class SweepEntry:
         return f"{self.folder}/{where}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SweepCount:
     """What a sweep has come to, for one folder."""
 
@@ -92,11 +92,11 @@ class SweepCount:
 
     def __add__(self, other: "SweepCount") -> "SweepCount":
         return SweepCount(
-            self.mails + other.mails,
-            self.before + other.before,
-            self.acted + other.acted,
-            self.failed + other.failed,
-            self.labels + other.labels,
+            mails=self.mails + other.mails,
+            before=self.before + other.before,
+            acted=self.acted + other.acted,
+            failed=self.failed + other.failed,
+            labels=self.labels + other.labels,
         )
 
 
@@ -189,7 +189,7 @@ class Sweep:
         if not raw.strip():
             self._failure(entry, "empty, there is nothing to judge")
             return None
-        return Message(raw, Kind.MAIL, entry.mail.unique[:64], source="sweep")
+        return Message(raw, kind=Kind.MAIL, id=entry.mail.unique[:64], source="sweep")
 
     def _patiently(self, messages: Sequence[Message]) -> list[Verdict]:
         if not messages:

@@ -70,8 +70,8 @@ def _parts(counts: dict[str, int], place: int, places: int, top: int) -> list[Ba
         height = HEIGHT * counts[label] / top
         y -= height
         if counts[label]:
-            x = (place + GAP / 2) * width
-            parts.append(BarPart(label, *(round(value, 1) for value in (x, y, width * (1 - GAP), height))))
+            x, wide = round((place + GAP / 2) * width, 1), round(width * (1 - GAP), 1)
+            parts.append(BarPart(label=label, x=x, y=round(y, 1), width=wide, height=round(height, 1)))
     return parts
 
 

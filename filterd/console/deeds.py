@@ -84,7 +84,7 @@ async def check(asked: "ConsoleRequest") -> Response:
     kind = asked.request.query_params.get("kind") or asked.form.get("kind", "")
     if not raw.strip():
         raise BadInput("there is nothing to judge; paste a message or drop a file")
-    message = Message(raw, next((one for one in Kind if one == kind), None), source="console")
+    message = Message(raw, kind=next((one for one in Kind if one == kind), None), source="console")
     found = await asked.desk.service.check(message)
     return await asked.desk.run(_checked, asked, replace(message, kind=found.kind), found)
 

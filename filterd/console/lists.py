@@ -88,7 +88,9 @@ def _add(asked: "ConsoleRequest") -> None:
     scope = _allowed(asked, form.get("scope", ""))
     expires = time.time() + int(days) * DAY_S if days in DAYS and days else None
     more: dict[str, Any] = {"note": form.get("note", "")[:MAX_NOTE], "expires": expires}
-    entry = made(form.get("list", ""), form.get("value", ""), scope, by=asked.viewer.account.name, **more)
+    entry = made(
+        form.get("list", ""), form.get("value", ""), scope=scope, by=asked.viewer.account.name, **more
+    )
     _rules(asked).put(entry)
     _refresh(asked)
 
@@ -130,7 +132,7 @@ def _preview(asked: "ConsoleRequest") -> Preview | None:
         kind, both = _wanted(asked.query)
     except BadInput:
         return None
-    changes = history.preview(kind, both.unsure, both.spam, time.time() - PREVIEWED_S)
+    changes = history.preview(kind, unsure=both.unsure, spam=both.spam, since=time.time() - PREVIEWED_S)
     return preview(kind, both, changes)
 
 
@@ -146,14 +148,14 @@ def preview(kind: Kind, both: Thresholds, changes: Sequence[Change]) -> Preview:
         return sum(one.messages for one in rows if one.then == "spam")
 
     return Preview(
-        kind,
-        both,
-        sum(one.messages for one in changes),
-        [(*pair, n) for pair, n in moves.most_common()],
-        called_spam(said["ham"]),
-        sum(one.messages for one in said["ham"]),
-        called_spam(said["spam"]),
-        sum(one.messages for one in said["spam"]),
+        kind=kind,
+        thresholds=both,
+        messages=sum(one.messages for one in changes),
+        moves=[(*pair, n) for pair, n in moves.most_common()],
+        wrong_ham=called_spam(said["ham"]),
+        said_ham=sum(one.messages for one in said["ham"]),
+        found_spam=called_spam(said["spam"]),
+        said_spam=sum(one.messages for one in said["spam"]),
     )
 
 

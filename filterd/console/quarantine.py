@@ -39,13 +39,13 @@ async def page(asked: "ConsoleRequest") -> Response:
 def _page(asked: "ConsoleRequest") -> Response:
     query, quarantine = asked.query, _quarantine(asked.desk)
     wanted = QuarantineQuery(
-        None if query.get("state") == "all" else QuarantineState.HELD,
-        asked.desk.mine(asked.viewer),
-        query.get("to", ""),
-        query.get("from", ""),
-        query.get("text", "").strip(),
-        record.decode(query.get("older", "")),
-        record.decode(query.get("newer", "")),
+        state=None if query.get("state") == "all" else QuarantineState.HELD,
+        mine=asked.desk.mine(asked.viewer),
+        to=query.get("to", ""),
+        sender=query.get("from", ""),
+        text=query.get("text", "").strip(),
+        below=record.decode(query.get("older", "")),
+        above=record.decode(query.get("newer", "")),
     )
     rows = quarantine.search(wanted, PAGE + 1)
     forward, more = wanted.above is not None, len(rows) > PAGE

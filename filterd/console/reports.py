@@ -21,7 +21,7 @@ class _Facts(msgspec.Struct, frozen=True):
     strategy: str = ""
 
 
-class ReportFinding(msgspec.Struct, frozen=True):
+class ReportFinding(msgspec.Struct, kw_only=True, frozen=True):
     """One rule of the gate. asked, found: for people."""
 
     rule: str

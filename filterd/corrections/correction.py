@@ -24,7 +24,13 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Correction(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="format", tag=2
+    msgspec.Struct,
+    kw_only=True,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="format",
+    tag=2,
 ):
     """What a person said about one message.
 
@@ -65,7 +71,13 @@ class Correction(
 
 
 class CorrectionV1(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="format", tag=1
+    msgspec.Struct,
+    kw_only=True,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="format",
+    tag=1,
 ):
     """A correction as exports had it before there were owners; its features are of no use any more."""
 
@@ -113,7 +125,7 @@ def _check(one: Correction | CorrectionV1) -> None:
 def seen(raw: bytes, kind: Kind, prefix: str = "X-Spam-") -> tuple[CanonicalText, Traits]:
     """How a message that is corrected reads, and what it is known by; of a wrapper the message in it."""
     inner = unwrapped(raw) if kind is Kind.MAIL else raw
-    text = read(Message(inner, kind))[0]
+    text = read(Message(inner, kind=kind))[0]
     return text, known_by.of_message(inner, text, prefix)
 
 

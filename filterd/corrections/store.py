@@ -59,7 +59,7 @@ class StorePosition(NamedTuple):
     rewritten: int
 
 
-class StoreStats(msgspec.Struct, frozen=True):
+class StoreStats(msgspec.Struct, kw_only=True, frozen=True):
     """Counts for people and metrics. since_retrain: corrections taken after the last promoted bundle."""
 
     total: int = 0

@@ -42,7 +42,7 @@ class WorkerFailed(FilterdError):
     """A worker could not start; its reason and its status."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Child:
     """A worker as its supervisor sees it. due: when it is to be started, where it is not running."""
 
@@ -71,7 +71,7 @@ class Supervisor:
         self._config, self._path = config, path
         self._folder = tempfile.mkdtemp(prefix="filterd-")
         places = [WorkerPlace(number, config.processes, self._folder) for number in range(config.processes)]
-        self._children = [_Child(place) for place in places]
+        self._children = [_Child(place=place) for place in places]
         self._select = selectors.DefaultSelector()
         self._reload: _Reload | None = None
         self._again = False  # a reload was asked for while another was under way

@@ -167,7 +167,7 @@ class Recorder:
         """What would be kept of the message if somebody corrected it; its label is nobody's."""
         message, kind = event.message, event.verdict.kind
         trusted = self._config.trust.authserv_ids
-        found = read(Message(message.raw, kind), trusted)[0] if self._config.history.text else None
+        found = read(Message(message.raw, kind=kind), trusted)[0] if self._config.history.text else None
         text = found.canonical[:KEPT_TEXT] if found else None
         return correct(message.raw, kind, Label.HAM, prefix=self._config.headers.prefix, text=text)
 

@@ -221,7 +221,7 @@ class HistoryStore:
         with self._database.reading() as connection:
             return [HourlyCount(*row) for row in connection.execute(query.where(*_conditions(wanted)))]
 
-    def preview(self, kind: Kind, unsure: float, spam: float, since: float) -> list[Change]:
+    def preview(self, kind: Kind, *, unsure: float, spam: float, since: float) -> list[Change]:
         """How many messages each label would have had by other thresholds, by label and correction."""
         c = _ROWS.c
         then = sql.case((c.probability >= spam, "spam"), (c.probability >= unsure, "unsure"), else_="ham")

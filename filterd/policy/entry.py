@@ -86,7 +86,7 @@ class ListMatch(NamedTuple):
     unproven: ListEntry | None = None
 
 
-def made(do: str, value: str, scope: str = "", **more: object) -> ListEntry:
+def made(do: str, value: str, *, scope: str = "", **more: object) -> ListEntry:
     """An entry from what somebody typed; what it names is seen by its form. Raises BadInput.
 
     `ann@example.org` is an address, `example.org` a domain, `list-id:news.example.org` a list,
@@ -123,7 +123,9 @@ def claims(message: Message, trusted: Collection[str]) -> Claims:
     submitted = bool(message.login and address and address == envelope)
     proven = submitted or "aligned" in said or "dmarc pass" in said
     froms = frozenset({address} - {""})
-    return Claims(froms, froms | ({envelope} - {""}), listed.strip("<> \t").lower(), proven)
+    return Claims(
+        froms=froms, senders=froms | ({envelope} - {""}), list_id=listed.strip("<> \t").lower(), proven=proven
+    )
 
 
 def decide(entries: Iterable[ListEntry], who: Claims, recipients: Collection[str], now: float) -> ListMatch:

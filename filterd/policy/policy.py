@@ -91,7 +91,7 @@ class Policy:
         if found.kind is Kind.MAIL:
             who = claims(message, self._trusted)
         else:
-            who = Claims(frozenset(), frozenset({message.sender.strip().lower()} - {""}))
+            who = Claims(froms=frozenset(), senders=frozenset({message.sender.strip().lower()} - {""}))
         who = who._replace(hosts=frozenset(found.hosts))
         chosen = decide(self._entries, who, message.recipients, time.time())
         if chosen.entry:

@@ -74,7 +74,9 @@ class Roster:
     def announce(self, *, version: str, model: str, started: float, judged: int) -> None:
         """Say that this daemon is there; who was silent for long is forgotten."""
         now = time.time()
-        row = Peer(self.name, version, model, started, judged, now)._asdict()
+        row = Peer(
+            name=self.name, version=version, model=model, started=started, judged=judged, seen=now
+        )._asdict()
         with self._database.writing() as connection:
             made = self._database.insert(_ROSTER).values(row)
             connection.execute(made.on_conflict_do_update(index_elements=["name"], set_=row))

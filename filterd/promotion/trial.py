@@ -29,7 +29,7 @@ SAVE_EVERY = 50  # messages; what a crash loses
 DAY_S = 86_400.0
 
 
-class TrialCounts(msgspec.Struct, forbid_unknown_fields=True):
+class TrialCounts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What was seen of a challenger since `started` (seconds since 1970).
 
     new_spam: messages that only it calls spam. right, wrong: corrections at which only it, or only the
@@ -88,7 +88,7 @@ class Trial:
             found = None
         if found and found.challenger == challenger:
             return cls(store, found)
-        begun = cls(store, TrialCounts(challenger, time.time()))
+        begun = cls(store, TrialCounts(challenger=challenger, started=time.time()))
         begun.save()
         return begun
 
@@ -100,7 +100,7 @@ class Trial:
         if self.counts.seen % SAVE_EVERY == 0:
             self.save()
 
-    def corrected(self, label: Label, champion: Label, challenger: Label) -> None:
+    def corrected(self, label: Label, *, champion: Label, challenger: Label) -> None:
         """Count a correction: who of the two had said so?"""
         self.counts.right += challenger is label is not champion
         self.counts.wrong += champion is label is not challenger

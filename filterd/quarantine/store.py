@@ -170,7 +170,15 @@ class QuarantineStore:
     def message(self, number: int, user: str = "") -> Message:
         """A held message as a correction of it needs it. user: whose word it is. Raises NotFound."""
         held, raw = self.files.read(number)
-        return Message(raw, held.kind, held.id, held.sender, held.recipients, "quarantine", user)
+        return Message(
+            raw,
+            kind=held.kind,
+            id=held.id,
+            sender=held.sender,
+            recipients=held.recipients,
+            source="quarantine",
+            user=user,
+        )
 
     def tidy(self, *, settled_s: float = KEPT_AT_ONCE_S) -> int:
         """Mend what a crash left, and drop what the retention no longer covers; how many were dropped.

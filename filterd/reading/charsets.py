@@ -87,7 +87,7 @@ def codec_of(charset: bytes) -> str:
     return _CHARSETS.get(_plain(name), "")
 
 
-def decode(content: bytes, charset: bytes = b"", nearby: bytes = b"") -> str:
+def decode(content: bytes, *, charset: bytes = b"", nearby: bytes = b"") -> str:
     """Bytes as text in a declared charset; where it is unknown or vague, UTF-8 if they are, else cp1252.
 
     nearby: of the rest of the mail, which holds in place of cp1252 where none is declared.
@@ -143,7 +143,7 @@ def decode_words(value: bytes, charset: bytes = b"") -> str:
     """
     value = value[:MAX_WORDS]
     if b"=?" not in value:
-        return _one_line(decode(value, charset))
+        return _one_line(decode(value, charset=charset))
     pieces: list[tuple[bytes, bytes]] = []  # charset and bytes
     at = 0
     for word in _ENCODED_WORD.finditer(value):
@@ -158,7 +158,7 @@ def decode_words(value: bytes, charset: bytes = b"") -> str:
         pieces.append((named, text))
         at = word.end()
     pieces.append((b"", value[at:]))
-    return _one_line("".join(decode(text, named or charset) for named, text in pieces))
+    return _one_line("".join(decode(text, charset=named or charset) for named, text in pieces))
 
 
 def _one_line(text: str) -> str:

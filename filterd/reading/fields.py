@@ -70,5 +70,5 @@ def _unquoted(text: bytes, *, extended: bool, beginning: bool) -> bytes:
         return text
     if beginning and text.count(b"'") >= 2:
         charset, _, rest = text.partition(b"'")
-        return decode(unquote_to_bytes(rest.partition(b"'")[2]), charset).encode()
+        return decode(unquote_to_bytes(rest.partition(b"'")[2]), charset=charset).encode()
     return unquote_to_bytes(text)

@@ -59,7 +59,7 @@ class Link:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisibleText:
     """text: what is shown, blocks apart by newlines. hidden: some text is there and not shown.
 
@@ -91,21 +91,30 @@ def visible(html: str, quick: bool = False) -> VisibleText:
     if not quick and (simple := markup.prepared(html)) is not None and (seen := _rendered(simple)):
         return seen
     links = tuple(Link(href[:MAX_HREF]) for href in markup.links(html, MAX_LINKS))
-    return VisibleText(markup.without_tags(html), bool(_MAY_HIDE.search(html)), whole=False, links=links)
+    return VisibleText(
+        text=markup.without_tags(html), hidden=bool(_MAY_HIDE.search(html)), whole=False, links=links
+    )
 
 
 def _rendered(html: str, frames: int = MAX_FRAMES) -> VisibleText | None:
     """What a browser would show, None where the tree grew too large to walk."""
     tree = LexborHTMLParser(html)
     if tree.body is None:
-        return VisibleText("")
+        return VisibleText(text="")
     walk = _Walk(_sheet_of(tree, html), _MOVES.search(html) is not None, frames)
     walk.read(tree, quirks=not _STANDARDS.match(html[:2_000]))
     if walk.tangled:
         return None
     text = walk.text()
     mostly = walk.unseen_letters > max(MIN_MOSTLY, len(text))
-    return VisibleText(text, walk.hidden, True, tuple(walk.links), walk.images, mostly)
+    return VisibleText(
+        text=text,
+        hidden=walk.hidden,
+        whole=True,
+        links=tuple(walk.links),
+        images=walk.images,
+        mostly_hidden=mostly,
+    )
 
 
 def _sheet_of(tree: LexborHTMLParser, html: str) -> sheet.Sheet:

@@ -48,7 +48,7 @@ _NO_WORDS: Final = ("image/", "audio/", "video/", "font/")
 _MAILS: Final = ("message/rfc822", "message/global", "message/news", "message/partial")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Mail:
     """One reading of a mail.
 
@@ -79,7 +79,7 @@ class _Shown:
     plain: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Left:
     """What may still be spent on a mail, and what its parts have said of it."""
 
@@ -188,7 +188,7 @@ class _Walk:
                 self._words(Head(name=decode(name).lower(), attached=True), data)
         self._left.saw_plain = True
         self._left.charset = self._left.charset or head.charset
-        text = decode(content, head.charset, self._left.nearby)
+        text = decode(content, charset=head.charset, nearby=self._left.nearby)
         self._mail.links += ((address, "") for address in islice(_ADDRESS.findall(text), MAX_LINKS))
         return _Shown(text, plain=True)
 
@@ -200,7 +200,9 @@ class _Walk:
             charset = meta[1]
         self._left.charset = self._left.charset or charset
         self._left.html_parts -= 1
-        seen = visible(decode(content, charset, self._left.nearby), quick=self._left.html_parts < 0)
+        seen = visible(
+            decode(content, charset=charset, nearby=self._left.nearby), quick=self._left.html_parts < 0
+        )
         self._found(seen.links, seen.facts)
         return _Shown(seen.text, html=True)
 

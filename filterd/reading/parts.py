@@ -32,7 +32,7 @@ class ReadingRule:
     last_parameter: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """The headers of a mail or part that matter here. name: the file's, in small letters."""
 

@@ -58,7 +58,7 @@ _QUOTE = re.compile(r"\n[ \t]*+(?:[>|][ \t]*+)++")
 _WRAP = re.compile(r"\n(?<=[^\n]{55}\n)(?=\w)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CanonicalText:
     """One reading of a message.
 
@@ -96,7 +96,9 @@ def of_sms(text: str) -> CanonicalText:
     """The reading of an SMS that is text already."""
     body = normalise(text, MAX_SMS)
     facts = [fact for fact, holds in (("truncated", len(text) > MAX_SMS), ("gtube", GTUBE in text)) if holds]
-    return CanonicalText(Kind.SMS, "", body, tuple(facts), hosts=sender.hosts_in(body))
+    return CanonicalText(
+        kind=Kind.SMS, subject="", body=body, facts=tuple(facts), hosts=sender.hosts_in(body)
+    )
 
 
 def parted(canonical: str) -> tuple[tuple[str, ...], str, str]:
@@ -129,7 +131,9 @@ def again(canonical: str, kind: Kind) -> str:
         return of_sms(canonical).canonical
     head, subject, body = parted(canonical)
     subject = normalise(subject, MAX_SUBJECT).replace("\n", " ")
-    return CanonicalText(kind, subject, normalise(body, MAX_BODY), head=sender.again(head)).canonical
+    return CanonicalText(
+        kind=kind, subject=subject, body=normalise(body, MAX_BODY), head=sender.again(head)
+    ).canonical
 
 
 def windows(ids: list[int], size: int, limit: int, kind: Kind = Kind.MAIL) -> list[list[int]]:
@@ -184,4 +188,11 @@ def _of_mail(mail: mime.Mail, trusted: Collection[str]) -> CanonicalText:
     subject = normalise(mail.subject, MAX_SUBJECT).replace("\n", " ")
     head = sender.head(mail.fields, subject, mail.links, mail.facts, mail.shown, trusted)
     hosts = sender.hosts(mail.links)
-    return CanonicalText(Kind.MAIL, subject, normalise(body, MAX_BODY), tuple(mail.facts), head, hosts)
+    return CanonicalText(
+        kind=Kind.MAIL,
+        subject=subject,
+        body=normalise(body, MAX_BODY),
+        facts=tuple(mail.facts),
+        head=head,
+        hosts=hosts,
+    )

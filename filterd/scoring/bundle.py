@@ -47,7 +47,7 @@ DEFAULT = Path(__file__).parents[1] / "bundles" / "default"
 _UNFINISHED = re.compile(r"\..+\.(old|[a-z0-9_]{8})")  # as `writing`, `_replace_folder` and mkdtemp name them
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Architecture(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Sizes of a GPT-2; names as in the lecture. context and width in tokens and channels."""
 
     vocabulary: int
@@ -72,7 +72,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
 
 
-class FastPathSide(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FastPathSide(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What the fast path settles on one side, in nats.
 
     limit: of the wide half's margin, beyond which it settles a message; scale, offset: the log-odds of spam
@@ -84,7 +84,7 @@ class FastPathSide(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offset: float
 
 
-class FastPathEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FastPathEntry(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The fast path of one kind of message. See filterd/scoring/fastpath.py.
 
     ham, spam: what it settles as either; None for nothing. The rest was measured on `messages` held-out ones
@@ -127,7 +127,7 @@ class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str
 
 
-class ExitStatistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ExitStatistics(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What an exit did with one kind of held-out messages, of those that the fast path leaves.
 
     settled: share of their windows that needed no more than the first blocks; agrees: share of messages with
@@ -153,7 +153,7 @@ class ExitEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measured: dict[Kind, ExitStatistics] = {}
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """`manifest.json`, format 1.
 
     labels: the model's classes in the order of its logits; ham: those of them that count as ham.

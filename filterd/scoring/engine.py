@@ -167,7 +167,7 @@ class Engine:
     def check_probes(self) -> None:
         """Judge the bundle's probe messages. Raises BundleError where one scores not as it did at export."""
         probes = self.bundle.manifest.probes
-        got = self.judge([Message(raw=p.text.encode(), kind=p.kind) for p in probes])
+        got = self.judge([Message(p.text.encode(), kind=p.kind) for p in probes])
         for probe, found in zip(probes, got, strict=True):
             if abs(found.probability - probe.probability) > bundle.MAX_PROBE_DIFFERENCE:
                 raise BundleError(

@@ -22,7 +22,7 @@ MAX_ARRAYS: Final = 1 << 30  # bytes; more is no memory of ours
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class _Owner(msgspec.Struct, frozen=True, array_like=True):
+class _Owner(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
     name: str
     key: int
     places: int  # of its table; 0 for none
@@ -75,9 +75,19 @@ def save(memory: Memory) -> MemoryState:
     owners: list[_Owner] = []
     arrays: Arrays = memory.panel.arrays()
     for name, who in memory.owners.items():
-        places = 0 if who.weights is None else len(who.weights)
-        numbers = (who.counts, who.model, who.campaigns, who.agreed, who.contradicted, who.seat)
-        owners.append(_Owner(name, who.key, places, *numbers))
+        owners.append(
+            _Owner(
+                name=name,
+                key=who.key,
+                places=0 if who.weights is None else len(who.weights),
+                counts=who.counts,
+                model=who.model,
+                campaigns=who.campaigns,
+                agreed=who.agreed,
+                contradicted=who.contradicted,
+                seat=who.seat,
+            )
+        )
     tables = [who.weights for who in memory.owners.values() if who.weights is not None]
     arrays["tables"] = np.concatenate([np.empty(0, dtype=np.float16), *tables])
     keys, said = memory.words.keys(), memory.words.values()

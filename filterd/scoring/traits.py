@@ -89,11 +89,11 @@ def of_message(raw: bytes, text: CanonicalText, prefix: str = "X-Spam-") -> Trai
     fields = _fields(raw, prefix.lower().encode()) if text.kind is Kind.MAIL else []
     subject, names, said = _spoken(text.subject[:MAX_FIELD], _named(fields), text.body[:MAX_TEXT])
     return Traits(
-        _content_hash(text, fields),
-        text.kind,
-        _head_ids(fields, text),
-        _word_ids(subject, said, text.kind),
-        _sketch(text.body, said, names),
+        content_hash=_content_hash(text, fields),
+        kind=text.kind,
+        head=_head_ids(fields, text),
+        words=_word_ids(subject, said, text.kind),
+        sketch=_sketch(text.body, said, names),
     )
 
 
@@ -105,7 +105,13 @@ def of_text(content_hash: str, canonical: str, kind: Kind) -> Traits:
         subject, body = "", canonical
     none = np.empty(0, dtype=np.uint32)
     titled, names, said = _spoken(subject[:MAX_FIELD], "", body[:MAX_TEXT])
-    return Traits(content_hash, kind, none, _word_ids(titled, said, kind), _sketch(body, said, names))
+    return Traits(
+        content_hash=content_hash,
+        kind=kind,
+        head=none,
+        words=_word_ids(titled, said, kind),
+        sketch=_sketch(body, said, names),
+    )
 
 
 # ---- Headers ---------------------------------------------------------------------------------------------
@@ -286,7 +292,7 @@ def unpack(packed: bytes, content_hash: str, kind: Kind) -> Traits:
     hashes = np.frombuffer(packed, "<u4", sketch, len(packed) - 4 * sketch).astype(np.uint32)
     if any(found is None or (found[1:] <= found[:-1]).any() for found in (*ids, hashes)):
         raise damaged
-    return Traits(content_hash, kind, ids[0], ids[1], hashes)
+    return Traits(content_hash=content_hash, kind=kind, head=ids[0], words=ids[1], sketch=hashes)
 
 
 def _pack_ids(ids: Ids) -> bytes:

@@ -490,9 +490,15 @@ class Service:
     def _remember(self, message: Message, found: Verdict) -> None:
         self.recent.append(
             RecentMessage(
-                *(message.id, time.time(), message.source, found.kind, found.label),
-                *(found.probability, found.points, found.seconds),
-                found.subject if self.config.http.recent_subjects else "",
+                id=message.id,
+                time=time.time(),
+                source=message.source,
+                kind=found.kind,
+                label=found.label,
+                probability=found.probability,
+                points=found.points,
+                seconds=found.seconds,
+                subject=found.subject if self.config.http.recent_subjects else "",
             )
         )
 
@@ -562,7 +568,7 @@ class Service:
         theirs, _ = await self._opinion(self._shadow, message) if self.trial else (None, None)
         taken = bool(await self._learned(learner.learn, message, label, before, model))
         if taken and before and theirs and self.trial:
-            self.trial.corrected(label, before.label, theirs.label)
+            self.trial.corrected(label, champion=before.label, challenger=theirs.label)
         if taken:
             self.metrics.corrections.labels(label, message.source or "other").inc()
         return taken

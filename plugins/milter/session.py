@@ -242,7 +242,9 @@ class MilterSession:
         if MilterAction.SET_MACROS in actions:
             names = [name if len(name) == 1 else f"{{{name}}}" for name in self._settings.macros]
             macros[wire.STAGE_MAIL] = " ".join(dict.fromkeys([*_USUAL_MACROS, *names]))
-        return wire.negotiate(Offer(min(offer.version, wire.VERSION), actions, self._steps), macros)
+        return wire.negotiate(
+            Offer(version=min(offer.version, wire.VERSION), actions=actions, steps=self._steps), macros
+        )
 
     def _actions(self, offer: Offer) -> MilterAction:
         needed = MilterAction.ADD_HEADERS | MilterAction.CHANGE_HEADERS
@@ -346,11 +348,11 @@ class MilterSession:
             return self._finished(wire.ACCEPT)
         self.mail = Message(
             bytes(self._coming.raw),
-            Kind.MAIL,
-            macros.get("i", ""),
-            envelope.sender,
-            tuple(envelope.recipients),
-            "milter",
+            kind=Kind.MAIL,
+            id=macros.get("i", ""),
+            sender=envelope.sender,
+            recipients=tuple(envelope.recipients),
+            source="milter",
             way=rules.way(self._settings, envelope, whole=self._coming.whole),
             login=macros.get("auth_authen", ""),
         )

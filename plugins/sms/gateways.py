@@ -29,7 +29,7 @@ BINARY = {"8-bit", "binary"}  # Kannel's %C for what is no text
 UTF8 = {"", "utf-8", "gsm"}  # text that Kannel gives us in UTF-8, whatever it was on the air
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """A gateway's request. query: encoded; headers: the last of each name, in lower case."""
 
@@ -93,7 +93,14 @@ class TwilioGateway:
         given = wire.fields(request.body)
         signature = request.headers.get("x-twilio-signature", "")
         named = request.headers.get(wire.SIGNATURE_SETTINGS, "")
-        if not wire.signed_by_twilio(self._secret, self.settings.url, request.query, given, signature, named):
+        if not wire.signed_by_twilio(
+            self._secret,
+            url=self.settings.url,
+            query=request.query,
+            given=given,
+            signature=signature,
+            settings=named,
+        ):
             raise RefusedWebhook(403, "not signed by Twilio; are twilio.url and twilio.secret_file right?")
         return _message(
             wire.first(given, "Body").encode("utf-8", "surrogateescape"),
@@ -143,7 +150,7 @@ class KannelGateway:
 
     def forwarded(self, request: Webhook, added: dict[str, str]) -> Answer:
         """A redirection with the parameters as they came, less the secret."""
-        url = wire.onward(self.settings.forward_to, request.query, SECRET, added)
+        url = wire.onward(self.settings.forward_to, query=request.query, without=SECRET, added=added)
         return Answer(302, headers=(("Location", url),))
 
     def denied(self) -> Answer:
@@ -167,7 +174,15 @@ def _message(text: bytes, name: str, sender: str, recipient: str, source: str, h
     if not text.strip():
         return None
     plain = "".join(c for c in name if c.isprintable())[:MAX_NAME]
-    return Message(text, Kind.SMS, plain, sender, (recipient,) if recipient else (), source, way=how)
+    return Message(
+        text,
+        kind=Kind.SMS,
+        id=plain,
+        sender=sender,
+        recipients=(recipient,) if recipient else (),
+        source=source,
+        way=how,
+    )
 
 
 def answer(gateway: Gateway, request: Webhook, message: Message | None, found: Verdict) -> Answer:

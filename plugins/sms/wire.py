@@ -51,7 +51,7 @@ def first(given: Iterable[Field], name: str) -> str:
 
 
 def signed_by_twilio(
-    secret: bytes, url: str, query: str, given: Sequence[Field], signature: str, settings: str = ""
+    secret: bytes, *, url: str, query: str, given: Sequence[Field], signature: str, settings: str = ""
 ) -> bool:
     """Whether Twilio's signature of a request holds, compared in constant time.
 
@@ -105,7 +105,7 @@ def tags(found: Verdict) -> dict[str, str]:
     return {f"{OURS}label": str(found.label), f"{OURS}probability": f"{found.probability:.4f}"}
 
 
-def onward(url: str, query: str = "", without: str = "", added: dict[str, str] | None = None) -> str:
+def onward(url: str, *, query: str = "", without: str = "", added: dict[str, str] | None = None) -> str:
     """A URL with the fields of a query, byte for byte, less one of a name and all like ours, plus `added`."""
     kept = [part for part in query.split("&") if part and not _dropped(part, without)]
     if added:

@@ -118,7 +118,7 @@ def _later(error: FilterdError) -> Reply:
 def _message(talk: SmtpSession, content: bytes, way: Way) -> Message:
     return Message(
         content,
-        Kind.MAIL,
+        kind=Kind.MAIL,
         id=secrets.token_hex(6),
         sender=talk.sender.address.decode("utf-8", "replace") if talk.sender else "",
         recipients=tuple(one.address.decode("utf-8", "replace") for one in talk.recipients),

@@ -22,7 +22,7 @@ WARM = 20  # mails before the clock starts: tables and caches are made then
 def run() -> Table:
     """Milliseconds of one core a mail: reading and the first look, the model where it is asked, all of it."""
     engine = judge.open_engine(Config(), threads=1)
-    messages = [Message(raw, Kind.MAIL) for raw in mails.mails(WARM + MAILS)]
+    messages = [Message(raw, kind=Kind.MAIL) for raw in mails.mails(WARM + MAILS)]
     engine.judge(messages[:WARM])
     began = time.process_time()
     read = [engine.prepare(message) for message in messages[WARM:]]

@@ -60,14 +60,14 @@ def run() -> Table:
 
 
 def _labels(engine: Engine, mails: list[bytes]) -> list[Label]:
-    return [verdict.label for verdict in engine.judge([Message(raw, Kind.MAIL) for raw in mails])]
+    return [verdict.label for verdict in engine.judge([Message(raw, kind=Kind.MAIL) for raw in mails])]
 
 
 def _texts(label: str, most: int) -> Iterator[str]:
     """Bodies of SpamAssassin's, of a length that a trick can be played with."""
     for name, raw in of_archive():
         if name.partition("/")[0].count(label) and most > 0:
-            found = text.read(Message(raw, Kind.MAIL))[0]
+            found = text.read(Message(raw, kind=Kind.MAIL))[0]
             if LEAST <= len(found.body) <= MOST and found.body.isascii() and not found.facts:
                 most -= 1
                 yield found.body

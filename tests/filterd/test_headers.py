@@ -17,9 +17,16 @@ from tests.filterd.mails import raw_mails
 
 CASES = SHARED.parent / "cases"
 
-SPAM = Verdict(Label.SPAM, 0.99, 7.13, Kind.MAIL, model="mini-1", tests=("GPT2", "HIDDEN_TEXT"))
-HAM = Verdict(Label.HAM, 0.01, -4.0, Kind.MAIL, model="mini-1", tests=("GPT2",))
-UNAVAILABLE = Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False)
+SPAM = Verdict(
+    label=Label.SPAM,
+    probability=0.99,
+    points=7.13,
+    kind=Kind.MAIL,
+    model="mini-1",
+    tests=("GPT2", "HIDDEN_TEXT"),
+)
+HAM = Verdict(label=Label.HAM, probability=0.01, points=-4.0, kind=Kind.MAIL, model="mini-1", tests=("GPT2",))
+UNAVAILABLE = Verdict(label=Label.HAM, probability=0.0, points=0.0, kind=Kind.MAIL, available=False)
 
 
 def parsed(raw: bytes) -> MailMessage:
@@ -168,7 +175,14 @@ def test_text_without_a_header_block_gets_one() -> None:
 
 
 def test_values_cannot_inject_headers() -> None:
-    hostile = Verdict(Label.SPAM, 0.9, 6.0, Kind.MAIL, model="a\r\nBcc: x@y\0é", tests=("T\nX: 1",))
+    hostile = Verdict(
+        label=Label.SPAM,
+        probability=0.9,
+        points=6.0,
+        kind=Kind.MAIL,
+        model="a\r\nBcc: x@y\0é",
+        tests=("T\nX: 1",),
+    )
     for name, value in headers.fields(hostile):
         assert value.isascii()
         assert value.isprintable() or value == "", name
@@ -177,7 +191,9 @@ def test_values_cannot_inject_headers() -> None:
 
 @given(st.lists(st.text("ABCDEF_", min_size=1, max_size=40), max_size=200))
 def test_lines_are_short_and_unfold_to_the_value(tests: list[str]) -> None:
-    many = Verdict(Label.SPAM, 0.9, 6.0, Kind.MAIL, model="m" * 30, tests=tuple(tests))
+    many = Verdict(
+        label=Label.SPAM, probability=0.9, points=6.0, kind=Kind.MAIL, model="m" * 30, tests=tuple(tests)
+    )
     for name, value in headers.fields(many):
         folded = fold(name, value)
         assert all(len(line) < 998 for line in folded.splitlines())

@@ -165,7 +165,7 @@ def taught(folder: Path, *more: bytes) -> Config:
     made = config(folder)
     learner = Learner.open(made)
     for raw in (MAIL, *more):
-        learner.learn(Message(raw, Kind.MAIL), Label.SPAM)
+        learner.learn(Message(raw, kind=Kind.MAIL), Label.SPAM)
     learner.close()
     return made
 

@@ -144,7 +144,9 @@ def _judge_part(part: Sequence[BulkMessage], file: Path, form: Form) -> Counts:
 def judge(engine: Engine, messages: Sequence[BulkMessage]) -> list[Row]:
     """A row for each message, in their order."""
     readable = [one for one in messages if one.raw.strip() and not one.error]
-    found = iter(engine.judge([Message(one.raw, one.kind, one.id, source="bulk") for one in readable]))
+    found = iter(
+        engine.judge([Message(one.raw, kind=one.kind, id=one.id, source="bulk") for one in readable])
+    )
     judged = {id(one): verdict for one, verdict in zip(readable, found, strict=True)}
     return [_row(one, judged.get(id(one))) for one in messages]
 

@@ -211,7 +211,7 @@ def _row(message: LabelledMessage, reading: CorpusReading) -> tuple[Any, ...] | 
     kind = reading.kind or said.kind or text.detect(raw)
     bare = reading.envelopes and kind is Kind.MAIL and is_bare(raw)
     invented = addressed(raw) if bare else None
-    found = text.read(Message(invented or raw, kind))[0]
+    found = text.read(Message(invented or raw, kind=kind))[0]
     whole = marks.of_text(found.canonical)
     if bare and not invented:
         whole = text.without_head(whole)

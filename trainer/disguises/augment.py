@@ -110,7 +110,7 @@ def thinned(head: str, rng: Random) -> str:
     if not head or rng.random() < NO_HEAD:
         return ""
     lines = [line for line in text.parted(head)[0] if rng.random() >= NO_LINE]
-    return text.CanonicalText(Kind.MAIL, "", "", head=tuple(lines)).canonical
+    return text.CanonicalText(kind=Kind.MAIL, subject="", body="", head=tuple(lines)).canonical
 
 
 def emphasised(whole: str, rng: Random) -> str:

@@ -38,7 +38,7 @@ _BREAKS: Final = (
 )  # fmt: skip
 
 
-def mail(subject: str, body: str, subtype: str = "plain") -> bytes:
+def mail(subject: str, body: str, *, subtype: str = "plain") -> bytes:
     """A mail of one text part, headers as few as can be: none that say who sent it, so it has no head."""
     encoded = base64.b64encode(subject.encode(errors="replace")).decode()
     head = f"Subject: =?utf-8?B?{encoded}?=\n" if subject else ""
@@ -63,7 +63,7 @@ def hidden_words(canonical: str, strength: float, rng: Random, ham: Sequence[str
         boxed = any(name in style for name in _BOXES)
         tag = rng.choice(("div", "p") if boxed else ("div", "span", "p", "font"))
         pieces.insert(rng.randrange(len(pieces) + 1), f'<{tag} style="{style}">{html.escape(added)}</{tag}>')
-    return mail(subject, _page(pieces), "html")
+    return mail(subject, _page(pieces), subtype="html")
 
 
 def broken_words(canonical: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
@@ -78,7 +78,7 @@ def broken_words(canonical: str, strength: float, rng: Random, ham: Sequence[str
         return word[0][:at] + rng.choice(_BREAKS).format(junk) + word[0][at:]
 
     pieces = [_LONG_WORD.sub(broken, html.escape(line, quote=False)) for line in body.split("\n")]
-    return mail(subject, _page([f"<p>{piece}</p>" for piece in pieces]), "html")
+    return mail(subject, _page([f"<p>{piece}</p>" for piece in pieces]), subtype="html")
 
 
 def shown_after_all(canonical: str, strength: float, rng: Random, ham: Sequence[str]) -> bytes:
@@ -88,7 +88,7 @@ def shown_after_all(canonical: str, strength: float, rng: Random, ham: Sequence[
         f'<div style="{rng.choice(SHOWING)}">{piece}</div>' if rng.random() < strength else piece
         for piece in _paragraphs(body)
     ]
-    return mail(subject, _page(pieces), "html")
+    return mail(subject, _page(pieces), subtype="html")
 
 
 HTML_ATTACKS: Final[Mapping[str, HtmlAttack]] = {

@@ -198,11 +198,11 @@ def _rewritten(
 ) -> Message:
     changed = attack(text, strength, rng)
     if kind is Kind.SMS:
-        return Message(changed.encode(errors="replace"), Kind.SMS)
-    return Message(mail(*split(changed)), Kind.MAIL)
+        return Message(changed.encode(errors="replace"), kind=Kind.SMS)
+    return Message(mail(*split(changed)), kind=Kind.MAIL)
 
 
 def _as_html(
     html: Callable[..., bytes], good: Sequence[str], text: str, strength: float, rng: Random
 ) -> Message:
-    return Message(html(text, strength, rng, good), Kind.MAIL)
+    return Message(html(text, strength, rng, good), kind=Kind.MAIL)

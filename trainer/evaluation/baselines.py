@@ -77,6 +77,7 @@ class LabelledTexts:
 
 def run(
     baseline: Baseline,
+    *,
     train: LabelledTexts,
     validation: LabelledTexts,
     test: LabelledTexts,

@@ -261,14 +261,14 @@ def _counts(truth: npt.ArrayLike, called: npt.ArrayLike, rows: int, columns: int
 
 def _estimates(figures: Any, n: int, groups: Any, resamples: int, seed: int) -> dict[str, Estimate]:
     point: Figures = figures(np.ones((1, n)))
-    parts = [figures(weights) for weights in resampled(n, groups, resamples, seed)]
+    parts = [figures(weights) for weights in resampled(n, groups, resamples=resamples, seed=seed)]
     return {
         name: estimate(float(value[0]), np.concatenate([part[name] for part in parts]) if parts else value)
         for name, value in point.items()
     }
 
 
-def resampled(n: int, groups: Any, resamples: int, seed: int) -> Iterator[Floats]:
+def resampled(n: int, groups: Any, *, resamples: int, seed: int) -> Iterator[Floats]:
     """Rows of counts, [b, n]: how often each resample drew each message."""
     rng = np.random.default_rng(seed)
     codes = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]

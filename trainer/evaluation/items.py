@@ -23,7 +23,7 @@ ALL: Final = "all"  # of the row whose model sees every item
 NO_HEAD: Final = "no head"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadItem:
     """One item. share: of mails that have it. label_bits: mutual information with spam or ham. source_bits:
     with the source, among mails of one label. auc: of spam against ham by the item's value alone. unknown:
@@ -45,8 +45,8 @@ def run(dataset: Dataset, per_stratum: int) -> list[HeadItem]:
     frame = frame.reset_index(drop=True)
     whole = frame["Text"].tolist()
     heads = [text.parted(one)[0] for one in whole]
-    found = [HeadItem(ALL, unknown=_unknown(frame, whole))]
-    found.append(HeadItem(NO_HEAD, unknown=_unknown(frame, [text.without_head(one) for one in whole])))
+    found = [HeadItem(name=ALL, unknown=_unknown(frame, whole))]
+    found.append(HeadItem(name=NO_HEAD, unknown=_unknown(frame, [text.without_head(one) for one in whole])))
     for name in sender.KEYS:
         values = pd.Series([value_of(head, name) for head in heads])
         if values.nunique() > 1:
@@ -90,12 +90,12 @@ def _item(name: str, values: "pd.Series[str]", frame: pd.DataFrame, unknown: flo
         float(mine.mean()) * bits(values[mine], source[mine]) for mine in (label.eq(0), label.eq(1))
     )
     return HeadItem(
-        name,
-        float(values.ne("").mean()),
-        bits(values, label.astype(str)),
-        by_source,
-        float(roc_auc_score(label, rate)),
-        unknown,
+        name=name,
+        share=float(values.ne("").mean()),
+        label_bits=bits(values, label.astype(str)),
+        source_bits=by_source,
+        auc=float(roc_auc_score(label, rate)),
+        unknown=unknown,
     )
 
 

@@ -152,7 +152,16 @@ def compare_models(models: Sequence[Path], subject: EvaluationSplit) -> tuple[Co
     scored: list[SplitScores] = []
     settings: dict[str, str] = {}
     for baseline in baselines.BASELINES:
-        scored.append(baselines.run(baseline, train, validation, test, data.labels, data.ham_indices))
+        scored.append(
+            baselines.run(
+                baseline,
+                train=train,
+                validation=validation,
+                test=test,
+                labels=data.labels,
+                ham=data.ham_indices,
+            )
+        )
         settings[baseline.name] = baseline.setting
     for path, name in zip(models, names(models), strict=True):
         scored.append(judge(path, name, subject))
@@ -253,7 +262,7 @@ def _prepared(engine: Engine, frame: pd.DataFrame) -> list[ModelInput]:
     found = []
     for content, kind in zip(frame["Text"].astype(str), frame["Kind"], strict=True):
         if kind == Kind.SMS:
-            found.append(engine.prepare(Message(content.encode(errors="replace"), Kind.SMS)))
+            found.append(engine.prepare(Message(content.encode(errors="replace"), kind=Kind.SMS)))
         else:
             found.append(engine.prepare_canonical(content, Kind.MAIL))
     return found

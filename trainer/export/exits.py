@@ -113,6 +113,7 @@ def fit(
     manifest: Manifest,
     engine: Engine,
     folder: Path,
+    *,
     after: int,
     known: dict[Kind, list[str]],
     ham: dict[Kind, list[str]],
@@ -155,7 +156,7 @@ def _side(early: Floats, deep: Floats, limit: float, sign: int) -> FastPathSide 
     if not settled.any():
         return None
     scale, offset = fastpath.FastPathSample(deep, early).line(settled)
-    return FastPathSide(limit, scale, offset)
+    return FastPathSide(limit=limit, scale=scale, offset=offset)
 
 
 def _measured(manifest: Manifest, kind: Kind, seen: ExitSample, fit: ExitEntry) -> ExitStatistics:

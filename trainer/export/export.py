@@ -563,7 +563,7 @@ def _with_exit(manifest: Manifest, judging: Engine, dataset: Dataset, folder: Pa
     held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
     known, unknown = ({kind: of.where(of.of(kind)) for kind in Kind} for of in (held, test))
     ham = {kind: held.where(held.of(kind) & ~held.is_spam) for kind in Kind}
-    found = exits.fit(manifest, judging, folder, after, known, ham, unknown)
+    found = exits.fit(manifest, judging, folder, after=after, known=known, ham=ham, unknown=unknown)
     if found is None:
         for name in (bundle.FIRST, bundle.REST):
             (folder / name).unlink()
@@ -581,7 +581,7 @@ def with_probes(
     manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: WideHalf | None
 ) -> Manifest:
     """The manifest with what the shipped arithmetic says of our probe messages."""
-    asked = [Message(raw=content.encode(), kind=kind) for kind, content in probes.MESSAGES]
+    asked = [Message(content.encode(), kind=kind) for kind, content in probes.MESSAGES]
     found = engine_of(manifest, tokenizer, shipped, half).judge(asked)
     scored = tuple(
         Probe(kind, content, v.probability) for (kind, content), v in zip(probes.MESSAGES, found, strict=True)

@@ -93,7 +93,10 @@ def fit(
 
 def _side(held: FastPathSample, limit: float, sign: int) -> FastPathSide | None:
     settled = sign * held.wide >= sign * limit
-    return FastPathSide(limit, *held.line(settled)) if settled.any() else None
+    if not settled.any():
+        return None
+    scale, offset = held.line(settled)
+    return FastPathSide(limit=limit, scale=scale, offset=offset)
 
 
 def changed(texts: Sequence[str], kind: Kind, ham: Sequence[str]) -> list[str]:

@@ -50,7 +50,9 @@ class InputRange(NamedTuple):
         """With a message's values [tokens, in]."""
         some = np.unique(np.linspace(0, len(values) - 1, ROWS_A_MESSAGE).astype(int))
         rows = self.rows if len(self.rows) >= ROWS else np.concatenate([self.rows, values[some]])
-        return InputRange(np.minimum(self.low, values.min(0)), np.maximum(self.high, values.max(0)), rows)
+        return InputRange(
+            low=np.minimum(self.low, values.min(0)), high=np.maximum(self.high, values.max(0)), rows=rows
+        )
 
     @property
     def largest(self) -> Floats:
@@ -152,7 +154,7 @@ def observe(model: Path, names: Sequence[str], messages: Iterable[Sequence[int]]
         feed = {"ids": np.array([ids], np.int64), "lengths": np.array([len(ids)], np.int64)}
         for name, values in zip(names, session.run(list(names), feed), strict=True):
             rows = values.reshape(-1, values.shape[-1])
-            old = seen.get(name) or InputRange(rows[0], rows[0], rows[:0])
+            old = seen.get(name) or InputRange(low=rows[0], high=rows[0], rows=rows[:0])
             seen[name] = old.wider(rows)
     return seen
 

@@ -30,11 +30,11 @@ from filterd_trainer.gpt2.prefix import STATES, Prefix
 VOCABULARY = 50257
 
 PRESETS = {
-    "gpt2": Architecture(VOCABULARY, context=1024, width=768, layers=12, heads=12),
-    "gpt2-medium": Architecture(VOCABULARY, context=1024, width=1024, layers=24, heads=16),
-    "gpt2-large": Architecture(VOCABULARY, context=1024, width=1280, layers=36, heads=20),
-    "gpt2-xl": Architecture(VOCABULARY, context=1024, width=1600, layers=48, heads=25),
-    "filterd-mini": Architecture(VOCABULARY, context=256, width=256, layers=6, heads=8),
+    "gpt2": Architecture(vocabulary=VOCABULARY, context=1024, width=768, layers=12, heads=12),
+    "gpt2-medium": Architecture(vocabulary=VOCABULARY, context=1024, width=1024, layers=24, heads=16),
+    "gpt2-large": Architecture(vocabulary=VOCABULARY, context=1024, width=1280, layers=36, heads=20),
+    "gpt2-xl": Architecture(vocabulary=VOCABULARY, context=1024, width=1600, layers=48, heads=25),
+    "filterd-mini": Architecture(vocabulary=VOCABULARY, context=256, width=256, layers=6, heads=8),
 }
 
 EPSILON = 1e-5  # of every LayerNorm
@@ -227,7 +227,7 @@ class ExitHead(nn.Module):
     after: so many blocks. It begins with the answer 0 for all classes, whatever the seed.
     """
 
-    def __init__(self, width: int, classes: int, after: int) -> None:
+    def __init__(self, width: int, classes: int, *, after: int) -> None:
         super().__init__()
         self.after = after
         self.ln = nn.LayerNorm(width, eps=EPSILON)
@@ -258,7 +258,7 @@ class SpamClassifier(nn.Module):
         if not 1 <= after < len(self.gpt.h):
             raise ConfigError(f"exit after {after} blocks: the model has {len(self.gpt.h)}; name fewer")
         with torch.random.fork_rng():
-            self.exit = ExitHead(self.head.in_features, self.head.out_features, after)
+            self.exit = ExitHead(self.head.in_features, self.head.out_features, after=after)
 
     def both(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the exit and of the whole model, [B, classes] each. Raises ConfigError without exit."""

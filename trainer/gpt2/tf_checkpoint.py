@@ -45,7 +45,13 @@ class Hparams(msgspec.Struct, frozen=True, kw_only=True):
 
     def architecture(self) -> Architecture:
         """The same in filterd's words."""
-        return Architecture(self.n_vocab, self.n_ctx, self.n_embd, self.n_layer, self.n_head)
+        return Architecture(
+            vocabulary=self.n_vocab,
+            context=self.n_ctx,
+            width=self.n_embd,
+            layers=self.n_layer,
+            heads=self.n_head,
+        )
 
 
 class TensorEntry(NamedTuple):
@@ -195,7 +201,9 @@ def _entry(message: bytes) -> TensorEntry:
             shape = data
         elif field in numbers:
             numbers[field] = number
-    return TensorEntry(numbers[1], _shape(shape), numbers[3], numbers[4], numbers[5])
+    return TensorEntry(
+        dtype=numbers[1], shape=_shape(shape), shard=numbers[3], offset=numbers[4], size=numbers[5]
+    )
 
 
 def _shape(message: bytes) -> tuple[int, ...]:

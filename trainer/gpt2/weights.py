@@ -81,7 +81,13 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def architecture(self) -> Architecture:
         """The same in filterd's words."""
-        return Architecture(self.vocab_size, self.n_positions, self.n_embd, self.n_layer, self.n_head)
+        return Architecture(
+            vocabulary=self.vocab_size,
+            context=self.n_positions,
+            width=self.n_embd,
+            layers=self.n_layer,
+            heads=self.n_head,
+        )
 
 
 class WeightHashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

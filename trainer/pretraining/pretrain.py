@@ -107,7 +107,7 @@ class LanguageHead:
         self._exact[order[:frequent]] = True
         self._sampled = sampled
 
-    def loss(self, hidden: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, hidden: Tensor, *, embedding: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats a token. hidden [N, C], embedding [V, C], targets [N]."""
         exact = self._exact.clone()
         exact[targets.cpu()] = True
@@ -243,12 +243,14 @@ class Pretraining(Course):
         super().__init__(gpt, settings, folder)
 
     def loss(self) -> tuple[Tensor, int]:
-        """Cross entropy of the next tokens, nats a token, estimated (`Head`)."""
+        """Cross entropy of the next tokens, nats a token, estimated (`LanguageHead`)."""
         length = self.lengths[int(torch.randint(len(self.lengths), ()))]
         number = max(1, self.settings.batch_tokens // length)
         ids = self.text.windows(self.training, number, length).to(self.device)  # (B, T + 1)
         hidden = self.gpt(ids[:, :-1]).flatten(0, 1)  # (B * T, C)
-        return self.head.loss(hidden, self.gpt.wte.weight, ids[:, 1:].flatten()), number * length
+        return self.head.loss(
+            hidden, embedding=self.gpt.wte.weight, targets=ids[:, 1:].flatten()
+        ), number * length
 
     def measure(self) -> float:
         """Cross entropy on the held-out windows, exact."""

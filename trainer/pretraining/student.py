@@ -50,7 +50,7 @@ class Student(nn.Module):
         self.gpt = gpt
         self.out = nn.Linear(gpt.architecture.width, COMPONENTS)
 
-    def forward(self, ids: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, *, rows: Tensor, positions: Tensor) -> Tensor:
         """ids [B, T]; n places as row and position: the states there, [n, K]."""
         found: Tensor = self.out(self.gpt(ids)[rows, positions])
         return found
@@ -92,7 +92,9 @@ class Distillation(Course):
         ends = torch.tensor([int(f.firsts[i + 1]) - 1 for i in batch])
         on = self.device
         found = self.student(
-            ids.long().to(on), torch.arange(len(batch)).to(on), (lengths.long() - 1).to(on)
+            ids.long().to(on),
+            rows=torch.arange(len(batch)).to(on),
+            positions=(lengths.long() - 1).to(on),
         ).float()
         return (found - f.states[ends].float().to(on)).square().mean(), int(lengths.sum())
 
@@ -129,7 +131,7 @@ class Distillation(Course):
         weight = torch.ones(len(positions))
         weight[torch.tensor(counts).cumsum(0) - 1] = END_WEIGHT
         on = self.device
-        found = self.student(ids.long().to(on), rows.to(on), positions.to(on)).float()
+        found = self.student(ids.long().to(on), rows=rows.to(on), positions=positions.to(on)).float()
         errors = (found - targets.to(on)).square().mean(1)
         return (errors * weight.to(on)).sum() / weight.sum().to(on), int(lengths.sum())
 

@@ -177,7 +177,7 @@ def _fit(rows: Sequence["_Row"]) -> tuple[Floats, float]:
     return weights, float(found[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Row:
     """One window. start: nats past the threshold, on its right side; value: of each n-gram there; each: of
     what is added to all of its kind."""
@@ -197,12 +197,12 @@ def _rows(champion: Manifest, of: RefitInput, i: int) -> list[_Row]:
     chosen = [int(np.argmax(of.margins[i]))] if spam else range(len(of.margins[i]))
     return [
         _Row(
-            of.windows[i][k],
-            sign * line.slope / float(np.sqrt(len(of.windows[i][k]))),
-            sign * line.slope,
-            sign * (line.slope * of.margins[i][k] + line.offset - threshold),
-            1.0 if spam else HAM / len(chosen),
-            bool(of.held[i]),
+            grams=of.windows[i][k],
+            value=sign * line.slope / float(np.sqrt(len(of.windows[i][k]))),
+            each=sign * line.slope,
+            start=sign * (line.slope * of.margins[i][k] + line.offset - threshold),
+            weight=1.0 if spam else HAM / len(chosen),
+            held=bool(of.held[i]),
         )
         for k in chosen
     ]
@@ -300,7 +300,7 @@ def _fast_path(champion: Manifest, made: Manifest, added: WideDelta) -> dict[Kin
 
 def _probed(made: Engine, champion: Manifest) -> tuple[bundle.Probe, ...]:
     """The champion's probes with what the new bundle says of them."""
-    asked = [Message(raw=one.text.encode(), kind=one.kind) for one in champion.probes]
+    asked = [Message(one.text.encode(), kind=one.kind) for one in champion.probes]
     return tuple(
         msgspec.structs.replace(one, probability=found.probability)
         for one, found in zip(champion.probes, made.judge(asked), strict=True)

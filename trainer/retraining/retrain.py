@@ -408,7 +408,7 @@ class _Retraining:
 
     def _probes(self, challenger: Engine) -> list[ProbeAnswers]:
         probes = self.champion.bundle.manifest.probes
-        messages = [Message(raw=p.text.encode(), kind=p.kind) for p in probes]
+        messages = [Message(p.text.encode(), kind=p.kind) for p in probes]
         truth = [known_probes.is_spam(p.text) for p in probes]
         return _probed(truth, self.champion.judge(messages), challenger.judge(messages))
 

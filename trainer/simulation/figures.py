@@ -32,7 +32,7 @@ Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]
 
 
-class ArmPartMetrics(msgspec.Struct, frozen=True):
+class ArmPartMetrics(msgspec.Struct, kw_only=True, frozen=True):
     """An arm on some of the mails. Counts, then MEASURES as shares with intervals."""
 
     messages: int
@@ -45,7 +45,7 @@ class ArmPartMetrics(msgspec.Struct, frozen=True):
     estimates: dict[str, Estimate]
 
 
-class Curve(msgspec.Struct, frozen=True):
+class Curve(msgspec.Struct, kw_only=True, frozen=True):
     """Over the stream: places, the share of errors among the last WINDOW, and sums since its beginning."""
 
     at: list[int]
@@ -54,7 +54,7 @@ class Curve(msgspec.Struct, frozen=True):
     false_positives: list[int]
 
 
-class ArmMetrics(msgspec.Struct, frozen=True):
+class ArmMetrics(msgspec.Struct, kw_only=True, frozen=True):
     """One arm. parts: by name; corrections, wrong: how many it got, and how many of those were wrong."""
 
     name: str
@@ -102,7 +102,7 @@ class HostileRun(msgspec.Struct, frozen=True):
     whole: list[NightCheck]
 
 
-class ReplayedStream(msgspec.Struct, frozen=True):
+class ReplayedStream(msgspec.Struct, kw_only=True, frozen=True):
     """What was replayed."""
 
     inputs: list[str]
@@ -222,7 +222,7 @@ def _drawn(segments: Sequence[Segment], stream: Stream) -> dict[str, Figures]:
 def _samples(judged: ReplayOutcome, spam: Flags, groups: Groups) -> Figures:
     """MEASURES, [1 + RESAMPLES] each: of the mails as they are, then of every resample."""
     ones = np.ones((1, len(spam)))
-    weights = [ones, *resampled(len(spam), groups, RESAMPLES, SEED)]
+    weights = [ones, *resampled(len(spam), groups, resamples=RESAMPLES, seed=SEED)]
     pieces = [_measured(judged, spam, some) for some in weights]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in MEASURES}
 
@@ -267,10 +267,10 @@ def _curve(judged: ReplayOutcome, spam: Flags) -> Curve:
     at = sorted({*range(STEP, len(spam), STEP), len(spam)})
     before = [errors[i - 1] - (errors[i - 1 - WINDOW] if i > WINDOW else 0) for i in at]
     return Curve(
-        at,
-        [float(count) / min(WINDOW, i) for count, i in zip(before, at, strict=True)],
-        [int(errors[i - 1]) for i in at],
-        [int(lost[i - 1]) for i in at],
+        at=at,
+        errors=[float(count) / min(WINDOW, i) for count, i in zip(before, at, strict=True)],
+        sum_of_errors=[int(errors[i - 1]) for i in at],
+        false_positives=[int(lost[i - 1]) for i in at],
     )
 
 

@@ -47,7 +47,7 @@ STEP: Final = 50  # mails between two points of a curve
 LOOK: Final = 100  # mails between two reports of progress
 
 
-class OnlineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OnlineSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """messages: drawn of all, 0 for all; day: so many mails later a late correction comes; others: shares."""
 
     messages: int = 0
@@ -61,7 +61,7 @@ class OnlineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadInput("--corrects is above 0 and at most 1, --wrong from 0 to below 1, --day at least 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OnlineRequest:
     """The options of the command. modes, only: of MODES and FILTERS; none: all."""
 
@@ -73,7 +73,7 @@ class OnlineRequest:
     only: Sequence[str] = ()
 
 
-class OnlineRun(msgspec.Struct, frozen=True):
+class OnlineRun(msgspec.Struct, kw_only=True, frozen=True):
     """One filter in one mode. Shares in percent; None where the stream does not define them.
 
     one_less_area: 1 - area under the ROC curve; recall: of spam, where 0.1% of ham is lost. lost, missed: ham
@@ -100,7 +100,7 @@ class OnlineRun(msgspec.Struct, frozen=True):
         return 100 * self.late_lost / self.late_ham if self.late_ham else None
 
 
-class OnlineRecord(msgspec.Struct, frozen=True):
+class OnlineRecord(msgspec.Struct, kw_only=True, frozen=True):
     """`online.json`. skipped: filters that could not run, and why; lost: mails left out, by reason."""
 
     bundle: str
@@ -153,7 +153,10 @@ class Speaker:
         if not self._speaks[place] or (self._errors_only and called is truth):
             return None
         return StreamCorrection(
-            place + self._later, place, flipped(truth) if self._errs[place] else truth, USER
+            at=place + self._later,
+            mail=place,
+            label=flipped(truth) if self._errs[place] else truth,
+            source=USER,
         )
 
 

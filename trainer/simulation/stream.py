@@ -31,7 +31,7 @@ KNOWN_SPLITS = ("train", "validation")  # of a dataset: what its model was train
 MIN_MAILS = 20  # fewer are no stream
 
 
-class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StreamSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The site that is simulated.
 
     messages: of the stream, 0 for all; clean: share of all that is set aside; day: messages; every: messages

@@ -23,7 +23,7 @@ USER, FLOOD = "user", "flood"
 STRANGERS = 3  # sources of flips: few, each below any quota
 
 
-class StreamCorrection(msgspec.Struct, frozen=True, array_like=True):
+class StreamCorrection(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
     """One correction. at: the place in the stream before which it comes; mail: of which; label: as said.
 
     copy: of a flood the number of the variant; of a flip below 0; 0 where the user said it.
@@ -56,7 +56,7 @@ class User:
         if called is truth or not self._corrects[place]:
             return None
         label = flipped(truth) if self._errs[place] else truth
-        return StreamCorrection(place + self._day, place, label, USER)
+        return StreamCorrection(at=place + self._day, mail=place, label=label, source=USER)
 
 
 class NoHostility:
@@ -89,7 +89,8 @@ class HostileUser(NoHostility):
         mail = self._draw(at, 3, 0)
         label, source = flipped(self._stream.mails[mail].label), self._source(FLOOD)
         return [
-            StreamCorrection(at, mail, label, source, floods + k + 1) for k in range(owed - flips - floods)
+            StreamCorrection(at=at, mail=mail, label=label, source=source, copy=floods + k + 1)
+            for k in range(owed - flips - floods)
         ]
 
     def _counted(self, learned: Sequence[StreamCorrection]) -> tuple[int, int, int]:
@@ -103,7 +104,9 @@ class HostileUser(NoHostility):
     def _flip(self, at: int, number: int) -> StreamCorrection:
         mail = self._draw(at, 2, number)
         source = self._source(f"stranger-{number % STRANGERS + 1}")
-        return StreamCorrection(at, mail, flipped(self._stream.mails[mail].label), source, -1 - number)
+        return StreamCorrection(
+            at=at, mail=mail, label=flipped(self._stream.mails[mail].label), source=source, copy=-1 - number
+        )
 
     def _draw(self, at: int, what: int, number: int) -> int:
         """A mail of the last day."""

@@ -30,7 +30,7 @@ def factor(name: str, layers: int, decay: float) -> float:
     return float(decay ** (layers + 1 - depth(name, layers)))
 
 
-def thaw(trained: Mapping[str, Tensor], layers: int, a_epoch: int, epoch: int) -> None:
+def thaw(trained: Mapping[str, Tensor], *, layers: int, a_epoch: int, epoch: int) -> None:
     """Let the parameters train whose turn has come, from epoch 0 on; a_epoch: layers an epoch, 0: all."""
     for name, parameter in trained.items():
         above = layers + 1 - depth(name, layers)

@@ -260,7 +260,7 @@ def _samples(data: LabelledSplits, name: str, recipe: Recipe) -> list[SplitMessa
     sources = frame["Source"] if "Source" in frame else [""] * len(frame)
     columns = (_texts(frame, recipe), classes(frame["Label"], data.labels), frame["Kind"], sources)
     return [
-        SplitMessage(t, target, str(kind), str(source))
+        SplitMessage(text=t, target=target, kind=str(kind), source=str(source))
         for t, target, kind, source in zip(*columns, strict=True)
     ]
 

@@ -245,7 +245,12 @@ class Fit:
 
     def draw(self) -> list[Batch]:
         """This epoch's batches; after an interruption in its middle, those that were drawn then."""
-        layers.thaw(self.trained, self.layers, self.plan.recipe.unfreeze, self.state.epoch)
+        layers.thaw(
+            self.trained,
+            layers=self.layers,
+            a_epoch=self.plan.recipe.unfreeze,
+            epoch=self.state.epoch,
+        )
         if self.state.position == 0:
             self.epoch_rng = torch.get_rng_state()
             return self.train_order()

@@ -162,7 +162,16 @@ class Routes:
         name, sender = fields.get("queue-id", "")[: wire.MAX_ID], fields.get("from", "")
         people = tuple(fields.getlist("rcpt"))
         user = fields.get("deliver-to", "")
-        return Message(body, Kind.MAIL, name, sender, people, "rspamd", user, ASKING)
+        return Message(
+            body,
+            kind=Kind.MAIL,
+            id=name,
+            sender=sender,
+            recipients=people,
+            source="rspamd",
+            user=user,
+            way=ASKING,
+        )
 
     async def check(self, request: Request) -> Response:
         """POST /v1/check."""

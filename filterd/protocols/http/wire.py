@@ -25,7 +25,7 @@ _ESCAPE = re.compile(
 )
 
 
-class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One message in JSON: `text`, `mail` or `raw`. kind: of raw, which is looked at without it."""
 
     text: str | None = None
@@ -47,8 +47,16 @@ class MessageBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
         if not raw.strip():
             raise BadInput("the message is empty, there is nothing to judge")
         found = kind if self.raw is None else self.kind
-        people = (self.sender, self.recipients)
-        return Message(raw, found, self.id[:MAX_ID], *people, source, self.user, ASKING)
+        return Message(
+            raw,
+            kind=found,
+            id=self.id[:MAX_ID],
+            sender=self.sender,
+            recipients=self.recipients,
+            source=source,
+            user=self.user,
+            way=ASKING,
+        )
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +104,7 @@ def decode(
     if not as_json:
         if not body.strip():
             raise BadInput("the body is empty; send a mail, or JSON with content type application/json")
-        one = Message(body, kind, name[:MAX_ID], source=source, user=user, way=ASKING)
+        one = Message(body, kind=kind, id=name[:MAX_ID], source=source, user=user, way=ASKING)
         return MessagesRequest([one], [None], many=False)
     bodies, many = _parse(body)
     labels = [Label(one.label) if one.label else None for one in bodies]

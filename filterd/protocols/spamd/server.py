@@ -205,7 +205,7 @@ class SpamdConnection(asyncio.Protocol):
         if request.command is SpamdCommand.TELL and not server.allow_tell:
             raise LearningClosed("learning is off on this listener; see spamd.allow_tell in filterd.yaml")
         user = self._speaker(request) if request.command is SpamdCommand.TELL else request.user
-        message = Message(request.body, Kind.MAIL, source="spamd", user=user)
+        message = Message(request.body, kind=Kind.MAIL, source="spamd", user=user)
         match step:
             case SpamdStep.CLOSE:
                 return b""

@@ -32,7 +32,7 @@ VERDICT = (
     b'{"label":"spam","probability":0.99,"points":9.5,"kind":"sms","model":"m-1","ms":1.5,"id":"",'
     b'"tests":["GPT2"],"classes":{"ham":0.01,"spam":0.99},"available":true,"subject":"s"}'
 )
-HELLO = Message(b"hello", Kind.SMS)
+HELLO = Message(b"hello", kind=Kind.SMS)
 MAX_BYTES = 300_000
 CONNECTIONS = 8
 TIMEOUT_S = 30.0
@@ -89,7 +89,7 @@ def ask(folder: Path, said: bytes, message: Message = HELLO) -> tuple[object, by
 
 
 def test_the_request(folder: Path) -> None:
-    found, asked = ask(folder, answer(VERDICT), Message(b"hello", Kind.SMS, id="a b&c\r\nX: y"))
+    found, asked = ask(folder, answer(VERDICT), Message(b"hello", kind=Kind.SMS, id="a b&c\r\nX: y"))
     assert getattr(found, "label", None) is Label.SPAM
     head, _, body = asked.partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
@@ -261,7 +261,13 @@ async def test_one_connection_too_many(daemon: Daemon, folder: Path) -> None:
 
 async def test_check_learn_forget_status(daemon: Daemon) -> None:
     def work() -> None:
-        found = daemon.check([Message(SPAM, Kind.MAIL, id="1"), Message(HAM), Message(b"hello", Kind.SMS)])
+        found = daemon.check(
+            [
+                Message(SPAM, kind=Kind.MAIL, id="1"),
+                Message(HAM),
+                Message(b"hello", kind=Kind.SMS),
+            ]
+        )
         assert [one.label for one in found] == [Label.SPAM, Label.HAM, Label.HAM]
         assert [one.kind for one in found] == [Kind.MAIL, Kind.MAIL, Kind.SMS]
         assert found[0].subject == "hello"
@@ -284,8 +290,13 @@ async def test_many_share_a_request(daemon: Daemon, monkeypatch: pytest.MonkeyPa
         return real(self, method, target, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Daemon, "_ask", ask)
-    odd = Message(b"Subject: \xff\xfe\0\n\n\xf0\x9f our prize winner", Kind.MAIL, id="\u00e9")
-    some = [odd, Message(HAM), Message(b"hello", Kind.SMS, sender="+49155"), Message(SPAM, Kind.MAIL)] * 3
+    odd = Message(b"Subject: \xff\xfe\0\n\n\xf0\x9f our prize winner", kind=Kind.MAIL, id="\u00e9")
+    some = [
+        odd,
+        Message(HAM),
+        Message(b"hello", kind=Kind.SMS, sender="+49155"),
+        Message(SPAM, kind=Kind.MAIL),
+    ] * 3
     found = await asyncio.to_thread(daemon.check, some)
     assert [one.label for one in found] == [Label.SPAM, Label.HAM, Label.HAM, Label.SPAM] * 3
     assert found[2].kind is Kind.SMS
@@ -309,4 +320,4 @@ async def test_errors_of_the_real_server(daemon: Daemon) -> None:
         await asyncio.to_thread(daemon.check, [Message(b" ")])
     for size in (MAX_BYTES + 1, 20 * MAX_BYTES):
         with pytest.raises(BadInput, match="larger than 300,000 bytes"):
-            await asyncio.to_thread(daemon.check, [Message(b"x" * size, Kind.MAIL)])
+            await asyncio.to_thread(daemon.check, [Message(b"x" * size, kind=Kind.MAIL)])

@@ -35,7 +35,12 @@ class Asked:
         self.said += [("check", message.kind) for message in messages]
         spam = [b"won" in message.raw for message in messages]
         return [
-            Verdict(Label.SPAM if s else Label.HAM, float(s), 9.0 if s else -9.0, m.kind or Kind.SMS)
+            Verdict(
+                label=Label.SPAM if s else Label.HAM,
+                probability=float(s),
+                points=9.0 if s else -9.0,
+                kind=m.kind or Kind.SMS,
+            )
             for s, m in zip(spam, messages, strict=True)
         ]
 

@@ -40,15 +40,39 @@ class Made(NamedTuple):
     async def judge(self, subject: str = "hello", to: str = "ann@example.org", number: int = 1) -> str:
         """Judge a mail as the daemon would; returns its id in the history."""
         raw = SPAM % (number, subject.encode())
-        await self.service.check(Message(raw, Kind.MAIL, f"q{number}", "win@bad.example", (to,), "milter"))
+        await self.service.check(
+            Message(
+                raw,
+                kind=Kind.MAIL,
+                id=f"q{number}",
+                sender="win@bad.example",
+                recipients=(to,),
+                source="milter",
+            )
+        )
         self.recorder.flush()
         assert self.desk.history
         return self.desk.history.search(Search(), 1)[0].id
 
     def put(self, subject: str, to: str = "ann@example.org") -> str:
         """A verdict with any subject, as an engine that cleans nothing would give it."""
-        found = Verdict(Label.SPAM, 0.99, 7.0, Kind.MAIL, "fake-1", ("GPT2",), subject=subject)
-        message = Message(SPAM % (1, b"x"), Kind.MAIL, "q1", "<i>w@bad.example", (to,), "milter")
+        found = Verdict(
+            label=Label.SPAM,
+            probability=0.99,
+            points=7.0,
+            kind=Kind.MAIL,
+            model="fake-1",
+            tests=("GPT2",),
+            subject=subject,
+        )
+        message = Message(
+            SPAM % (1, b"x"),
+            kind=Kind.MAIL,
+            id="q1",
+            sender="<i>w@bad.example",
+            recipients=(to,),
+            source="milter",
+        )
         self.recorder.judged(VerdictEvent(message, found, Thresholds(0.3, 0.9), 1_790_000_000.0))
         self.recorder.flush()
         assert self.desk.history

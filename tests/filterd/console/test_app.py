@@ -141,7 +141,7 @@ def test_no_subject_makes_an_element(subject: str) -> None:
 
 async def test_a_correction_is_in_force_and_can_be_undone(made: Made) -> None:
     name = await made.judge()
-    mail = Message(SPAM % (1, b"hello"), Kind.MAIL)
+    mail = Message(SPAM % (1, b"hello"), kind=Kind.MAIL)
     assert (await made.service.check(mail)).label is Label.SPAM
     async with made.sign_in() as client:
         page = await client.get("/console/messages?label=spam")
@@ -359,7 +359,7 @@ async def test_a_form_has_bounds(made: Made, monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_console_that_hangs_delays_no_mail(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    mail = Message(b"Subject: lunch\n\nat noon\n", Kind.MAIL)
+    mail = Message(b"Subject: lunch\n\nat noon\n", kind=Kind.MAIL)
     async with made.sign_in() as client:
         monkeypatch.setattr(HistoryStore, "search", lambda *_: gate.wait(20) and [])
         pages = [asyncio.create_task(client.get("/console/messages")) for _ in range(40)]

@@ -14,7 +14,10 @@ HOUR = int(NOW // 3600)
 
 
 def counts(*rows: tuple[int, str, int]) -> list[HourlyCount]:
-    return [HourlyCount(HOUR - ago, "mail", label, "model", n, 1.0) for ago, label, n in rows]
+    return [
+        HourlyCount(hour=HOUR - ago, kind="mail", label=label, settled="model", messages=n, ms=1.0)
+        for ago, label, n in rows
+    ]
 
 
 def test_bars_stand_on_one_another_and_fill_the_span() -> None:

@@ -73,9 +73,21 @@ def hold(config: Config) -> list[str]:
         for i, subject in enumerate((*SUBJECTS, HOSTILE, "x" * 190)):
             raw = f"From: win@bad.example\nSubject: {i}\n\nyou are our prize winner {i}\n".encode()
             message = Message(
-                raw, Kind.MAIL, f"q{i}", "win@bad.example", (ANN, f"b{i}@example.org"), "milter"
+                raw,
+                kind=Kind.MAIL,
+                id=f"q{i}",
+                sender="win@bad.example",
+                recipients=(ANN, f"b{i}@example.org"),
+                source="milter",
             )
-            found = Verdict(Label.SPAM, 0.99, 7.0 + i, Kind.MAIL, "fake-1", subject=subject)
+            found = Verdict(
+                label=Label.SPAM,
+                probability=0.99,
+                points=7.0 + i,
+                kind=Kind.MAIL,
+                model="fake-1",
+                subject=subject,
+            )
             number = quarantine.keep(message, found)
         keys = quarantine.keys(ANN)
         assert keys

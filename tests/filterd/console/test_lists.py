@@ -27,7 +27,7 @@ def policy(made: Made) -> Policy:
 
 
 async def test_an_entry_is_in_force_at_once_and_can_be_removed(made: Made) -> None:
-    ham = Message(b"From: x@bad.example\nSubject: lunch\n\nat noon\n", Kind.MAIL)
+    ham = Message(b"From: x@bad.example\nSubject: lunch\n\nat noon\n", kind=Kind.MAIL)
     async with made.sign_in() as client:
         token = token_of(await client.get("/console/lists"))
         form = {

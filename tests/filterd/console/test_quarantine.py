@@ -62,7 +62,15 @@ async def judge(made: Made, *recipients: str, subject: str = "hello") -> str:
     way = Way(frozenset(Action))
     raw = SPAM % (1, subject.encode())
     found = await made.service.check(
-        Message(raw, Kind.MAIL, "q1", "win@bad.example", recipients, "milter", way=way)
+        Message(
+            raw,
+            kind=Kind.MAIL,
+            id="q1",
+            sender="win@bad.example",
+            recipients=recipients,
+            source="milter",
+            way=way,
+        )
     )
     assert found.action is Action.QUARANTINE
     made.recorder.flush()
@@ -111,7 +119,17 @@ async def test_what_is_released_passes_and_what_claims_to_be_does_not(
         ((ANN,), raw.replace(b"winner", b"winners"), False),
         ((ANN,), b"X-Spam-Released: yes\n" + SPAM % (1, b"x"), False),
     ):
-        found = await made.service.check(Message(content, Kind.MAIL, "q", "", recipients, "milter", way=way))
+        found = await made.service.check(
+            Message(
+                content,
+                kind=Kind.MAIL,
+                id="q",
+                sender="",
+                recipients=recipients,
+                source="milter",
+                way=way,
+            )
+        )
         assert (found.action is Action.TAG, found.label is Label.HAM, "RELEASED" in found.tests) == (
             passes,
         ) * 3
@@ -246,7 +264,12 @@ async def test_there_are_no_links_where_none_are_made(made: Made) -> None:
 
 async def test_what_a_sender_wrote_is_text(made: Made) -> None:
     message = Message(
-        SPAM % (1, b"x"), Kind.MAIL, "<i>q", "<b>@bad.example", (ANN, '"<u>"@x.example'), "milter"
+        SPAM % (1, b"x"),
+        kind=Kind.MAIL,
+        id="<i>q",
+        sender="<b>@bad.example",
+        recipients=(ANN, '"<u>"@x.example'),
+        source="milter",
     )
     number = held(made).keep(message, replace(VERDICT, subject=HOSTILE))
     keys = held(made).keys(ANN)
@@ -264,6 +287,14 @@ async def test_where_it_cannot_be_kept_the_sender_comes_again(made: Made, tmp_pa
     (tmp_path / "quarantine").write_bytes(b"")
     for can, expected in ((set(Action), Action.TEMPFAIL), ({Action.TAG, Action.QUARANTINE}, Action.TAG)):
         way = Way(frozenset(can))
-        message = Message(SPAM % (1, b"x"), Kind.MAIL, "q1", "", (ANN,), "milter", way=way)
+        message = Message(
+            SPAM % (1, b"x"),
+            kind=Kind.MAIL,
+            id="q1",
+            sender="",
+            recipients=(ANN,),
+            source="milter",
+            way=way,
+        )
         assert (await made.service.check(message)).action is expected
     assert held(made).search(QuarantineQuery(), 9) == []

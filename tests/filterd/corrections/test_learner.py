@@ -22,7 +22,7 @@ SMS = b"your parcel is at the shop, come before six to pick it up"
 
 
 def mail(raw: bytes = MAIL, **fields: str) -> Message:
-    return Message(raw, Kind.MAIL, **fields)  # type: ignore[arg-type]
+    return Message(raw, kind=Kind.MAIL, **fields)  # type: ignore[arg-type]
 
 
 def config_of(state: Path, **sections: Section) -> Config:
@@ -95,11 +95,11 @@ def test_our_headers_are_those_of_the_configuration(tmp_path: Path) -> None:
 def test_the_kind_is_looked_at_where_nobody_says(learner: Learner) -> None:
     learner.learn(Message(SMS), Label.SPAM)
     assert only(learner).kind is Kind.SMS
-    assert learner.forget(Message(SMS, Kind.SMS))
+    assert learner.forget(Message(SMS, kind=Kind.SMS))
 
 
 def test_an_sms_that_looks_like_a_header_keeps_its_text(learner: Learner) -> None:
-    learner.learn(Message(b"X-Spam-free: call us today", Kind.SMS), Label.SPAM)
+    learner.learn(Message(b"X-Spam-free: call us today", kind=Kind.SMS), Label.SPAM)
     assert "call us" in (only(learner).text or "")
 
 
@@ -119,7 +119,7 @@ def test_a_reload_changes_what_is_kept(learner: Learner, tmp_path: Path) -> None
 def test_retention(tmp_path: Path) -> None:
     learner = Learner.open(config_of(tmp_path, feedback=Feedback(max_corrections=2)))
     for i in range(5):
-        learner.learn(Message(SMS + b" %d" % i, Kind.SMS), Label.SPAM)
+        learner.learn(Message(SMS + b" %d" % i, kind=Kind.SMS), Label.SPAM)
     assert learner.prune() == 3
     assert learner.prune() == 0
     assert len(learner.memory) == 2
@@ -137,7 +137,7 @@ def test_retention(tmp_path: Path) -> None:
 def test_the_next_start_has_the_same_memory(tmp_path: Path, left: str) -> None:
     learner = Learner.open(config_of(tmp_path))
     for i in range(3):
-        learner.learn(Message(SMS + b" %d" % i, Kind.SMS), Label(("spam", "ham")[i % 2]))
+        learner.learn(Message(SMS + b" %d" % i, kind=Kind.SMS), Label(("spam", "ham")[i % 2]))
     if left != "missing":
         learner.close()
     if left == "damaged":
@@ -155,7 +155,7 @@ def test_another_process_on_the_same_store(learner: Learner, tmp_path: Path) -> 
     other = Learner.open(config_of(tmp_path))
     other.learn(mail(), Label.SPAM)
     assert word(learner) == 0
-    learner.learn(Message(SMS, Kind.SMS), Label.HAM)
+    learner.learn(Message(SMS, kind=Kind.SMS), Label.HAM)
     assert word(learner) == 1
 
 
@@ -169,7 +169,7 @@ def test_files_are_the_owners_alone(learner: Learner, tmp_path: Path) -> None:
 def test_many_threads_at_once(learner: Learner) -> None:
     def learn(first: int) -> None:
         for i in range(first, first + 10):
-            learner.learn(Message(SMS + b" %d" % i, Kind.SMS), Label.SPAM)
+            learner.learn(Message(SMS + b" %d" % i, kind=Kind.SMS), Label.SPAM)
 
     threads = [threading.Thread(target=learn, args=(10 * n,)) for n in range(4)]
     for thread in threads:
@@ -183,7 +183,7 @@ def test_readers_do_not_wait_while_the_memory_is_rebuilt(
     learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner.learn(mail(), Label.SPAM)
-    learner.learn(Message(SMS, Kind.SMS), Label.SPAM)
+    learner.learn(Message(SMS, kind=Kind.SMS), Label.SPAM)
     free: list[bool] = []
     learn = Memory.learn
 

@@ -71,7 +71,7 @@ def _closed(learner: Learner) -> None:
 
 
 def mail(n: int) -> Message:
-    return Message(b"Subject: offer %d\n\nBuy %d now, it is a bargain.\n" % (n, n), Kind.MAIL)
+    return Message(b"Subject: offer %d\n\nBuy %d now, it is a bargain.\n" % (n, n), kind=Kind.MAIL)
 
 
 def word(learner: Learner, n: int) -> int:

@@ -65,7 +65,11 @@ def test_domains_are_named_once_and_local_parts_never() -> None:
 
 def test_the_stage_that_decided() -> None:
     def of(*tests: str, available: bool = True) -> str:
-        return settled(Verdict(Label.HAM, 0.1, 0.0, Kind.MAIL, tests=tests, available=available))
+        return settled(
+            Verdict(
+                label=Label.HAM, probability=0.1, points=0.0, kind=Kind.MAIL, tests=tests, available=available
+            )
+        )
 
     assert of("GPT2", "HTML_ONLY") == "model"
     assert of("FASTPATH") == "fastpath"

@@ -23,13 +23,22 @@ from filterd.history.store import HistoryStore, Search
 from filterd.scoring.verdict import Thresholds
 
 RAW = b"From: Win <win@bad.example>\nMessage-ID: <m1@bad.example>\nSubject: secret plans\n\nsecret words\n"
-FOUND = Verdict(Label.SPAM, 0.99, 6.0, Kind.MAIL, "fake-1", ("GPT2",), subject="secret plans", seconds=0.002)
+FOUND = Verdict(
+    label=Label.SPAM,
+    probability=0.99,
+    points=6.0,
+    kind=Kind.MAIL,
+    model="fake-1",
+    tests=("GPT2",),
+    subject="secret plans",
+    seconds=0.002,
+)
 THRESHOLDS = Thresholds(0.3, 0.9)
 
 
 def event(raw: bytes = RAW, **fields: Any) -> VerdictEvent:
     given = {"id": "q1", "sender": "win@bad.example", "recipients": ("ann@example.org",), "source": "milter"}
-    return VerdictEvent(Message(raw, Kind.MAIL, **given | fields), FOUND, THRESHOLDS, time.time())
+    return VerdictEvent(Message(raw, kind=Kind.MAIL, **given | fields), FOUND, THRESHOLDS, time.time())
 
 
 def recorded(

@@ -43,10 +43,10 @@ def judge(messages: Sequence[Message]) -> list[Verdict]:
     """Spam is what has a prize."""
     return [
         Verdict(
-            Label.SPAM if b"prize" in message.raw else Label.HAM,
-            0.99 if b"prize" in message.raw else 0.01,
-            7.0 if b"prize" in message.raw else -5.0,
-            Kind.MAIL,
+            label=Label.SPAM if b"prize" in message.raw else Label.HAM,
+            probability=0.99 if b"prize" in message.raw else 0.01,
+            points=7.0 if b"prize" in message.raw else -5.0,
+            kind=Kind.MAIL,
             model="fake-1",
             tests=("GPT2",),
         )

@@ -21,9 +21,9 @@ from tests.filterd.alarm import loop_alarm
 from tests.filterd.fakes import engine
 
 ALL = Way(frozenset(Action))
-SPAM = Verdict(Label.SPAM, 0.99, 8.0, Kind.MAIL)
-UNSURE = Verdict(Label.UNSURE, 0.6, 2.0, Kind.MAIL)
-HAM = Verdict(Label.HAM, 0.01, -3.0, Kind.SMS)
+SPAM = Verdict(label=Label.SPAM, probability=0.99, points=8.0, kind=Kind.MAIL)
+UNSURE = Verdict(label=Label.UNSURE, probability=0.6, points=2.0, kind=Kind.MAIL)
+HAM = Verdict(label=Label.HAM, probability=0.01, points=-3.0, kind=Kind.SMS)
 
 
 def rules(*given: dict[str, object]) -> tuple[ActionRule, ...]:
@@ -31,7 +31,7 @@ def rules(*given: dict[str, object]) -> tuple[ActionRule, ...]:
 
 
 def mail(*recipients: str, way: Way = ALL, source: str = "milter") -> Message:
-    return Message(b"x", Kind.MAIL, recipients=recipients, source=source, way=way)
+    return Message(b"x", kind=Kind.MAIL, recipients=recipients, source=source, way=way)
 
 
 def test_without_rules_everything_is_tagged() -> None:
@@ -132,7 +132,7 @@ async def test_what_was_done_is_told() -> None:
     service.observers.append(seen.append)
     try:
         for text, way in itertools.product((b"the prize winner", b"lunch?"), (ALL, Way())):
-            message = Message(b"Subject: x\n\n" + text, Kind.MAIL, source="milter", way=way)
+            message = Message(b"Subject: x\n\n" + text, kind=Kind.MAIL, source="milter", way=way)
             assert (await service.check(message)).action is not None
     finally:
         await service.close(5)

@@ -83,7 +83,7 @@ def test_they_are_forgotten_by_age_and_number(
 
 def verdict(p: float, *tests: str) -> Verdict:
     label = Label.SPAM if p >= 0.9 else Label.UNSURE if p >= 0.3 else Label.HAM
-    return Verdict(label, p, 0.0, Kind.MAIL, tests=("GPT2", *tests))
+    return Verdict(label=label, probability=p, points=0.0, kind=Kind.MAIL, tests=("GPT2", *tests))
 
 
 def test_up_to_a_bound() -> None:
@@ -106,13 +106,13 @@ def test_up_to_a_bound() -> None:
     ],
 )
 def test_only_who_is_proven_is_asked_about(raw: bytes, found: Verdict, proven: bool) -> None:
-    message = Message(raw, Kind.MAIL, recipients=(ANN,))
+    message = Message(raw, kind=Kind.MAIL, recipients=(ANN,))
     assert bool(asked(message, found, ["mx.example.org"])) is proven
 
 
 def test_who_has_logged_in_is_proven_as_the_envelopes_sender() -> None:
     for sender, login, proven in ((BEN, "ben", True), (BEN, "", False), (EVE, "eve", False)):
-        message = Message(SPAM, Kind.MAIL, sender=sender, recipients=(ANN,), login=login)
+        message = Message(SPAM, kind=Kind.MAIL, sender=sender, recipients=(ANN,), login=login)
         assert bool(asked(message, verdict(0.95), ())) is proven
 
 
@@ -128,7 +128,7 @@ async def test_the_service_learns_and_asks(tmp_path: Path) -> None:
     noted = [service.notes_submissions]
     service.correspondents = known = CorrespondentStore.open(config, KeyedHashes(b"k" * 32))
     assert [*noted, service.notes_submissions] == [False, True]
-    message = Message(AUTH + SPAM, Kind.MAIL, recipients=(ANN,))
+    message = Message(AUTH + SPAM, kind=Kind.MAIL, recipients=(ANN,))
     try:
         assert (await service.check(message)).label is Label.SPAM
         service.wrote(ANN, [BEN])

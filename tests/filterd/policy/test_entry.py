@@ -17,11 +17,11 @@ ANN = frozenset({"ann@news.example.org"})
 
 
 def mail(*lines: str, sender: str = "bounce@example.net") -> Message:
-    return Message("\r\n".join([*lines, "", "hello"]).encode(), Kind.MAIL, sender=sender)
+    return Message("\r\n".join([*lines, "", "hello"]).encode(), kind=Kind.MAIL, sender=sender)
 
 
 def who(*, proven: bool = True, list_id: str = "") -> Claims:
-    return Claims(ANN, ANN | {"bounce@example.net"}, list_id, proven)
+    return Claims(froms=ANN, senders=ANN | {"bounce@example.net"}, list_id=list_id, proven=proven)
 
 
 def number_of(entries: list[ListEntry], whose: Claims, *recipients: str) -> int | None:
@@ -60,7 +60,7 @@ def test_neither_allow_nor_deny_is_refused() -> None:
 @given(st.text(max_size=300), st.text(max_size=40))
 def test_whatever_is_typed_is_an_entry_or_one_line(typed: str, scope: str) -> None:
     try:
-        entry = made("deny", typed, scope)
+        entry = made("deny", typed, scope=scope)
     except BadInput as error:
         assert "\n" not in str(error)
     else:
@@ -96,8 +96,8 @@ def test_the_nearest_scope_decides_then_the_more_exact_then_deny() -> None:
     entries = [
         made("deny", "example.org", number=1),
         made("allow", "ann@news.example.org", number=2),
-        made("deny", "ann@news.example.org", "example.com", number=3),
-        made("allow", "example.org", "ben@example.com", number=4),
+        made("deny", "ann@news.example.org", scope="example.com", number=3),
+        made("allow", "example.org", scope="ben@example.com", number=4),
         made("deny", "list-id:l.example.org", number=5),
     ]
     assert number_of(entries, who(), "ben@example.com") == 4
@@ -109,7 +109,7 @@ def test_the_nearest_scope_decides_then_the_more_exact_then_deny() -> None:
 
 
 def test_an_entry_of_one_recipient_decides_about_nobody_elses_mail() -> None:
-    entries = [made("deny", "example.org", "ben@example.com", number=1)]
+    entries = [made("deny", "example.org", scope="ben@example.com", number=1)]
     assert number_of(entries, who(), "ben@example.com", "carla@example.com") is None
     assert number_of(entries, who()) is None
 
@@ -148,15 +148,15 @@ def test_only_a_trusted_server_proves_a_sender(lines: list[str], proven: bool) -
 
 def test_what_stands_in_the_body_or_a_name_proves_nothing() -> None:
     raw = b'From: "ann@example.org" <x@bad.example>\n\n' + AUTH.encode() + b"\nFrom: ann@example.org\n"
-    found = claims(Message(raw, Kind.MAIL), TRUSTED)
+    found = claims(Message(raw, kind=Kind.MAIL), TRUSTED)
     assert found.froms == {"x@bad.example"}
     assert not found.proven
 
 
 @given(st.binary(max_size=600))
 def test_any_bytes_claim_something(raw: bytes) -> None:
-    claims(Message(raw, Kind.MAIL), TRUSTED)
-    claims(Message(b"From: " + raw + b"\nList-Id: " + raw, Kind.MAIL), TRUSTED)
+    claims(Message(raw, kind=Kind.MAIL), TRUSTED)
+    claims(Message(b"From: " + raw + b"\nList-Id: " + raw, kind=Kind.MAIL), TRUSTED)
 
 
 def test_the_kinds_of_an_entry_have_an_order() -> None:
@@ -172,9 +172,9 @@ def test_link_hosts_are_denied_with_those_below_them_and_never_allowed() -> None
     entry = made("deny", "link-host:*.Shop.example")
     assert (entry.what, entry.value) == (EntryTarget.HOST, "shop.example")
     for host, fits in (("a.shop.example", True), ("shop.example", True), ("myshop.example", False)):
-        who = Claims(frozenset({"ann@example.org"}), hosts=frozenset({host, "other.example"}))
+        who = Claims(froms=frozenset({"ann@example.org"}), hosts=frozenset({host, "other.example"}))
         assert bool(decide([entry], who, (), 0.0).entry) is fits
-    assert not decide([entry], Claims(frozenset({"ann@shop.example"})), (), 0.0).entry
+    assert not decide([entry], Claims(froms=frozenset({"ann@shop.example"})), (), 0.0).entry
     with pytest.raises(BadInput, match="only be denied"):
         made("allow", "link-host:shop.example")
     with pytest.raises(BadInput, match="no dot"):
@@ -184,7 +184,7 @@ def test_link_hosts_are_denied_with_those_below_them_and_never_allowed() -> None
 async def test_many_recipients_do_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [made("allow", "bad.example", scope="example.org") for _ in range(20)]
     to = [f"<User{i}@Sales.Example.org>" for i in range(10_000)]
-    who = Claims(frozenset({"eve@bad.example"}), frozenset({"eve@bad.example"}))
+    who = Claims(froms=frozenset({"eve@bad.example"}), senders=frozenset({"eve@bad.example"}))
 
     async def ask(recipients: list[str]) -> ListMatch:
         return decide(entries, who, recipients, 0.0)

@@ -28,11 +28,18 @@ def rules(database: str) -> Iterator[PolicyStore]:
 
 def verdict(p: float, *tests: str, available: bool = True) -> Verdict:
     label = Label.SPAM if p >= 0.9 else Label.UNSURE if p >= 0.3 else Label.HAM
-    return Verdict(label, p, points(p, BUNDLE), Kind.MAIL, tests=("GPT2", *tests), available=available)
+    return Verdict(
+        label=label,
+        probability=p,
+        points=points(p, BUNDLE),
+        kind=Kind.MAIL,
+        tests=("GPT2", *tests),
+        available=available,
+    )
 
 
 def mail(raw: bytes = RAW, *recipients: str) -> Message:
-    return Message(raw, Kind.MAIL, recipients=recipients)
+    return Message(raw, kind=Kind.MAIL, recipients=recipients)
 
 
 def policy(rules: PolicyStore | None = None, **sections: object) -> Policy:
@@ -50,8 +57,8 @@ def test_thresholds_move_the_label_and_the_points(rules: PolicyStore) -> None:
     found, thresholds = policy(rules).decide(mail(), verdict(0.5), BUNDLE)
     assert found.label is Label.SPAM and found.points >= 5.0
     assert found.probability == 0.5 and thresholds.spam == 0.4
-    sms = Verdict(Label.UNSURE, 0.5, 1.0, Kind.SMS)
-    assert policy(rules).decide(Message(b"x", Kind.SMS), sms, BUNDLE).verdict == sms
+    sms = Verdict(label=Label.UNSURE, probability=0.5, points=1.0, kind=Kind.SMS)
+    assert policy(rules).decide(Message(b"x", kind=Kind.SMS), sms, BUNDLE).verdict == sms
 
 
 def test_the_nearest_thresholds_hold_and_of_several_recipients_the_mildest(rules: PolicyStore) -> None:
@@ -100,15 +107,19 @@ def test_no_entry_lets_the_test_string_through_or_judges_what_was_not_judged(rul
 
 def test_a_number_that_sends_sms_can_be_stopped(rules: PolicyStore) -> None:
     rules.put(made("deny", "promo@sms.example"))
-    message = Message(b"hello", Kind.SMS, sender="promo@sms.example")
-    found = policy(rules).decide(message, Verdict(Label.HAM, 0.1, -3.0, Kind.SMS), BUNDLE).verdict
+    message = Message(b"hello", kind=Kind.SMS, sender="promo@sms.example")
+    found = (
+        policy(rules)
+        .decide(message, Verdict(label=Label.HAM, probability=0.1, points=-3.0, kind=Kind.SMS), BUNDLE)
+        .verdict
+    )
     assert found.label is Label.SPAM
 
 
 def test_an_entry_takes_the_place_of_one_of_the_same_value_and_scope(rules: PolicyStore) -> None:
     rules.put(made("allow", "example.net", note="old"))
     rules.put(made("deny", "example.net", note="new"))
-    rules.put(made("deny", "example.net", "ben@example.org"))
+    rules.put(made("deny", "example.net", scope="ben@example.org"))
     kept = rules.entries()
     assert [(one.do, one.scope, one.note) for one in kept] == [
         ("deny", "ben@example.org", ""),
@@ -144,14 +155,18 @@ def test_where_links_lead_decides(rules: PolicyStore) -> None:
     assert policy(rules).decide(mail(), found, BUNDLE).verdict.tests[-1] == "DENIED"
     assert policy(rules).decide(mail(), verdict(0.1), BUNDLE).verdict == verdict(0.1)
     sms = replace(found, kind=Kind.SMS)
-    assert policy(rules).decide(Message(b"x", Kind.SMS), sms, BUNDLE).verdict.label is Label.SPAM
+    assert policy(rules).decide(Message(b"x", kind=Kind.SMS), sms, BUNDLE).verdict.label is Label.SPAM
 
 
 def test_hosts_come_from_html_text_and_sms() -> None:
     html = b"Content-Type: text/html\n\n<a href='https://u:p@A.Shop.example:8443/x'>here</a>"
     plain = b"Subject: x\n\nsee https://b.example/y?z and //no\n"
     sms = "pay at c.example/1 now"
-    made_ = [Message(html, Kind.MAIL), Message(plain, Kind.MAIL), Message(sms.encode(), Kind.SMS)]
+    made_ = [
+        Message(html, kind=Kind.MAIL),
+        Message(plain, kind=Kind.MAIL),
+        Message(sms.encode(), kind=Kind.SMS),
+    ]
     judge = engine()[0]
     found = [judge.conclude(one, judge.logits(one.windows)).hosts for one in map(judge.prepare, made_)]
     assert found == [("a.shop.example",), ("b.example",), ("c.example",)]

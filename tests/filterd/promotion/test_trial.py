@@ -29,7 +29,7 @@ HAM, UNSURE, SPAM = Label.HAM, Label.UNSURE, Label.SPAM
     ],
 )
 def test_the_decision(counts: dict[str, int], days: float, promote: bool | None, said: str) -> None:
-    found = decide(TrialCounts("b", 100.0, **counts), 1000, 7, 100.0 + days * DAY_S)
+    found = decide(TrialCounts(challenger="b", started=100.0, **counts), 1000, 7, 100.0 + days * DAY_S)
     assert found.promote is promote and said in found.reason
 
 
@@ -44,7 +44,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
         (HAM, HAM, HAM),
         (SPAM, HAM, HAM),
     ]:
-        on.corrected(label, champion, challenger)
+        on.corrected(label, champion=champion, challenger=challenger)
     assert (on.counts.right, on.counts.wrong) == (1, 1)
 
 

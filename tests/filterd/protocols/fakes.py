@@ -12,7 +12,7 @@ SPAM = b"From: win@example.net\r\nSubject: hello\r\n\r\nYour prize is waiting.\r
 
 def verdict(label: Label, points: float, **changes: object) -> Verdict:
     given: dict[str, object] = {"model": "fake-1", "tests": ("GPT2", "MEMORY"), "probability": 0.25}
-    return Verdict(label, points=points, kind=Kind.MAIL, **(given | changes))  # type: ignore[arg-type]
+    return Verdict(label=label, points=points, kind=Kind.MAIL, **(given | changes))  # type: ignore[arg-type]
 
 
 class FakeClassifier:

@@ -459,7 +459,9 @@ async def test_learnspam_and_learnham(client: httpx.AsyncClient) -> None:
 
 
 def test_rspamd_skips_what_was_not_judged() -> None:
-    assert rspamd.answer(Verdict(Label.HAM, 0.0, 0.0, Kind.MAIL, available=False), "", [], [])["is_skipped"]
+    assert rspamd.answer(
+        Verdict(label=Label.HAM, probability=0.0, points=0.0, kind=Kind.MAIL, available=False), "", [], []
+    )["is_skipped"]
 
 
 async def test_stat_and_auth(client: httpx.AsyncClient) -> None:
@@ -547,7 +549,9 @@ def test_a_message_keeps_its_envelope() -> None:
     body = {"text": "a", "sender": "+41791234567", "recipients": ["+41790000000"]}
     found = wire.decode(json.dumps(body).encode(), as_json=True, kind=None, name="", source="http")
     assert found.messages == [
-        Message(b"a", Kind.SMS, "", "+41791234567", ("+41790000000",), "http"),
+        Message(
+            b"a", kind=Kind.SMS, id="", sender="+41791234567", recipients=("+41790000000",), source="http"
+        ),
     ]
     assert not found.many
 
@@ -596,7 +600,7 @@ async def test_a_form_is_not_judged_as_a_message(client: httpx.AsyncClient, path
 
 @pytest.mark.parametrize("model", ["GPT2", "FASTPATH", "whatever comes"])
 def test_the_points_stand_beside_the_model_that_gave_them(model: str) -> None:
-    found = Verdict(Label.SPAM, 0.99, 12.6, Kind.MAIL, tests=(model, "MEMORY"))
+    found = Verdict(label=Label.SPAM, probability=0.99, points=12.6, kind=Kind.MAIL, tests=(model, "MEMORY"))
     said = rspamd.answer(found, "", [], [])
     assert sum(symbol["score"] for symbol in said["symbols"].values()) == said["score"] == 12.6
     assert said["symbols"][model]["score"] == 12.6

@@ -9,7 +9,9 @@ from filterd.config import Quarantine as Section
 from filterd.quarantine.store import QuarantineStore
 
 RAW = b"From: win@bad.example\r\nSubject: prize\r\n\r\n.you have won\r\n\xff\x00 end\r\n"
-SPAM = Verdict(Label.SPAM, 0.99, 7.0, Kind.MAIL, "fake-1", subject="prize")
+SPAM = Verdict(
+    label=Label.SPAM, probability=0.99, points=7.0, kind=Kind.MAIL, model="fake-1", subject="prize"
+)
 ANN, BEN = "ann@example.org", "ben@example.org"
 
 
@@ -23,4 +25,6 @@ def config_of(state: Path, **section: Any) -> Config:
 
 
 def mail(*recipients: str, raw: bytes = RAW, sender: str = "win@bad.example") -> Message:
-    return Message(raw, Kind.MAIL, "q1", sender, recipients or (ANN,), "milter")
+    return Message(
+        raw, kind=Kind.MAIL, id="q1", sender=sender, recipients=recipients or (ANN,), source="milter"
+    )

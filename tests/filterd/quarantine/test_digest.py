@@ -38,7 +38,7 @@ async def test_each_recipient_is_told_once_and_by_mail_that_passes(tmp_path: Pat
         assert list(digest.digests(config, quarantine)) == []
         assert [taken.commands[1].upper()[:12] for taken in sink.taken] == ["MAIL FROM:<>"] * 2
         raw = sink.taken[0].data.removesuffix(b".\r\n")
-        assert quarantine.signer.released(Message(raw, Kind.MAIL, recipients=(ANN,)))
+        assert quarantine.signer.released(Message(raw, kind=Kind.MAIL, recipients=(ANN,)))
         said = message_from_bytes(raw, policy=policy.default)
         assert said["To"] == ANN and said["Bcc"] is None and said["Auto-Submitted"] == "auto-generated"
         assert said["Subject"] == "2 Nachrichten werden für Sie zurückgehalten"

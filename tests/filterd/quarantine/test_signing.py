@@ -18,7 +18,7 @@ STAMPED = SIGNER.stamp(RAW, NUMBER, ANN)
 
 
 def passes(raw: bytes, *recipients: str, signer: Signer = SIGNER) -> bool:
-    message = Message(raw, Kind.MAIL, recipients=recipients or (ANN,))
+    message = Message(raw, kind=Kind.MAIL, recipients=recipients or (ANN,))
     return signer.may_be(message) and signer.released(message)
 
 
@@ -34,7 +34,7 @@ def test_what_was_released_passes_for_whom_it_was() -> None:
 @pytest.mark.parametrize("recipients", [(BEN,), (ANN, BEN), ("",)])
 def test_for_nobody_else(recipients: tuple[str, ...]) -> None:
     assert not passes(STAMPED, *recipients)
-    assert not SIGNER.released(Message(STAMPED, Kind.MAIL))
+    assert not SIGNER.released(Message(STAMPED, kind=Kind.MAIL))
 
 
 def test_not_another_mail_key_or_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_an_id_is_that_of_the_history() -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_only_a_head_is_worth_looking_at(end: bytes) -> None:
     def may_be(*lines: bytes) -> bool:
-        return SIGNER.may_be(Message(end.join(lines), Kind.MAIL))
+        return SIGNER.may_be(Message(end.join(lines), kind=Kind.MAIL))
 
     assert may_be(b"x-sPam-released: x", b"", b"body")
     assert may_be(b"Received: a", b"X-Spam-Released: x", b"", b"body") and may_be(

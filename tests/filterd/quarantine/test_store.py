@@ -123,7 +123,7 @@ async def test_released_it_is_as_it_came_for_each_his_own(quarantine: Quarantine
         await asyncio.to_thread(quarantine.release, number, keys(quarantine, BEN), "ben")
     assert await asyncio.to_thread(quarantine.release, number, None, "anna") == [ANN]
     assert files(Path(quarantine.config.state)) == [] and len(sink.taken) == 2
-    (entry,) = quarantine.search(QuarantineQuery(None), 9)
+    (entry,) = quarantine.search(QuarantineQuery(state=None), 9)
     assert [(one.state, one.by) for one in entry.recipients] == [("released", "anna"), ("released", "ben")]
     assert not entry.kept and quarantine.search(QuarantineQuery(), 9) == []
 
@@ -356,7 +356,7 @@ def test_one_damaged_file_stops_neither_the_mending_nor_the_retention(
     quarantine.index.drop([bad, lost])
     quarantine.config = config_of(state, max_bytes=len(RAW))
     assert [quarantine.tidy(settled_s=-1.0) for _ in range(2)] == [1, 0]
-    assert [row.number for row in quarantine.search(QuarantineQuery(None), 9)] == [kept]
+    assert [row.number for row in quarantine.search(QuarantineQuery(state=None), 9)] == [kept]
     assert damaged.exists() and (aside / damaged.name).exists()
     (said,) = [one for one in caplog.records if "one file left" in one.message]
     assert "damaged; move it away" in said.fields["reason"]  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ def test_every_label_of_whatwg_is_known() -> None:
 )
 def test_what_no_client_knows(name: str) -> None:
     assert codec_of(name.encode()) == ""
-    assert decode(b"plain words", name.encode()) == "plain words"
+    assert decode(b"plain words", charset=name.encode()) == "plain words"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_what_no_client_knows(name: str) -> None:
     ],
 )
 def test_charsets(name: str, codec: str, said: str) -> None:
-    assert decode(said.encode(codec), name.encode()) == said
+    assert decode(said.encode(codec), charset=name.encode()) == said
 
 
 def test_nearby_charsets_count_where_none_is_declared() -> None:
     chinese = "恭喜您中奖了"
-    assert decode(chinese.encode("gb2312"), b"", b"gb2312") == chinese
-    assert decode(chinese.encode(), b"", b"gb2312") == chinese
-    assert decode(b"caf\xe9", b"iso-8859-1", b"gb2312") == "café"
+    assert decode(chinese.encode("gb2312"), charset=b"", nearby=b"gb2312") == chinese
+    assert decode(chinese.encode(), charset=b"", nearby=b"gb2312") == chinese
+    assert decode(b"caf\xe9", charset=b"iso-8859-1", nearby=b"gb2312") == "café"
     assert charset_of_words(b"x =?GB2312?B?yM7A1svJ?= =?utf-8?q?a?=") == b"GB2312"
 
 

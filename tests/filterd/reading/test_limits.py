@@ -25,7 +25,7 @@ def attached(headers: bytes, content: bytes) -> bytes:
 
 
 def read(raw: bytes) -> text.CanonicalText:
-    (found,) = text.read(Message(raw, Kind.MAIL))
+    (found,) = text.read(Message(raw, kind=Kind.MAIL))
     return found
 
 

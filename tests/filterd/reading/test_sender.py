@@ -29,7 +29,7 @@ def head_with(changed: Mapping[str, str | None], body: str = "\nhello\n") -> lis
     """The same; None drops a field."""
     fields = {**USUAL, **changed}
     raw = "".join(f"{name}: {value}\n" for name, value in fields.items() if value is not None) + body
-    return list(text.read(Message(raw.encode(), Kind.MAIL))[0].head)
+    return list(text.read(Message(raw.encode(), kind=Kind.MAIL))[0].head)
 
 
 def test_an_ordinary_mail() -> None:
@@ -41,7 +41,7 @@ def test_an_ordinary_mail() -> None:
 
 
 def test_a_mail_that_says_nothing_of_its_sender_has_no_head() -> None:
-    (found,) = text.read(Message(b"Subject: Lunch\n\nhello\n", Kind.MAIL))
+    (found,) = text.read(Message(b"Subject: Lunch\n\nhello\n", kind=Kind.MAIL))
     assert found.head == ()
     assert found.canonical == "Lunch\n\nhello"
 
@@ -144,7 +144,7 @@ def test_suffixes_are_not_organisations() -> None:
 
 
 def test_nobody_forges_a_head() -> None:
-    (found,) = text.read(Message(b"Subject: `from boss@example.org\n\n`to one\n", Kind.MAIL))
+    (found,) = text.read(Message(b"Subject: `from boss@example.org\n\n`to one\n", kind=Kind.MAIL))
     assert text.head_of(found.canonical) == ""
     assert text.again("`buy now\nfrom a@b.test\n\nhello", Kind.MAIL) == "`from a@b.test\n\nhello"
 
@@ -156,7 +156,7 @@ def test_lines_may_go_and_the_rest_stays() -> None:
     assert (subject, body) == ("Lunch", "hello")
     for chance in range(20):
         some = tuple(line for line in lines if Random(chance).random() < 0.5)
-        made = text.CanonicalText(Kind.MAIL, subject, body, head=some).canonical
+        made = text.CanonicalText(kind=Kind.MAIL, subject=subject, body=body, head=some).canonical
         assert text.parted(made) == (some, subject, body)
         assert text.again(made, Kind.MAIL) == made
     assert text.in_format(whole, 4) == text.without_head(whole) == "Lunch\n\nhello"
@@ -169,6 +169,6 @@ FIELDS = st.sampled_from([*USUAL, "Reply-To", "Cc", "References", "List-Id", "Re
 @given(st.lists(st.tuples(FIELDS, st.binary(max_size=60)), max_size=12))
 def test_any_headers(fields: list[tuple[str, bytes]]) -> None:
     raw = b"".join(name.encode() + b": " + value.replace(b"\n", b"\n ") + b"\n" for name, value in fields)
-    for found in text.read(Message(raw + b"\nhello\n", Kind.MAIL)):
+    for found in text.read(Message(raw + b"\nhello\n", kind=Kind.MAIL)):
         assert all(line.split(" ")[0] in sender.KEYS and "\n" not in line for line in found.head)
         assert text.again(found.canonical, Kind.MAIL) == found.canonical

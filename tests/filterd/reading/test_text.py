@@ -32,7 +32,7 @@ PATIENCE_S = 5.0  # ten times what the slowest takes alone; the machine is share
 
 
 def only(raw: bytes, kind: Kind | None = None) -> CanonicalText:
-    (text,) = read(Message(raw, kind))
+    (text,) = read(Message(raw, kind=kind))
     return text
 
 
@@ -91,7 +91,7 @@ def test_encoded_blobs_in_plain_text_shrink() -> None:
 
 def test_sms_is_what_was_typed() -> None:
     text = "Ok lar... C u 2nite @ 8 :-) 😀 £5"
-    assert only(text.encode()) == CanonicalText(Kind.SMS, "", text)
+    assert only(text.encode()) == CanonicalText(kind=Kind.SMS, subject="", body=text)
     assert only(text.encode(), Kind.SMS).canonical == of_sms(text).canonical == text
 
 
@@ -197,9 +197,9 @@ PIECES = st.lists(
 @settings(max_examples=500, deadline=None)
 @given(PIECES, st.sampled_from([None, *Kind]))
 def test_any_bytes_are_read_the_same_way_twice_and_bounded(raw: bytes, kind: Kind | None) -> None:
-    texts = read(Message(raw, kind))
+    texts = read(Message(raw, kind=kind))
     assert 1 <= len(texts) <= MAX_READINGS
-    assert texts == read(Message(raw, kind))
+    assert texts == read(Message(raw, kind=kind))
     for text in texts:
         assert len(text.subject) <= MAX_SUBJECT
         assert len(text.body) <= MAX_BODY
@@ -312,7 +312,7 @@ def numbered(form: bytes, count: int) -> bytes:
 def test_hostile_mail_is_read_in_bounded_time(make: Callable[[], bytes]) -> None:
     raw = make()
     started = time.process_time()
-    texts = read(Message(raw, Kind.MAIL))
+    texts = read(Message(raw, kind=Kind.MAIL))
     assert time.process_time() - started < PATIENCE_S
     assert all(len(text.canonical) <= MAX_BODY + MAX_SUBJECT + 2 for text in texts)
 

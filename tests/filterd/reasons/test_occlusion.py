@@ -12,7 +12,7 @@ from tests.filterd.fakes import engine
 
 def test_the_spam_word_moved_the_score_and_the_others_did_not() -> None:
     made, _ = engine()
-    found = explain(made, Message(b"you are our prize today", Kind.SMS))
+    found = explain(made, Message(b"you are our prize today", kind=Kind.SMS))
     spam, ham = strongest(found.pieces, 3)
     assert [word for word, _ in spam] == ["prize"]
     assert spam[0][1] == 8.0  # what the stand-in gives for a word
@@ -39,7 +39,7 @@ def test_a_settled_message_is_explained_by_what_settled_it(monkeypatch: pytest.M
     shipped.fast_path = dict.fromkeys(
         Kind, FastPathEntry(ham=FastPathSide(limit=50.0, scale=1.0, offset=0.0))
     )
-    message = Message(b"Subject: prize\n\nYou are a WINNER! Claim your free prize now.\n", Kind.MAIL)
+    message = Message(b"Subject: prize\n\nYou are a WINNER! Claim your free prize now.\n", kind=Kind.MAIL)
     found = explain(shipped, message)
     assert found.verdict.tests == ("FASTPATH",)
     assert found.by == "linear"

@@ -13,7 +13,14 @@ THRESHOLDS = Thresholds(0.3, 0.9)
 
 
 def verdict(*tests: str, label: Label = Label.SPAM, p: float = 0.99, available: bool = True) -> Verdict:
-    return Verdict(label, p, points(p, THRESHOLDS), Kind.MAIL, tests=tests, available=available)
+    return Verdict(
+        label=label,
+        probability=p,
+        points=points(p, THRESHOLDS),
+        kind=Kind.MAIL,
+        tests=tests,
+        available=available,
+    )
 
 
 def said(found: Verdict, language: str = "en", **more: object) -> list[str]:

@@ -182,7 +182,7 @@ def test_an_exit_needs_its_files_and_says_what_it_does() -> None:
     measured = dict.fromkeys(
         Kind, bundle.ExitStatistics(messages=6000, settled=0.8, agrees=1.0, at_least=0.9995)
     )
-    found = bundle.ExitEntry(1, bundle.FastPathSide(-2.0, 1.0, 0.0), None, measured)
+    found = bundle.ExitEntry(1, bundle.FastPathSide(limit=-2.0, scale=1.0, offset=0.0), None, measured)
     with pytest.raises(ValueError, match=r"first\.onnx"):
         fakes.manifest(exit=found)
     entry = bundle.FileEntry(sha256="", bytes=0)

@@ -11,7 +11,7 @@ from filterd.scoring.drift import Drift, psi, script
 
 def verdict(probability: float, kind: Kind = Kind.SMS) -> Verdict:
     label = Label.SPAM if probability > 0.9 else Label.UNSURE if probability > 0.5 else Label.HAM
-    return Verdict(label, probability, 0.0, kind)
+    return Verdict(label=label, probability=probability, points=0.0, kind=kind)
 
 
 def filled(seed: int, spam_share: float, messages: int = 1000) -> Drift:

@@ -19,7 +19,7 @@ SPAM = "you are our prize winner"
 
 
 def sms(text: str) -> Message:
-    return Message(text.encode(), Kind.SMS)
+    return Message(text.encode(), kind=Kind.SMS)
 
 
 def judge(text: str, **changes: object) -> Verdict:
@@ -55,7 +55,7 @@ def test_spam_after_a_long_innocent_start_is_found() -> None:
 def test_what_was_cut_is_no_ham() -> None:
     cut = b"From: a@b.test\nContent-Type: text/html\n\n<!--" + b"x" * 3_000_000 + b"--><p>spam"
     wide = {kind: Thresholds(unsure=0.3, spam=0.9) for kind in Kind}
-    found = engine(thresholds=wide)[0].judge([Message(cut, Kind.MAIL)])[0]
+    found = engine(thresholds=wide)[0].judge([Message(cut, kind=Kind.MAIL)])[0]
     assert found.label is Label.UNSURE
     assert "TRUNCATED" in found.tests
 
@@ -134,6 +134,6 @@ def test_looks_are_what_verdicts_are_made_of() -> None:
     long = "urgent " + "word " * 60
     (look,) = judging.looks([long], [Kind.SMS])
     assert len(look.windows) == len(look.rows) > 1 and judging.margins([long], [Kind.SMS]) == [look.margin]
-    found = judging.judge([Message(long.encode(), Kind.SMS)])[0].probability
+    found = judging.judge([Message(long.encode(), kind=Kind.SMS)])[0].probability
     assert log_odds(found) == pytest.approx(look.margin, abs=1e-5)
     assert judging.looks([], []) == [] and judging.judge([]) == []

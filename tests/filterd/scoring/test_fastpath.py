@@ -38,8 +38,10 @@ def engine(ham: float | None = None, spam: float | None = None) -> tuple[Engine,
     table[features(SPAM)] = 100
     made, backend = fakes.engine()
     made.wide = WideHalf(dict.fromkeys(Kind, table), ENTRY)
-    low, high = (None if limit is None else FastPathSide(limit, 0.5, 0.0) for limit in (ham, spam))
-    made.fast_path = dict.fromkeys(Kind, FastPathEntry(low, high)) if low or high else None
+    low, high = (
+        None if limit is None else FastPathSide(limit=limit, scale=0.5, offset=0.0) for limit in (ham, spam)
+    )
+    made.fast_path = dict.fromkeys(Kind, FastPathEntry(ham=low, spam=high)) if low or high else None
     return made, backend
 
 
@@ -51,7 +53,10 @@ def test_certain_margins_are_settled_on_their_side() -> None:
 
 
 def test_an_estimate_never_crosses_a_threshold() -> None:
-    wrong = FastPathEntry(ham=FastPathSide(-8.0, 0.5, 200.0), spam=FastPathSide(8.0, 0.25, -200.0))
+    wrong = FastPathEntry(
+        ham=FastPathSide(limit=-8.0, scale=0.5, offset=200.0),
+        spam=FastPathSide(limit=8.0, scale=0.25, offset=-200.0),
+    )
     ham, spam = (settle(margin, wrong, NOTHING, THRESHOLDS) for margin in (-10.0, 10.0))
     assert ham is not None and ham < log_odds(THRESHOLDS.unsure)
     assert spam is not None and spam > log_odds(THRESHOLDS.spam)
@@ -82,7 +87,7 @@ def test_beyond() -> None:
 
 def test_the_engine_asks_no_model_for_what_is_settled() -> None:
     fast, backend = engine(ham=-4.0, spam=4.0)
-    messages = [Message(text.encode(), Kind.SMS) for text in (HAM, "an urgent prize", SPAM, "a cat")]
+    messages = [Message(text.encode(), kind=Kind.SMS) for text in (HAM, "an urgent prize", SPAM, "a cat")]
     plain = engine()[0].judge(messages)
     found = fast.judge(messages)
     assert [v.label for v in found] == [v.label for v in plain]
@@ -97,21 +102,21 @@ def test_the_engine_asks_no_model_for_what_is_settled() -> None:
 
 def test_the_highest_window_has_to_be_certain() -> None:
     fast, _ = engine(ham=-1.0)
-    assert fast.prepare(Message(HAM.encode(), Kind.SMS)).settled is not None
+    assert fast.prepare(Message(HAM.encode(), kind=Kind.SMS)).settled is not None
     longer = f"{HAM} {'and on ' * 12} {SPAM}"
     assert len(fast.cut(longer, Kind.SMS)) > 1
-    assert fast.prepare(Message(longer.encode(), Kind.SMS)).settled is None
+    assert fast.prepare(Message(longer.encode(), kind=Kind.SMS)).settled is None
 
 
 async def test_the_service_queues_nothing_that_is_settled(tmp_path: Path) -> None:
     fast, backend = engine(ham=-4.0, spam=4.0)
     service = Service(Config(state=str(tmp_path)), fast, None)
-    found = await service.check(Message(HAM.encode(), Kind.SMS))
+    found = await service.check(Message(HAM.encode(), kind=Kind.SMS))
     mail = b"Subject: x\nFrom: x@example.org\n\n" + 9 * SPAM.encode()
-    spam = await service.check(Message(mail, Kind.MAIL))
+    spam = await service.check(Message(mail, kind=Kind.MAIL))
     assert (found.label, spam.label) == (Label.HAM, Label.SPAM)
     assert backend.batches == []
-    await service.check(Message(b"a cat", Kind.SMS))
+    await service.check(Message(b"a cat", kind=Kind.SMS))
     assert len(backend.batches) == 1
     assert await service.close(5.0)
 
@@ -121,7 +126,7 @@ async def test_a_shadow_settles_too(tmp_path: Path) -> None:
     config = Config(state=str(tmp_path), model=Model(shadow_share=1.0))
     service = Service(config, fast, None, shadow)
     for seen, text in enumerate((HAM, SPAM, "a cat"), 1):
-        await service.check(Message(text.encode(), Kind.SMS))
+        await service.check(Message(text.encode(), kind=Kind.SMS))
         async with asyncio.timeout(5.0):
             while not service.shadow or service.shadow.seen < seen:
                 await asyncio.sleep(0.01)
@@ -132,10 +137,12 @@ async def test_a_shadow_settles_too(tmp_path: Path) -> None:
 
 def test_gtube_and_several_readings_go_to_the_model() -> None:
     fast, _ = engine(ham=2000.0)
-    assert fast.judge([Message(f"{HAM} {GTUBE}".encode(), Kind.SMS)])[0].label is Label.SPAM
+    assert fast.judge([Message(f"{HAM} {GTUBE}".encode(), kind=Kind.SMS)])[0].label is Label.SPAM
     twice = b"Subject: a\nSubject: b\nFrom: x@example.org\n\nhello"
-    assert fast.prepare(Message(twice, Kind.MAIL)).settled is None
-    assert fast.prepare(Message(b"Subject: a\nFrom: x@example.org\n\nhello", Kind.MAIL)).settled is not None
+    assert fast.prepare(Message(twice, kind=Kind.MAIL)).settled is None
+    assert (
+        fast.prepare(Message(b"Subject: a\nFrom: x@example.org\n\nhello", kind=Kind.MAIL)).settled is not None
+    )
 
 
 def test_a_manifest_says_what_was_measured() -> None:

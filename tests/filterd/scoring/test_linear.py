@@ -62,7 +62,7 @@ def test_innocent_text_in_other_windows_dilutes_nothing() -> None:
 
 def test_a_verdict_is_of_both_halves() -> None:
     judging = engine(wide())
-    verdict = judging.judge([Message(HAM.encode(), Kind.SMS)])[0]
+    verdict = judging.judge([Message(HAM.encode(), kind=Kind.SMS)])[0]
     assert log_odds(verdict.probability) == pytest.approx(judging.margins([HAM], [Kind.SMS])[0], abs=1e-6)
     prepared = judging.prepare_canonical(HAM, Kind.SMS)
     again = judging.conclude(prepared, judging.logits(prepared.windows))

@@ -22,7 +22,7 @@ SPAM, HAM = Label.SPAM, Label.HAM
 
 
 def traits(raw: bytes) -> Traits:
-    return of_message(raw, read(Message(raw, Kind.MAIL))[0])
+    return of_message(raw, read(Message(raw, kind=Kind.MAIL))[0])
 
 
 def letter(words: str, sender: str = "a@one.example", to: str = "me@example.org", n: int = 0) -> Traits:

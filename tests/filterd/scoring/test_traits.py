@@ -89,7 +89,7 @@ DELIVERED = (
 
 
 def mail(raw: bytes) -> Traits:
-    return of_message(raw, read(Message(raw, Kind.MAIL))[0])
+    return of_message(raw, read(Message(raw, kind=Kind.MAIL))[0])
 
 
 def same(one: Traits, other: Traits) -> bool:
@@ -171,7 +171,7 @@ class TestBounds:
         assert len(found.sketch) <= SKETCH
 
     def test_a_head_of_megabytes_is_looked_at_in_part(self) -> None:
-        text = read(Message(JUDGED, Kind.MAIL))[0]
+        text = read(Message(JUDGED, kind=Kind.MAIL))[0]
         huge = b"X-A: b\n" * 1_500_000 + b"\nbody\n"
 
         assert len(of_message(huge, text).head) < 2_100

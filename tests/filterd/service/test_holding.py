@@ -69,7 +69,15 @@ async def test_a_message_that_is_brought_again_is_there_once(
     with quarantine_of(tmp_path / "state") as store:
         service.quarantine = store
         slow = Slow(store, monkeypatch)
-        message = Message(mail().raw, SPAM.kind, "q1", "win@bad.example", (ANN,), "milter", way=WAY)
+        message = Message(
+            mail().raw,
+            kind=SPAM.kind,
+            id="q1",
+            sender="win@bad.example",
+            recipients=(ANN,),
+            source="milter",
+            way=WAY,
+        )
         asked = asyncio.create_task(service._hold(message, SPAM))
         await until(slow.written.is_set)
         if leaves:

@@ -70,7 +70,7 @@ class Always(WordBackend):
 
 
 def mail(raw: bytes = HAM, **fields: Any) -> Message:
-    return Message(raw, Kind.MAIL, **fields)
+    return Message(raw, kind=Kind.MAIL, **fields)
 
 
 def numbered(i: int) -> Message:
@@ -148,7 +148,7 @@ async def test_a_campaign_costs_once(start: Start, backend: HeldBackend) -> None
 
 async def test_the_kind_is_part_of_what_is_cached(start: Start) -> None:
     service = start()
-    kinds = [(await service.check(Message(HAM, kind))).kind for kind in (Kind.MAIL, Kind.SMS, Kind.MAIL)]
+    kinds = [(await service.check(Message(HAM, kind=kind))).kind for kind in (Kind.MAIL, Kind.SMS, Kind.MAIL)]
     assert kinds == [Kind.MAIL, Kind.SMS, Kind.MAIL]
 
 
@@ -243,11 +243,11 @@ async def test_what_will_be_refused_is_not_read(
 @pytest.mark.parametrize(
     ("message", "learning", "at_once"),
     [
-        pytest.param(Message(b"see you at noon", Kind.SMS), False, True, id="a short SMS"),
-        pytest.param(Message(b"see you at noon", Kind.SMS), True, False, id="while the memory changes"),
-        pytest.param(Message(b"noon " * 400, Kind.SMS), False, False, id="a long one"),
+        pytest.param(Message(b"see you at noon", kind=Kind.SMS), False, True, id="a short SMS"),
+        pytest.param(Message(b"see you at noon", kind=Kind.SMS), True, False, id="while the memory changes"),
+        pytest.param(Message(b"noon " * 400, kind=Kind.SMS), False, False, id="a long one"),
         pytest.param(Message(b"see you at noon"), False, False, id="not said to be one"),
-        pytest.param(Message(HAM, Kind.MAIL), False, False, id="a mail"),
+        pytest.param(Message(HAM, kind=Kind.MAIL), False, False, id="a mail"),
     ],
 )
 async def test_only_a_short_sms_is_read_in_the_loop(
@@ -305,7 +305,7 @@ async def test_who_left_is_dropped_and_counted(start: Start, backend: HeldBacken
 async def test_a_batch_larger_than_the_queue_is_no_overload(start: Start) -> None:
     service = start(queue=Queue(max_messages=BATCHED_AT_ONCE, parsers=1, on_error="tempfail"))
     texts = [f"a prize {i}" if i % 3 else f"noon {i}" for i in range(READING_PER_PARSER * 3)]
-    found = await service.check_all([Message(text.encode(), Kind.SMS) for text in texts])
+    found = await service.check_all([Message(text.encode(), kind=Kind.SMS) for text in texts])
     assert [one.label is Label.SPAM for one in found] == [bool(i % 3) for i in range(len(texts))]
 
 
@@ -376,7 +376,7 @@ async def test_a_correction_is_in_effect_once_it_is_answered(start: Start) -> No
 
 async def test_a_near_copy_follows_and_the_unrelated_does_not(start: Start) -> None:
     service = start()
-    unrelated = Message(b"the minutes of tuesday are in the shared folder, please read them", Kind.SMS)
+    unrelated = Message(b"the minutes of tuesday are in the shared folder, please read them", kind=Kind.SMS)
     before = await service.check(unrelated)
     offer = (
         HAM + b"we bake bread of old kinds of grain, and on saturdays we sell what is left for half of it;\n"

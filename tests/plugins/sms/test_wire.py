@@ -19,7 +19,9 @@ FIELDS = st.dictionaries(TEXT, TEXT, max_size=8)
 
 
 def holds(url: str, query: str, body: bytes, signature: str, settings: str = "") -> bool:
-    return wire.signed_by_twilio(SECRET.encode(), url, query, wire.fields(body), signature, settings)
+    return wire.signed_by_twilio(
+        SECRET.encode(), url=url, query=query, given=wire.fields(body), signature=signature, settings=settings
+    )
 
 
 def test_the_example_of_twilios_manual() -> None:
@@ -73,8 +75,8 @@ def test_fields_come_out_as_they_went_in(pairs: list[tuple[str, str]]) -> None:
 def test_no_bytes_are_too_strange(raw: bytes) -> None:
     found = wire.fields(raw)
     wire.first(found, "Body")
-    assert not wire.signed_by_twilio(b"s", URL, "", found, "x")
-    wire.onward("https://a.example", raw.decode("latin-1"), "secret")
+    assert not wire.signed_by_twilio(b"s", url=URL, query="", given=found, signature="x")
+    wire.onward("https://a.example", query=raw.decode("latin-1"), without="secret")
 
 
 def test_too_many_fields() -> None:
@@ -114,19 +116,21 @@ def test_twiml_is_xml_that_says_the_url(tail: str) -> None:
     )
 )
 def test_onward_drops_the_secret_and_forged_labels_only(pairs: list[tuple[str, str]]) -> None:
-    url = wire.onward("https://a.example/x?y=1", urlencode(pairs), "secret", {"filterd_label": "spam"})
+    url = wire.onward(
+        "https://a.example/x?y=1", query=urlencode(pairs), without="secret", added={"filterd_label": "spam"}
+    )
     found = parse_qsl(urlsplit(url).query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name in ("text", "a b")]
     assert found == [("y", "1"), *kept, ("filterd_label", "spam")]
 
 
 def test_onward_without_anything_is_the_url() -> None:
-    assert wire.onward("https://a.example", "secret=x", "secret") == "https://a.example"
+    assert wire.onward("https://a.example", query="secret=x", without="secret") == "https://a.example"
 
 
 def test_tags() -> None:
-    found = Verdict(Label.UNSURE, 0.51239, 1.0, Kind.SMS)
+    found = Verdict(label=Label.UNSURE, probability=0.51239, points=1.0, kind=Kind.SMS)
     assert wire.tags(found) == {"filterd_label": "unsure", "filterd_probability": "0.5124"}
-    assert wire.tags(Verdict(Label.HAM, 0.0, 0.0, Kind.SMS, available=False)) == {
-        "filterd_label": "unavailable"
-    }
+    assert wire.tags(
+        Verdict(label=Label.HAM, probability=0.0, points=0.0, kind=Kind.SMS, available=False)
+    ) == {"filterd_label": "unavailable"}

@@ -45,7 +45,7 @@ def test_the_verdicts_are_those_of_one_engine(given: Path) -> None:
     assert run(given) == Counter(spam=9, ham=16, error=1)
     found = rows(given)
     assert [row["id"] for row in found] == [f"m{i}" for i in range(len(TEXTS))]
-    alone = fakes.engine()[0].judge([Message(text.encode(), Kind.SMS) for text in TEXTS[:-1]])
+    alone = fakes.engine()[0].judge([Message(text.encode(), kind=Kind.SMS) for text in TEXTS[:-1]])
     assert [row["label"] for row in found] == [*(one.label for one in alone), ""]
     assert found[0]["probability"] == round(alone[0].probability, 6)
     assert sum(found[0]["classes"].values()) == pytest.approx(1, abs=1e-5)  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ def test_a_mail_in_parts_is_a_mail_again(tmp_path: Path) -> None:
     assert plain.raw.startswith(
         "From: Zoë <z@b.example>\nSubject: Tea Bcc: all\nContent-Type: text/plain".encode()
     )
-    (found,) = text.read(Message(html.raw, html.facts.kind))
+    (found,) = text.read(Message(html.raw, kind=html.facts.kind))
     assert "at five" in found.canonical and "<" not in found.body
 
 

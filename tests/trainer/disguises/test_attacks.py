@@ -118,7 +118,7 @@ def test_hidden_words_are_in_the_mail_all_the_same() -> None:
 def test_every_style_hides_or_shows(styles: tuple[str, ...], shown: str) -> None:
     for style in styles:
         page = f'<html><body><div style="{style}">text of a mail</div></body></html>'
-        assert text.read(Message(mail("s", page, "html")))[0].body == shown, style
+        assert text.read(Message(mail("s", page, subtype="html")))[0].body == shown, style
 
 
 def test_a_plain_mail_is_read_as_it_was() -> None:

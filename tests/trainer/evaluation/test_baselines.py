@@ -20,7 +20,7 @@ def ids(baseline: Baseline) -> str:
 @pytest.mark.parametrize("baseline", BASELINES, ids=ids)
 def test_baselines_learn_two_classes(baseline: Baseline) -> None:
     train, validation, test = (LabelledTexts(*labelled(n)) for n in (60, 20, 30))
-    found = run(baseline, train, validation, test, ("ham", "spam"), (0,))
+    found = run(baseline, train=train, validation=validation, test=test, labels=("ham", "spam"), ham=(0,))
     assert (found.called == test.truth).mean() > 0.9
     assert ((found.probability >= 0.5) == found.spam).mean() > 0.9
     assert found.classes.sum(axis=1) == pytest.approx(1)
@@ -32,7 +32,9 @@ def test_baselines_learn_two_classes(baseline: Baseline) -> None:
 def test_baselines_learn_three_classes(baseline: Baseline) -> None:
     kinds = (HAM, ADVERT, FRAUD)
     train, validation, test = (LabelledTexts(*labelled(n, kinds)) for n in (90, 30, 45))
-    found = run(baseline, train, validation, test, ("ham", "advert", "fraud"), (0,))
+    found = run(
+        baseline, train=train, validation=validation, test=test, labels=("ham", "advert", "fraud"), ham=(0,)
+    )
     assert found.classes.shape == (45, 3)
     assert (found.called == test.truth).mean() > 0.9
     assert found.probability == pytest.approx(1 - found.classes[:, 0], abs=1e-5)
@@ -43,17 +45,20 @@ def test_decisions_and_probabilities_are_scikit_learns_own(baseline: Baseline) -
     texts, truth = labelled(60)
     noisy = truth.copy()
     noisy[:6] = 1 - noisy[:6]
-    parts = LabelledTexts(texts, noisy), LabelledTexts(*labelled(20)), LabelledTexts(*labelled(40))
-    found = run(baseline, *parts, ("ham", "spam"), (0,))
+    train, test = LabelledTexts(texts, noisy), LabelledTexts(*labelled(40))
+    validation = LabelledTexts(*labelled(20))
+    found = run(baseline, train=train, validation=validation, test=test, labels=("ham", "spam"), ham=(0,))
     peer: Any = baseline.make().fit(texts, noisy)
-    assert found.called.tolist() == peer.predict(parts[2].texts).tolist()
+    assert found.called.tolist() == peer.predict(test.texts).tolist()
     if baseline.has_probabilities:
-        assert found.classes == pytest.approx(peer.predict_proba(parts[2].texts))
+        assert found.classes == pytest.approx(peer.predict_proba(test.texts))
 
 
 def test_a_class_missing_in_training_is_never_called() -> None:
     train, test = LabelledTexts(*labelled(40)), LabelledTexts(*labelled(20))
-    found = run(BASELINES[0], train, test, test, ("ham", "spam", "fraud"), (0,))
+    found = run(
+        BASELINES[0], train=train, validation=test, test=test, labels=("ham", "spam", "fraud"), ham=(0,)
+    )
     assert found.classes.shape == (20, 3)
     assert found.classes[:, 2].max() < 1e-12
 
@@ -67,7 +72,7 @@ def test_a_class_missing_in_training_is_never_called() -> None:
 )
 def test_what_cannot_be_fitted_is_refused_in_a_line(train: LabelledTexts, says: str) -> None:
     with pytest.raises(BadInput, match=says):
-        run(BASELINES[0], train, train, train, ("ham", "spam"), (0,))
+        run(BASELINES[0], train=train, validation=train, test=train, labels=("ham", "spam"), ham=(0,))
 
 
 def test_disagreement_is_mcnemars() -> None:
@@ -106,7 +111,9 @@ def test_the_lectures_split_gives_the_known_figures() -> None:
     right = {
         baseline.name: int((found.called == found.truth).sum())
         for baseline in BASELINES
-        for found in [run(baseline, train, validation, test, ("ham", "spam"), (0,))]
+        for found in [
+            run(baseline, train=train, validation=validation, test=test, labels=("ham", "spam"), ham=(0,))
+        ]
     }
     assert right == {"naive Bayes": 291, "linear SVM": 291, "character n-grams": 293}
     assert time.perf_counter() - started < 60

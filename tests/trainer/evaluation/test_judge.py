@@ -96,13 +96,13 @@ def test_a_bundle_is_judged_by_filterds_own_engine(dataset: Path, bundle: Path) 
     found = judging.judge(bundle, "b", subject)
     engine = fakes.engine()[0]
     texts = [(i, t) for i, t in enumerate(subject.frame["Text"]) if i != 18]
-    expected = engine.judge([Message(text.encode(), Kind.SMS) for _, text in texts])
+    expected = engine.judge([Message(text.encode(), kind=Kind.SMS) for _, text in texts])
     places = [i for i, _ in texts]
     assert found.probability[places].tolist() == [v.probability for v in expected]
     assert found.verdicts is not None
     assert [found.verdicts[i] for i in places] == [v.label for v in expected]
     mail = b"Subject: a subject\n\nsee you at the station, 1\n"
-    assert found.probability[18] == engine.judge([Message(mail, Kind.MAIL)])[0].probability
+    assert found.probability[18] == engine.judge([Message(mail, kind=Kind.MAIL)])[0].probability
     assert found.thresholds is None  # mail and SMS have thresholds of their own
 
 

@@ -34,7 +34,7 @@ WORDS = {
     "politics": ("vote", "senate", "law", "party"),
     "sports": ("goal", "coach", "match", "league"),
 }
-ASKED = Message(b"the coach of the league and his match and a goal", Kind.SMS)
+ASKED = Message(b"the coach of the league and his match and a goal", kind=Kind.SMS)
 
 
 def texts(count: int, seed: int) -> tuple[list[str], list[int]]:
@@ -94,7 +94,7 @@ def test_it_answers_as_what_was_trained(place: Path, made: Bundle) -> None:
     with torch.inference_mode():
         logits = model(rows.long(), lengths).double().numpy()
     wanted = classes.shares(logits, made.manifest.calibration[Kind.SMS].slope)
-    judged = Engine.open(made.path).judge([Message(one.encode(), Kind.SMS) for one in some])
+    judged = Engine.open(made.path).judge([Message(one.encode(), kind=Kind.SMS) for one in some])
     got = [[one.classes[name] for name in LABELS] for one in judged]
     assert np.abs(wanted - np.array(got)).max() < 0.1  # 8 bits
     assert (wanted.argmax(axis=1) == np.array(got).argmax(axis=1)).mean() > 0.9

@@ -17,7 +17,9 @@ from tests.trainer import tiny
 
 DRAW = np.random.default_rng(7)
 ROWS = [DRAW.integers(0, 50257, n).tolist() for n in (1, 2, 3, 17, 40, 64)]
-FIT = ExitEntry(1, FastPathSide(-0.2, 1.0, -5.0), FastPathSide(0.2, 1.0, 5.0))
+FIT = ExitEntry(
+    1, FastPathSide(limit=-0.2, scale=1.0, offset=-5.0), FastPathSide(limit=0.2, scale=1.0, offset=5.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,9 @@ def test_a_window_stops_early_alone_as_in_company(folder: Path) -> None:
 @pytest.mark.parametrize("ham", [(0,), (0, 2)])
 def test_rows_that_stand_for_an_estimate_have_its_margin(ham: tuple[int, ...]) -> None:
     early = np.array([[3.0, -3.0, 2.5], [0.0, 0.05, 0.0], [-4.0, 4.0, -4.0]], np.float32)
-    fit = ExitEntry(1, FastPathSide(-2.0, 0.5, -1.0), FastPathSide(2.0, 2.0, 1.0))
+    fit = ExitEntry(
+        1, FastPathSide(limit=-2.0, scale=0.5, offset=-1.0), FastPathSide(limit=2.0, scale=2.0, offset=1.0)
+    )
     rows, settled = exits.settling(fit, ham)(early)
     estimates = exits.estimates(exits.margins(early, ham), fit)
     assert settled.tolist() == (~np.isnan(estimates)).tolist()

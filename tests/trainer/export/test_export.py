@@ -40,8 +40,8 @@ def test_the_engine_judges_with_it(made: Bundle) -> None:
     engine = Engine.open(made.path, threads=1)
     spam, ham = engine.judge(
         [
-            Message(b"free prize 77 waiting, click here", Kind.SMS),
-            Message(b"the train is 77 minutes late", Kind.SMS),
+            Message(b"free prize 77 waiting, click here", kind=Kind.SMS),
+            Message(b"the train is 77 minutes late", kind=Kind.SMS),
         ]
     )
     assert (spam.label, ham.label) == (Label.SPAM, Label.HAM)
@@ -187,7 +187,7 @@ def test_a_run_that_reads_the_padding_is_served_as_it_was_trained(
 
 
 def sms(content: str) -> Message:
-    return Message(content.encode(), Kind.SMS)
+    return Message(content.encode(), kind=Kind.SMS)
 
 
 def test_other_labels_are_refused(place: Path, tmp_path: Path) -> None:

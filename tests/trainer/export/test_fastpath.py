@@ -94,8 +94,8 @@ def test_allowed_is_the_bound_of_clopper_and_pearson() -> None:
 
 
 def test_what_cannot_be_shown_is_not_used() -> None:
-    side = FastPathSide(-1.0, 1.0, 0.0)
-    fit = FastPathEntry(ham=side, spam=FastPathSide(1.0, 1.0, 0.0))
+    side = FastPathSide(limit=-1.0, scale=1.0, offset=0.0)
+    fit = FastPathEntry(ham=side, spam=FastPathSide(limit=1.0, scale=1.0, offset=0.0))
     wide, labels = np.full(5_000, -2.0), [Label.HAM] * 5_000
     good = measure(wide, labels, fit)
     assert (good.ham, good.settled, good.agrees) == (side, 1.0, 1.0)
@@ -111,5 +111,5 @@ def test_margins_are_of_the_same_kind_as_the_engines() -> None:
     engine = fakes.engine()[0]
     (found,) = engine.margins(["an urgent prize"], [Kind.SMS])
     assert found == pytest.approx(margin([0.0, 12.0], (0,)))
-    verdict = engine.judge([Message(b"an urgent prize", Kind.SMS)])[0]
+    verdict = engine.judge([Message(b"an urgent prize", kind=Kind.SMS)])[0]
     assert log_odds(verdict.probability) == pytest.approx(found)

@@ -99,7 +99,7 @@ def test_a_bundle_is_judged_with_its_fast_path_and_without(dataset: Path, copy: 
     engine = Engine.open(bundle.DEFAULT)
     frame = subject.frame[["Text", "Kind"]].itertuples(index=False)
     alone = [
-        engine.judge([Message(one.encode(), Kind.SMS)])[0].probability
+        engine.judge([Message(one.encode(), kind=Kind.SMS)])[0].probability
         for one, kind in frame
         if kind == Kind.SMS.value
     ]

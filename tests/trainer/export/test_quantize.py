@@ -95,7 +95,7 @@ def test_uneven_tokens_keep_a_step_each(tmp_path: Path) -> None:
     names = graph.linear_names(tiny.TINY)
     shape = {name: weights[f"{name}.weight"].shape[0] for name in names}
     usual = {name: DRAW.standard_normal((40, k)).astype(np.float32) for name, k in shape.items()}
-    ranges = {name: InputRange(x[0], x[0], x[:0]).wider(x) for name, x in usual.items()}
+    ranges = {name: InputRange(low=x[0], high=x[0], rows=x[:0]).wider(x) for name, x in usual.items()}
     uneven = "h.0.mlp.c_fc"
     ranges[uneven] = ranges[uneven].wider(100 * usual[uneven][:1])
     linears = quantize.int8(weights, tiny.TINY, ranges)[1]
@@ -163,7 +163,7 @@ def test_the_matrices_of_the_blocks_are_all_integers(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "model.safetensors")
     shape = {name: weights[f"{name}.weight"].shape[0] for name in graph.linear_names(tiny.TINY)}
     ones = {name: np.ones(k, np.float32) for name, k in shape.items()}
-    ranges = {name: InputRange(-one, one, one[None]) for name, one in ones.items()}
+    ranges = {name: InputRange(low=-one, high=one, rows=one[None]) for name, one in ones.items()}
     smoothed, linears = quantize.int8(weights, tiny.TINY, ranges)
     model: onnx.ModelProto = graph.build(smoothed, tiny.TINY, linears)
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}

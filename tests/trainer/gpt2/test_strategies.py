@@ -185,7 +185,9 @@ def test_parameters_of_gpt2_small() -> None:
     for strategy in blocks.ADDED:
         torch.manual_seed(0)
         width, layers = 64, 2
-        model = SpamClassifier(GPT2(Architecture(300, 16, width, layers, 2)), 2)
+        model = SpamClassifier(
+            GPT2(Architecture(vocabulary=300, context=16, width=width, layers=layers, heads=2)), 2
+        )
         counts[strategy] = sum(p.numel() for p in strategies.begin(model, strategy, 4))
     beside = 2 * width + 2 * width + 2  # final norm and head
     assert counts["lora"] == beside + layers * 4 * (width + 3 * width + 2 * width)

@@ -24,7 +24,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_tensor_is_what_tensorflow_wrote() -> None:
     architecture, tensors = tf_checkpoint.read(FOLDER)
-    assert architecture == Architecture(VOCABULARY, CONTEXT, WIDTH, LAYERS, 2)
+    assert architecture == Architecture(
+        vocabulary=VOCABULARY, context=CONTEXT, width=WIDTH, layers=LAYERS, heads=2
+    )
     assert len(tensors) == 2 + 2 + 12 * LAYERS
     shapes = {
         "wte.weight": (VOCABULARY, WIDTH),

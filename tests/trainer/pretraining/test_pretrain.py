@@ -88,7 +88,7 @@ def test_the_estimated_loss_is_near_the_exact_one(frequent: int) -> None:
     targets = torch.randint(0, 30, (64,))
     exact = torch.nn.functional.cross_entropy(hidden @ embedding.T, targets)
     head = LanguageHead(torch.arange(100, 0, -1), frequent, sampled=50)
-    estimates = torch.stack([head.loss(hidden, embedding, targets) for _ in range(200)])
+    estimates = torch.stack([head.loss(hidden, embedding=embedding, targets=targets) for _ in range(200)])
     assert estimates.mean() == pytest.approx(float(exact), abs=0.02)
     if frequent == 100:
         assert estimates[0] == pytest.approx(float(exact), abs=1e-5)

@@ -139,7 +139,11 @@ def test_the_fast_path_stays_where_nothing_was_corrected() -> None:
     """And a kind whose threshold moved has none, though its weights are the champion's."""
     sides = dict.fromkeys(
         Kind,
-        FastPathEntry(ham=FastPathSide(-1.0, 1.0, 0.0), spam=FastPathSide(1.0, 1.0, 0.0), messages=5_000),
+        FastPathEntry(
+            ham=FastPathSide(limit=-1.0, scale=1.0, offset=0.0),
+            spam=FastPathSide(limit=1.0, scale=1.0, offset=0.0),
+            messages=5_000,
+        ),
     )
     files = MANIFEST.files | {bundle.WIDE: FileEntry("", 0)}
     judging = fakes.manifest(fast_path=sides, files=files, wide=WideEntry(dict.fromkeys(Kind, 0.01)))

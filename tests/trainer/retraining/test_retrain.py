@@ -63,7 +63,7 @@ def test_corrections_become_the_bundle_that_judges(
     assert new.manifest.lineage.revision == 60
     figures = new.manifest.metrics["retrain"]["figures"]
     assert figures["challenger"]["accuracy"] > figures["champion"]["accuracy"]
-    learned = Message(b"your coat zuzuzu hangs in the hall zobama", Kind.SMS)
+    learned = Message(b"your coat zuzuzu hangs in the hall zobama", kind=Kind.SMS)
     labels = [Engine.open(one.path, threads=1).judge([learned])[0].label for one in (old, new)]
     assert labels[1] is Label.HAM, labels
 

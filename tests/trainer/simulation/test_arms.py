@@ -41,7 +41,7 @@ def ours(
 
 def said(site: Stream, place: int, copy: int = 0) -> StreamCorrection:
     label = Label.HAM if site.mails[place].is_spam else Label.SPAM
-    return StreamCorrection(20, place, label, USER, copy)
+    return StreamCorrection(at=20, mail=place, label=label, source=USER, copy=copy)
 
 
 def test_judges_as_the_engine_does(site: Stream, margins: Margins, tmp_path: Path) -> None:
@@ -161,7 +161,9 @@ def test_bogofilter_learns_and_unlearns(site: Stream, tmp_path: Path) -> None:
     arm = Bogofilter(site, tmp_path)
     arm.restore([])
     assert set(arm.judge(range(site.n))) == {arms.ArmVerdict(arms.UNKNOWN, Label.UNSURE)}
-    truth = [StreamCorrection(0, i, mail.label, USER) for i, mail in enumerate(site.mails)]
+    truth = [
+        StreamCorrection(at=0, mail=i, label=mail.label, source=USER) for i, mail in enumerate(site.mails)
+    ]
     for one in truth:
         arm.learn(one)
     told = arm.judge(range(site.n))

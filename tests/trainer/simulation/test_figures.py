@@ -40,7 +40,10 @@ def segments(
 
 
 def test_counts_of_an_arm() -> None:
-    said = [StreamCorrection(30, 2, Label.SPAM, "user"), StreamCorrection(31, 3, Label.SPAM, "user")]
+    said = [
+        StreamCorrection(at=30, mail=2, label=Label.SPAM, source="user"),
+        StreamCorrection(at=31, mail=3, label=Label.SPAM, source="user"),
+    ]
     arm = figures.arm("memory", segments({1, 3, 2, 50}, {4, 5}, said), stream())
     whole, half = arm.parts["stream"], arm.parts["second half"]
     assert (whole.false_positives, whole.missed) == (2, 3), "an unsure spam is in the inbox"
@@ -77,7 +80,10 @@ def test_both_is_compared_pairwise() -> None:
 
 def test_a_worse_filter_is_noticed_and_an_equal_one_is_not() -> None:
     frozen = judged(range(N, N + CLEAN), {81})
-    learned = [StreamCorrection(9, 1, Label.HAM, "user"), StreamCorrection(9, 2, Label.HAM, "stranger-1", -1)]
+    learned = [
+        StreamCorrection(at=9, mail=1, label=Label.HAM, source="user"),
+        StreamCorrection(at=9, mail=2, label=Label.HAM, source="stranger-1", copy=-1),
+    ]
     same = figures.hostile("strangers", segments({83}, learned=learned), frozen, stream())
     assert (same.honest, same.hostile) == (1, 1)
     assert [one.worse for one in same.alone] == [False, False]

@@ -86,7 +86,9 @@ def test_who_is_right_is_not_corrected(stream: Stream) -> None:
 
 
 def test_every_run(inputs: list[str], tmp_path: Path) -> None:
-    request = OnlineRequest(inputs, bundle.DEFAULT, tmp_path / "out", OnlineSettings(day=5), only=OURS)
+    request = OnlineRequest(
+        inputs=inputs, bundle=bundle.DEFAULT, out=tmp_path / "out", settings=OnlineSettings(day=5), only=OURS
+    )
     record = online.simulate(request, QUIET)
     assert [(run.mode, run.filter) for run in record.runs] == [
         (mode, one) for mode in online.MODES for one in OURS
@@ -104,7 +106,12 @@ def test_every_run(inputs: list[str], tmp_path: Path) -> None:
 
 def test_beside_bogofilter(inputs: list[str], tmp_path: Path) -> None:
     request = OnlineRequest(
-        inputs, bundle.DEFAULT, tmp_path, OnlineSettings(messages=20), ("errors",), ("bogofilter",)
+        inputs=inputs,
+        bundle=bundle.DEFAULT,
+        out=tmp_path,
+        settings=OnlineSettings(messages=20),
+        modes=("errors",),
+        only=("bogofilter",),
     )
     need_program("bogofilter")
     record = online.simulate(request, QUIET)
@@ -127,7 +134,12 @@ def test_options_of_the_other_way_are_refused(tmp_path: Path, given: list[str], 
 def test_without_bogofilter(inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(online, "bogofilter_missing", lambda: "not there")
     request = OnlineRequest(
-        inputs, bundle.DEFAULT, tmp_path, OnlineSettings(messages=20), ("errors",), ("bogofilter",)
+        inputs=inputs,
+        bundle=bundle.DEFAULT,
+        out=tmp_path,
+        settings=OnlineSettings(messages=20),
+        modes=("errors",),
+        only=("bogofilter",),
     )
     record = online.simulate(request, QUIET)
     assert (record.skipped, record.runs) == ({"bogofilter": "not there"}, [])
@@ -135,7 +147,12 @@ def test_without_bogofilter(inputs: list[str], tmp_path: Path, monkeypatch: pyte
 
 def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = OnlineRequest(
-        inputs, bundle.DEFAULT, tmp_path / "out", OnlineSettings(), ("all", "errors"), ("fused",)
+        inputs=inputs,
+        bundle=bundle.DEFAULT,
+        out=tmp_path / "out",
+        settings=OnlineSettings(),
+        modes=("all", "errors"),
+        only=("fused",),
     )
     whole = online.OnlineFilter.judge
     judged: list[int] = []
@@ -152,7 +169,12 @@ def test_stopped_it_goes_on(inputs: list[str], tmp_path: Path, monkeypatch: pyte
     record = online.simulate(request, QUIET)
     assert len(judged) == 90 + 60, "the first mode was not judged again"
     straight = OnlineRequest(
-        inputs, bundle.DEFAULT, tmp_path / "straight", *(request.settings, request.modes, request.only)
+        inputs=inputs,
+        bundle=bundle.DEFAULT,
+        out=tmp_path / "straight",
+        settings=request.settings,
+        modes=request.modes,
+        only=request.only,
     )
     assert online.simulate(straight, QUIET).runs == record.runs
 
@@ -182,8 +204,18 @@ def test_the_command(inputs: list[str], tmp_path: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--mode some: choose of all, errors"):
-        online.simulate(OnlineRequest([], bundle.DEFAULT, tmp_path, OnlineSettings(), modes=("some",)), QUIET)
+        online.simulate(
+            OnlineRequest(
+                inputs=[], bundle=bundle.DEFAULT, out=tmp_path, settings=OnlineSettings(), modes=("some",)
+            ),
+            QUIET,
+        )
     with pytest.raises(ConfigError, match="--only both: choose of model, learner"):
-        online.simulate(OnlineRequest([], bundle.DEFAULT, tmp_path, OnlineSettings(), only=("both",)), QUIET)
+        online.simulate(
+            OnlineRequest(
+                inputs=[], bundle=bundle.DEFAULT, out=tmp_path, settings=OnlineSettings(), only=("both",)
+            ),
+            QUIET,
+        )
     with pytest.raises(BadInput, match="--corrects"):
         OnlineSettings(corrects=0.0)

@@ -106,7 +106,10 @@ def test_stopped_and_gone_on_with_it_is_the_same(tmp_path: Path, hostile: bool) 
 
 
 def test_corrections_of_another_run_are_repeated(tmp_path: Path) -> None:
-    given = [StreamCorrection(12, 3, Label.SPAM, "user"), StreamCorrection(40, 20, Label.HAM, "user")]
+    given = [
+        StreamCorrection(at=12, mail=3, label=Label.SPAM, source="user"),
+        StreamCorrection(at=40, mail=20, label=Label.HAM, source="user"),
+    ]
     arm = Parrot()
     segments = replay(arm, RepeatedComplaints(given)).run(ReplayLog(tmp_path))
     assert arm.told == given

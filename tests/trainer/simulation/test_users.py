@@ -59,7 +59,7 @@ def test_hostile_people_have_their_share(insider: bool) -> None:
     one, settings = stream(), StreamSettings(hostile=0.1, corrects=1.0)
     people, learned = HostileUser(one, settings, insider), list[StreamCorrection]()
     for at in range(300, 1200):
-        learned.append(StreamCorrection(at, at - 250, one.mails[at - 250].label, USER))
+        learned.append(StreamCorrection(at=at, mail=at - 250, label=one.mails[at - 250].label, source=USER))
         learned += people.after(learned)
         if at % 300 == 0:
             learned += people.before_night(learned, at)
@@ -76,7 +76,7 @@ def test_hostile_people_have_their_share(insider: bool) -> None:
 
 
 def test_nobody_adds_nothing() -> None:
-    learned = [StreamCorrection(300, 50, Label.HAM, USER)]
+    learned = [StreamCorrection(at=300, mail=50, label=Label.HAM, source=USER)]
     assert not NoHostility().after(learned)
     assert not NoHostility().before_night(learned, 500)
     assert not is_hostile(learned[0])
@@ -84,7 +84,11 @@ def test_nobody_adds_nothing() -> None:
 
 def test_variants_are_other_mails_of_the_same_text() -> None:
     made = [
-        variant(StreamCorrection(9, 4, Label.HAM, "flood", copy), "A\nsubject", "The body.")
+        variant(
+            StreamCorrection(at=9, mail=4, label=Label.HAM, source="flood", copy=copy),
+            "A\nsubject",
+            "The body.",
+        )
         for copy in (1, 2)
     ]
     found = [read(Message(raw))[0] for raw in made]

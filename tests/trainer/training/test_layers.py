@@ -8,7 +8,7 @@ from filterd.scoring.bundle import Architecture
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier
 from filterd_trainer.training import layers, recipe
 
-MODEL = SpamClassifier(GPT2(Architecture(50, 8, 8, 3, 2)), 2)
+MODEL = SpamClassifier(GPT2(Architecture(vocabulary=50, context=8, width=8, layers=3, heads=2)), 2)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_layers_thaw_from_the_top() -> None:
     trained = dict(MODEL.named_parameters())
 
     def awake(a_epoch: int, epoch: int) -> set[int]:
-        layers.thaw(trained, 3, a_epoch, epoch)
+        layers.thaw(trained, layers=3, a_epoch=a_epoch, epoch=epoch)
         return {layers.depth(name, 3) for name, p in trained.items() if p.requires_grad}
 
     assert [awake(1, epoch) for epoch in range(5)] == [{4}, {3, 4}, {2, 3, 4}, {1, 2, 3, 4}, {0, 1, 2, 3, 4}]
