@@ -516,6 +516,23 @@ def compare_command(
         typer.echo(f"{out / 'comparison.html'}", err=as_json)
 
 
+@app.command("measure")
+def measure_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle; its fast path is used where it has one.")],
+    messages: Annotated[int, typer.Option(min=10, max=10_000, help="Of each kind, of our own.")] = 200,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Of one judgement; 0: one a core.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON instead of tables.")] = False,
+) -> None:
+    """Say what a judgement costs: latency, throughput, memory, size, and energy where the machine tells."""
+    from filterd_trainer.evaluation import measure, pages
+
+    cost = measure.of_bundle(bundle, threads=threads, messages=messages)
+    if as_json:
+        typer.echo(pages.encoded(cost).decode(), nl=False)
+    else:
+        pages.print_tables(measure.tables(cost), measure.NOTES)
+
+
 @app.command("score")
 def score_command(
     files: Annotated[
