@@ -15,6 +15,7 @@ NEEDED = {
     "filterd/bundles/default/manifest.json",
     "filterd/bundles/default/model.onnx",
     "filterd/bundles/default/tokenizer.tiktoken",
+    "filterd/reading/vocabulary.txt",
     "filterd/py.typed",
     "filterd_plugins/milter/server.py",
     "filterd_trainer/cli.py",

@@ -4,10 +4,9 @@ A disguise is undone only where a known word comes out: one that GPT-2's own voc
 token, so no list of ours. That is what tells "w1nner", "fr33" and "mo-ney" from postcodes, codes, "gr8" and
 "e-mail". Only words of MIN_WORD letters and more are looked up: shorter ones are found in any code.
 
-The vocabulary is the packaged bundle's, whichever bundle judges: a text must not read differently with it.
+The vocabulary is the package's own, whichever bundle judges: a text must not read differently with another.
 """
 
-import base64
 import re
 import string
 from collections.abc import Callable
@@ -27,7 +26,8 @@ __all__ = [
     "read_signs",
 ]
 
-VOCABULARY: Final = Path(__file__).parents[1] / "bundles" / "default" / "tokenizer.tiktoken"
+# Words of MIN_WORD letters and more that GPT-2 has as one token behind a blank, the commonest first.
+VOCABULARY: Final = Path(__file__).with_name("vocabulary.txt")
 MIN_WORD: Final = 4  # letters
 MAX_WORD: Final = 24  # characters of a disguised word; an id is longer
 MAX_READINGS: Final = 16  # of one word: a sign in four stands for either of two letters
@@ -154,14 +154,8 @@ def _likeliest(word: str) -> str | None:
 
 @cache
 def _ranks() -> dict[str, int]:
-    """Words of four letters and more that GPT-2 has as one token behind a blank, with their ranks."""
-    ranks: dict[str, int] = {}
-    for line in VOCABULARY.read_bytes().splitlines():
-        token, _, rank = line.partition(b" ")
-        word = base64.b64decode(token)
-        if word[:1] == b" " and word[1:].isalpha() and len(word) > MIN_WORD:
-            ranks.setdefault(word[1:].decode("ascii", "ignore").lower(), int(rank))
-    return ranks
+    """The vocabulary, with each word's place in it."""
+    return {word: place for place, word in enumerate(VOCABULARY.read_text("ascii").split())}
 
 
 def _read(word: str) -> str:

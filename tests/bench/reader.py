@@ -24,7 +24,7 @@ try:
 except ImportError:
     from filterd import text
 from filterd.api import Kind, Message
-mails = [Message(raw, Kind.MAIL) for raw in raw_mails(800) if 3000 < len(raw) < 15000]
+mails = [Message(raw, kind=Kind.MAIL) for raw in raw_mails(800) if 3000 < len(raw) < 15000]
 for mail in mails[:20]:
     text.read(mail)
 started = time.process_time()

@@ -1,13 +1,35 @@
 """Known words under signs and capitals, and what only looks like one."""
 
+from base64 import b64decode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.reading.unicode import normalise
-from filterd.reading.words import MAX_WORD, plain_case, read_leet, read_mixed, read_parted, read_short
+from filterd.reading.words import (
+    MAX_WORD,
+    MIN_WORD,
+    VOCABULARY,
+    plain_case,
+    read_leet,
+    read_mixed,
+    read_parted,
+    read_short,
+)
+from filterd.scoring.bundle import DEFAULT
 
 LIMIT = 2_000
+
+
+def test_the_vocabulary_is_gpt2s() -> None:
+    ranks = {}
+    for line in (DEFAULT / "tokenizer.tiktoken").read_bytes().splitlines():
+        token, _, rank = line.partition(b" ")
+        word = b64decode(token)
+        if word[:1] == b" " and word[1:].isalpha() and len(word) > MIN_WORD:
+            ranks.setdefault(word[1:].decode().lower(), int(rank))
+    assert sorted(ranks, key=ranks.__getitem__) == VOCABULARY.read_text().split()
 
 
 @pytest.mark.parametrize(
