@@ -92,6 +92,12 @@ class Database:
                 connection.execute(select(func.pg_advisory_xact_lock(PREPARING)))
             yield connection
 
+    @contextmanager
+    def altering(self) -> Iterator[Connection]:
+        """A connection each of whose statements is a transaction of its own. Raises StoreError."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """An insertion that can say what is done where a row is there already."""
         if self.engine.dialect.name == "postgresql":

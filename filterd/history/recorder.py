@@ -30,6 +30,7 @@ from filterd.history.record import (
     settled,
 )
 from filterd.history.store import HistoryStore, MessageContent
+from filterd.history.textsearch import AT_ONCE
 from filterd.kit.disk import give_to_owner
 from filterd.log import log
 from filterd.reading.text import read
@@ -58,6 +59,7 @@ class Recorder:
         self._wake = threading.Condition()
         self._ending = False
         self._pruned = 0.0
+        self._unindexed = AT_ONCE  # rows since the index of texts was brought up to date, or it is unknown
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
     @classmethod
@@ -111,6 +113,7 @@ class Recorder:
             try:
                 self.flush()
                 self._prune()
+                self._catch_up()
             except FilterdError as error:
                 log.error("history not written", extra={"fields": {"reason": str(error)}})
             except Exception:
@@ -127,6 +130,7 @@ class Recorder:
         if self.history:
             try:
                 self.history.add(rows)
+                self._unindexed += len(rows)
             except StoreError:
                 self.dropped += len(rows)
                 raise
@@ -179,6 +183,16 @@ class Recorder:
         while self.history.prune(**limits) and not self._ending:
             self.flush()
         self._pruned = time.monotonic() + PRUNE_EVERY_S
+
+    def _catch_up(self) -> None:
+        if not self.history or self._unindexed < AT_ONCE:
+            return
+        self._unindexed = total = 0
+        while (added := self.history.catch_up()) and not self._ending:
+            total += added
+            self.flush()
+        if total > AT_ONCE:  # more than come between two looks: an older filterd's
+            log.info("older messages are in the history's index now", extra={"fields": {"messages": total}})
 
 
 def key_of(state: Path, name: str = KEY_FILE) -> bytes:

@@ -1,9 +1,4 @@
-"""The history in a database: SQLite beside the corrections, or PostgreSQL for several daemons.
-
-Rows are in the order of their numbers, which is that of time, so a search by time reads a range of the
-primary key. What makes a message correctable without its text (its hashed features), and its text where that
-is kept, lie in a table of their own, so that looking through the rows does not read them.
-"""
+"""The history in a database: SQLite beside the corrections, or PostgreSQL for several daemons."""
 
 import time
 from collections.abc import Sequence
@@ -12,64 +7,20 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 import sqlalchemy as sql
-from sqlalchemy import Column, Connection
+from sqlalchemy import Connection
+from sqlalchemy.schema import CreateIndex
 
 from filterd.api import Kind, Label
 from filterd.corrections.database import Database
 from filterd.errors import StoreError
 from filterd.history import record
-from filterd.history.record import Record
+from filterd.history.record import Record, clean
+from filterd.history.tables import COUNTED, HOUR, KEPT, RECIPIENTS, ROWS, STATE, TABLES, WRITERS
+from filterd.history.textsearch import TextSearch
 
 SCHEMA = 1
 DAY_S = 86_400.0
 MAX_PRUNED = 20_000  # rows deleted in one transaction: half a second, which writers wait for
-
-_TABLES = sql.MetaData()
-_ROWS = sql.Table(
-    "filterd_history",
-    _TABLES,
-    Column("number", sql.BigInteger, primary_key=True, autoincrement=False),
-    Column("time", sql.Double, nullable=False),
-    Column("kind", sql.String(8), nullable=False),
-    Column("label", sql.String(8), nullable=False),
-    Column("settled", sql.String(16), nullable=False),
-    Column("available", sql.Boolean, nullable=False),
-    Column("ms", sql.Double, nullable=False),
-    Column("probability", sql.Double, nullable=False),
-    Column("points", sql.Double, nullable=False),
-    Column("unsure", sql.Double, nullable=False),
-    Column("spam", sql.Double, nullable=False),
-    Column("size", sql.BigInteger, nullable=False),
-    Column("corrected", sql.String(8)),
-    Column("listener", sql.Text, nullable=False),
-    Column("action", sql.Text, nullable=False),
-    Column("name", sql.Text, nullable=False, index=True),
-    Column("message_key", sql.String(32), nullable=False, index=True),
-    Column("content_hash", sql.String(64), nullable=False, index=True),
-    Column("sender_key", sql.String(32), nullable=False, index=True),
-    Column("tests", sql.Text, nullable=False),
-    Column("bundle", sql.Text, nullable=False),
-    Column("sender", sql.Text, nullable=False),
-    Column("recipients", sql.Text, nullable=False),
-    Column("subject", sql.Text, nullable=False),
-)
-_RECIPIENTS = sql.Table(
-    "filterd_history_recipients",
-    _TABLES,
-    Column("key", sql.String(32), primary_key=True),
-    Column("number", sql.BigInteger, primary_key=True, autoincrement=False),
-    sql.Index("filterd_history_recipients_number", "number"),
-)
-_KEPT = sql.Table(
-    "filterd_history_kept",
-    _TABLES,
-    Column("number", sql.BigInteger, primary_key=True, autoincrement=False),
-    Column("features", sql.LargeBinary, nullable=False),
-    Column("text", sql.Text),
-)
-# The last writer's number (`record.RecordNumbers`); it came after schema 1 and is added where it is missing.
-_WRITERS = sql.Table("filterd_history_writers", sql.MetaData(), Column("last", sql.Integer, primary_key=True))
-_STATE = sql.Table("filterd_history_state", _TABLES, Column("schema", sql.Integer, primary_key=True))
 
 
 class MessageContent(NamedTuple):
@@ -123,17 +74,19 @@ class HistoryStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._texts = TextSearch(database)
 
     @classmethod
     def open(cls, where: str | Path) -> Self:
         """Open or create: a path, `sqlite:///path` or `postgresql://…`. Raises ConfigError too."""
         database = Database(where)
         try:
-            _prepare(database)
+            made = cls(database)
+            made._prepare()
         except BaseException:
             database.close()
             raise
-        return cls(database)
+        return made
 
     def close(self) -> None:
         """Close the connections."""
@@ -147,12 +100,10 @@ class HistoryStore:
 
     def enter(self) -> int:
         """A number for who is about to write, given to nobody else until WRITERS others have come."""
-        after = (_WRITERS.c.last + 1) % record.WRITERS
+        after = (WRITERS.c.last + 1) % record.WRITERS
         with self._database.writing() as connection:
             return int(
-                connection.execute(
-                    _WRITERS.update().values(last=after).returning(_WRITERS.c.last)
-                ).scalar_one()
+                connection.execute(WRITERS.update().values(last=after).returning(WRITERS.c.last)).scalar_one()
             )
 
     def add(self, rows: Sequence[tuple[Record, MessageContent | None]]) -> None:
@@ -162,31 +113,33 @@ class HistoryStore:
         concerned = [{"key": key, "number": row.number} for row, _ in rows for key in row.recipient_keys]
         kept = [{"number": row.number} | one._asdict() for row, one in rows if one]
         with self._database.writing() as connection:
-            connection.execute(_ROWS.insert(), [_values(row) for row, _ in rows])
-            for table, values in ((_RECIPIENTS, concerned), (_KEPT, kept)):
+            connection.execute(ROWS.insert(), [_values(row) for row, _ in rows])
+            for table, values in ((RECIPIENTS, concerned), (KEPT, kept)):
                 if values:
                     connection.execute(table.insert(), values)
 
     def search(self, wanted: Search, limit: int) -> list[Record]:
         """The newest rows that fulfil a search; with `above` the ones next to it. Newest first."""
         forward = wanted.above is not None
-        order = _ROWS.c.number if forward else _ROWS.c.number.desc()
-        query = sql.select(_ROWS).where(*_conditions(wanted)).order_by(order).limit(limit)
+        order = ROWS.c.number if forward else ROWS.c.number.desc()
+        query = sql.select(ROWS).where(*_conditions(wanted)).order_by(order).limit(limit)
         with self._database.reading() as connection:
+            if text := clean(wanted.text):
+                query = query.where(self._texts.condition(connection, text))
             rows = [_record(row) for row in connection.execute(query)]
         return rows[::-1] if forward else rows
 
     def get(self, number: int) -> Record | None:
         """One row with the hashes of its recipients."""
-        keys = sql.select(_RECIPIENTS.c.key).where(_RECIPIENTS.c.number == number)
+        keys = sql.select(RECIPIENTS.c.key).where(RECIPIENTS.c.number == number)
         with self._database.reading() as connection:
-            row = connection.execute(sql.select(_ROWS).where(_ROWS.c.number == number)).first()
+            row = connection.execute(sql.select(ROWS).where(ROWS.c.number == number)).first()
             found = tuple(connection.execute(keys).scalars()) if row else ()
         return msgspec.structs.replace(_record(row), recipient_keys=found) if row else None
 
     def kept(self, number: int) -> MessageContent | None:
         """What makes a message correctable; None once it is too old."""
-        query = sql.select(_KEPT.c.features, _KEPT.c.text).where(_KEPT.c.number == number)
+        query = sql.select(KEPT.c.features, KEPT.c.text).where(KEPT.c.number == number)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return MessageContent(row.features, row.text) if row else None
@@ -194,11 +147,9 @@ class HistoryStore:
     def find(self, *, name: str = "", message_key: str = "", content_hash: str = "") -> Record | None:
         """The newest row of a caller's id, of a Message-ID's hash or of a content hash."""
         given = {"name": name, "message_key": message_key, "content_hash": content_hash}
-        conditions = [_ROWS.c[column] == value for column, value in given.items() if value]
+        conditions = [ROWS.c[column] == value for column, value in given.items() if value]
         query = (
-            sql.select(_ROWS.c.number)
-            .where(sql.or_(sql.false(), *conditions))
-            .order_by(_ROWS.c.number.desc())
+            sql.select(ROWS.c.number).where(sql.or_(sql.false(), *conditions)).order_by(ROWS.c.number.desc())
         )
         with self._database.reading() as connection:
             number = connection.execute(query.limit(1)).scalar() if conditions else None
@@ -207,23 +158,20 @@ class HistoryStore:
     def corrected(self, number: int, label: Label | None) -> None:
         """Note what a person said of a message; None once it is taken back."""
         with self._database.writing() as connection:
-            here = _ROWS.update().where(_ROWS.c.number == number)
+            here = ROWS.update().where(ROWS.c.number == number)
             connection.execute(here.values(corrected=label.value if label else None))
 
     def counts(self, since: float, mine: tuple[str, ...] | None = None) -> list[HourlyCount]:
-        """Messages by hour, kind, label and stage, from `since` (seconds since 1970) on."""
-        hour = sql.cast(_ROWS.c.time / 3600.0 - 0.5, sql.BigInteger).label("hour")
-        if self._database.engine.dialect.name == "sqlite":  # there a cast cuts off, in PostgreSQL it rounds
-            hour = sql.cast(_ROWS.c.time / 3600.0, sql.BigInteger).label("hour")
-        by = (hour, _ROWS.c.kind, _ROWS.c.label, _ROWS.c.settled)
-        query = sql.select(*by, sql.func.count(), sql.func.sum(_ROWS.c.ms)).group_by(*by)
-        wanted = Search(since=since, mine=mine)
+        """Messages by hour, kind, label and stage, from the hour of `since` (seconds since 1970) on."""
+        by = (HOUR, ROWS.c.kind, ROWS.c.label, ROWS.c.settled)
+        query = sql.select(*by, sql.func.count(), sql.func.sum(ROWS.c.ms)).group_by(*by)
+        query = query.where(int(since // 3600) <= HOUR, *_conditions(Search(mine=mine)))
         with self._database.reading() as connection:
-            return [HourlyCount(*row) for row in connection.execute(query.where(*_conditions(wanted)))]
+            return [HourlyCount(*row) for row in connection.execute(query)]
 
     def preview(self, kind: Kind, *, unsure: float, spam: float, since: float) -> list[Change]:
         """How many messages each label would have had by other thresholds, by label and correction."""
-        c = _ROWS.c
+        c = ROWS.c
         then = sql.case((c.probability >= spam, "spam"), (c.probability >= unsure, "unsure"), else_="ham")
         by = (c.label, then.label("then"), c.corrected)
         judged = (c.available, c.settled.notin_(("gtube", "list")))
@@ -234,22 +182,37 @@ class HistoryStore:
     def size(self) -> int:
         """How many rows there are."""
         with self._database.reading() as connection:
-            return int(connection.execute(sql.select(sql.func.count()).select_from(_ROWS)).scalar_one())
+            return int(connection.execute(sql.select(sql.func.count()).select_from(ROWS)).scalar_one())
 
     def prune(self, *, days: float, max_rows: int, correctable: int) -> int:
         """Apply the retention: MAX_PRUNED rows at most, so call it until it returns 0."""
-        last = self._nth(_ROWS, max_rows)
+        last = self._nth(ROWS, max_rows)
         oldest = max(record.at(time.time() - days * DAY_S), last + 1)
-        gone = sql.select(_ROWS.c.number).where(_ROWS.c.number < oldest).order_by(_ROWS.c.number)
+        gone = sql.select(ROWS.c.number).where(ROWS.c.number < oldest).order_by(ROWS.c.number)
         with self._database.writing() as connection:
             until = connection.execute(gone.offset(MAX_PRUNED).limit(1)).scalar()
-            for table in (_RECIPIENTS, _KEPT):
+            for table in (RECIPIENTS, KEPT):
                 connection.execute(table.delete().where(table.c.number < (until or oldest)))
-            dropped = connection.execute(_ROWS.delete().where(_ROWS.c.number < (until or oldest))).rowcount
-        beyond = self._nth(_KEPT, correctable)
+            dropped = connection.execute(ROWS.delete().where(ROWS.c.number < (until or oldest))).rowcount
+        beyond = self._nth(KEPT, correctable)
         with self._database.writing() as connection:
-            connection.execute(_KEPT.delete().where(_KEPT.c.number <= beyond))
+            connection.execute(KEPT.delete().where(KEPT.c.number <= beyond))
         return int(dropped)
+
+    def catch_up(self) -> int:
+        """Take rows into the index of texts: call it until it returns 0, and after AT_ONCE more rows."""
+        return self._texts.catch_up()
+
+    def _prepare(self) -> None:
+        with self._database.preparing() as connection:
+            _create(connection)
+            found = connection.execute(sql.select(STATE.c.schema)).scalar_one_or_none()
+            if found == SCHEMA:
+                self._texts.prepare(connection)
+        if found != SCHEMA:
+            raise StoreError(
+                f"{self._database.name}: history of schema {found}, this filterd has {SCHEMA}; move it away"
+            )
 
     def _nth(self, table: sql.Table, place: int) -> int:
         """The number at a place from the newest, -1 where there are fewer."""
@@ -260,7 +223,7 @@ class HistoryStore:
 
 
 def _conditions(wanted: Search) -> list[sql.ColumnElement[bool]]:
-    c = _ROWS.c
+    c = ROWS.c
     given: list[tuple[object, sql.ColumnElement[bool]]] = [
         (wanted.since is not None, c.number >= record.at(wanted.since or 0)),
         (wanted.until is not None, c.number < record.at(wanted.until or 0)),
@@ -275,14 +238,11 @@ def _conditions(wanted: Search) -> list[sql.ColumnElement[bool]]:
         found.append(_concerns((wanted.to,)))
     if wanted.mine is not None:
         found.append(_concerns(wanted.mine))
-    if wanted.text:
-        together = c.name + "\n" + c.sender + "\n" + c.recipients + "\n" + c.subject + "\n" + c.tests
-        found.append(together.icontains(wanted.text, autoescape=True))  # one look at a row, not five
     return found
 
 
 def _concerns(keys: tuple[str, ...]) -> sql.ColumnElement[bool]:
-    return _ROWS.c.number.in_(sql.select(_RECIPIENTS.c.number).where(_RECIPIENTS.c.key.in_(keys)))
+    return ROWS.c.number.in_(sql.select(RECIPIENTS.c.number).where(RECIPIENTS.c.key.in_(keys)))
 
 
 def _values(row: Record) -> dict[str, Any]:
@@ -298,20 +258,12 @@ def _record(row: sql.Row[Any]) -> Record:
     return Record(**values | typed | {"tests": tuple(row.tests.split()), "available": bool(row.available)})
 
 
-def _prepare(database: Database) -> None:
-    with database.preparing() as connection:
-        _create(connection)
-        found = connection.execute(sql.select(_STATE.c.schema)).scalar_one_or_none()
-    if found != SCHEMA:
-        raise StoreError(
-            f"{database.name}: history of schema {found}, this filterd has {SCHEMA}; move it away"
-        )
-
-
 def _create(connection: Connection) -> None:
-    if not sql.inspect(connection).has_table(_STATE.name):
-        _TABLES.create_all(connection)
-        connection.execute(_STATE.insert().values(schema=SCHEMA))
-    if not sql.inspect(connection).has_table(_WRITERS.name):
-        _WRITERS.create(connection)
-        connection.execute(_WRITERS.insert().values(last=0))
+    if not sql.inspect(connection).has_table(STATE.name):
+        TABLES.create_all(connection)
+        connection.execute(STATE.insert().values(schema=SCHEMA))
+    if not sql.inspect(connection).has_table(WRITERS.name):
+        WRITERS.create(connection)
+        connection.execute(WRITERS.insert().values(last=0))
+    if connection.dialect.name == "sqlite":
+        connection.execute(CreateIndex(COUNTED, if_not_exists=True))

@@ -66,6 +66,8 @@ def fill(history: HistoryStore, keys: list[str], messages: int) -> None:
         if len(made) == BATCH or i == messages - 1:
             history.add(made)
             made = []
+            while history.catch_up():  # as the daemon's recorder does
+                pass
 
 
 def hold(quarantine: QuarantineStore, messages: int) -> None:

@@ -17,6 +17,7 @@ from filterd.config import Config, Log
 from filterd.config import History as HistorySection
 from filterd.errors import StoreError
 from filterd.history import recorder as recording
+from filterd.history import textsearch
 from filterd.history.record import Record, VerdictEvent
 from filterd.history.recorder import KEY_FILE, Recorder, identity, key_of
 from filterd.history.store import HistoryStore, Search
@@ -200,3 +201,19 @@ def test_a_rush_leaves_out_what_makes_a_message_correctable(
     assert history.size() == 5
     assert history.kept(row.number) is None
     history.close()
+
+
+def test_an_older_history_is_taken_into_the_index_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, history = recorded(tmp_path, *(event() for _ in range(5)))
+    history.close()
+    for module in (recording, textsearch):
+        monkeypatch.setattr(module, "AT_ONCE", 2)
+    recorder = Recorder.open(Config(state=str(tmp_path)))
+    with caplog.at_level(logging.INFO, "filterd"):
+        recorder._catch_up()
+        recorder._catch_up()  # and not again
+    recorder.close()
+    (line,) = [one for one in caplog.records if "in the history's index" in one.message]
+    assert line.__dict__["fields"] == {"messages": 4}
