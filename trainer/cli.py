@@ -541,12 +541,16 @@ def score_command(
     out: Annotated[Path, typer.Option(help="Folder for the parts; the same command goes on where it ended.")],
     form: Annotated[str, typer.Option("--form", help="jsonl, csv or parquet.")] = "jsonl",
     bundle: Annotated[Path | None, typer.Option(help="Another bundle than the one in use.")] = None,
-    processes: Annotated[int, typer.Option(min=0, max=256, help="0: one a core.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, max=4096, help="0: one a core.")] = 0,
+    ray: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Of a Ray cluster that is to judge: auto, HOST:PORT, local."),
+    ] = "",
 ) -> None:
     """Judge stored messages by the million: id, label, probability, points, classes, error.
 
     Exit status: 0 done; 66 an input is not there; 69 no model; 75 a process died, the same command goes on;
-    78 the folder was begun with other inputs.
+    78 the folder was begun with other inputs, or there is no cluster.
     """
     import os
 
@@ -560,7 +564,14 @@ def score_command(
     path = bundle or judge.bundle_path(judge.configuration(lambda line: typer.echo(line, err=True)))
     cores = processes or len(os.sched_getaffinity(0))
     with bar("Scoring", None) as advance:
-        counts = scoring.score(files, out, path=path, processes=cores, form=written, advance=advance)
+        if ray:
+            from filterd_trainer.bulk import cluster
+
+            counts = cluster.run(
+                files, out, path=path, address=ray, processes=processes, form=written, advance=advance
+            )
+        else:
+            counts = scoring.score(files, out, path=path, processes=cores, form=written, advance=advance)
     typer.echo(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())) or "nothing there")
 
 

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterd.errors import BundleError, ModelUnavailable, RuntimeMissing
+from filterd.kit.hush import hushed
 from filterd.scoring.bundle import FIRST, REST
 from filterd.scoring.tokenizer import END_OF_TEXT_ID
 
 # Tokens of a chunk, padding included: activations stay in the cache, and 512 rows fill the matrix kernels.
 TOKENS_PER_CHUNK = 512
 MAX_THREADS = 64  # beyond this the runtime's own overhead outweighs another core
-STDERR = 2  # the descriptor
 SILENT = 4  # ONNX Runtime's "fatal": errors reach us as exceptions, the rest alarms people for nothing
 QUANTIZATION = "quantization"  # key of the model's metadata that names its arithmetic; set by the trainer
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -228,7 +228,7 @@ def _session(file: Path, threads: int, provider: str = CPU) -> Any:
 
 def _runtime() -> Any:
     try:
-        with _hushed():
+        with nullcontext() if "onnxruntime" in sys.modules else hushed():
             import onnxruntime
     except ImportError as error:
         raise RuntimeMissing(
@@ -236,31 +236,6 @@ def _runtime() -> Any:
         ) from error
     onnxruntime.set_default_logger_severity(SILENT)
     return onnxruntime
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Nothing on stderr, which the runtime's libraries write to past its own logger.
-
-    Where /proc/cpuinfo is hidden (ProcSubset=pid of our unit) they say as they are loaded that they know less
-    of the processor. They choose their kernels by cpuid all the same: a window takes as long as before.
-    """
-    if "onnxruntime" in sys.modules:
-        yield
-        return
-    try:
-        kept = os.dup(STDERR)
-    except OSError:  # it is closed
-        yield
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, STDERR)
-        yield
-    finally:
-        os.dup2(kept, STDERR)
-        os.close(kept)
-        os.close(nothing)
 
 
 def _has_cuda() -> bool:

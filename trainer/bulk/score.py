@@ -1,10 +1,10 @@
 """`trainer score`: verdicts of millions of stored messages, as a folder of parts.
 
-Strategy: this process only reads and cuts the stream of messages into parts of the same size, always the same
-ones. Processes judge a part each, with an engine of their own, and put the finished part in place by one
-rename. So a part is there whole or not at all; a run that was cut short does the parts that are missing, and
-no message is judged into two of them. `score.json` says of what inputs and with which bundle, so that nobody
-goes on with others.
+Strategy: this process only reads and cuts the stream of messages into parts, always the same ones. Processes
+judge a part each, with an engine of their own, and put the finished part in place by one rename; on a cluster
+`cluster.py` does that. So a part is there whole or not at all; a run that was cut short does the parts that
+are missing, and no message is judged into two of them. `score.json` says of what inputs and with which
+bundle, so that nobody goes on with others.
 """
 
 import json
@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,9 +26,11 @@ from filterd_trainer.bulk import inputs
 from filterd_trainer.bulk.inputs import BulkMessage
 
 PART: Final = 2000  # messages: seconds of work, so that a kill costs little and a part is no tiny file
+PART_BYTES: Final = 32 << 20  # of its messages: some parts are in memory for each process
 AHEAD: Final = 2  # parts that wait for each process: bounds what is in memory
 AT_ONCE: Final = 64  # messages judged at a time
 ABOUT: Final = "score.json"
+NAMES: Final = {"changed": "version of its inputs", "part": "size of parts"}  # of ABOUT's, for people
 
 Form = Literal["jsonl", "csv", "parquet"]
 Row = dict[str, Any]
@@ -67,40 +68,75 @@ def score(
                 advance(done.total())
     except BrokenProcessPool as error:
         raise ScoringDied(f"{out}: a process died; the same command goes on from here") from error
+    end(out)
     return counts
 
 
 def begin(paths: Sequence[Path], out: Path, model: str, form: Form) -> None:
     """The folder and what it is of. Raises ConfigError where it is of something else, Unwritable."""
-    about = {"inputs": [str(one.resolve()) for one in paths], "bundle": model, "form": form, "part": PART}
+    about = {
+        "inputs": [str(one.resolve()) for one in paths],
+        "changed": [_changed(one) for one in paths],
+        "bundle": model,
+        "form": form,
+        "part": [PART, PART_BYTES],
+    }
     file = out / ABOUT
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            _put(file, json.dumps(about, indent=1).encode())
+            put(file, json.dumps(about, indent=1).encode())
         known = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise Unwritable(
             f"{file}: {getattr(error, 'strerror', None) or error}; name another --out"
         ) from error
     if known != about:
-        differs = ", ".join(name for name in about if known.get(name) != about[name])
+        differs = ", ".join(NAMES.get(name, name) for name in about if known.get(name) != about[name])
         raise ConfigError(f"{out}: begun with another {differs}; name another --out, or remove it")
+
+
+def _changed(path: Path) -> list[int]:
+    """When a file was written and how long it is: other messages would fall into other parts."""
+    if not path.is_file():
+        return []
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def end(out: Path) -> None:
+    """All parts are there: remove the drafts of processes that were killed."""
+    for draft in out.glob(".part-*"):
+        draft.unlink(missing_ok=True)
+
+
+def cut(
+    stored: Iterable[BulkMessage], messages: int, most_bytes: int = PART_BYTES
+) -> Iterator[list[BulkMessage]]:
+    """The parts: up to so many messages, of so many bytes together, or one."""
+    part: list[BulkMessage] = []
+    size = 0
+    for one in stored:
+        if part and (len(part) >= messages or size + len(one.raw) > most_bytes):
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += len(one.raw)
+    if part:
+        yield part
 
 
 def _missing(
     stored: Iterable[BulkMessage], out: Path, form: Form, counts: Counts, advance: Callable[[int], None]
 ) -> Iterator[tuple[int, list[BulkMessage]]]:
     """Numbers and messages of the parts that are not there yet; those that are there are counted."""
-    left = iter(stored)
-    number = 0
-    while part := list(islice(left, PART)):
-        if _part(out, number, form).exists():
+    done = there(out, form)
+    for number, part in enumerate(cut(stored, PART)):
+        if number in done:
             counts["before"] += len(part)
             advance(len(part))
         else:
             yield number, part
-        number += 1
 
 
 def _results(
@@ -113,14 +149,20 @@ def _results(
     """What became of each part, as they end; `most` of them wait or are under way at a time."""
     running: set[Future[Counts]] = set()
     for number, part in parts:
-        running.add(pool.submit(_judge_part, part, _part(out, number, form), form))
+        running.add(pool.submit(_judge_part, part, place(out, number, form), form))
         if len(running) >= most:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (one.result() for one in done)
     yield from (one.result() for one in running)
 
 
-def _part(out: Path, number: int, form: Form) -> Path:
+def there(out: Path, form: Form) -> set[int]:
+    """Numbers of the parts that are done."""
+    return {int(part.stem.removeprefix("part-")) for part in out.glob(f"part-*.{form}")}
+
+
+def place(out: Path, number: int, form: Form) -> Path:
+    """Where a part lies once it is whole."""
     return out / f"part-{number:06}.{form}"
 
 
@@ -134,11 +176,17 @@ def _open(path: Path) -> None:
 
 def _judge_part(part: Sequence[BulkMessage], file: Path, form: Form) -> Counts:
     assert _engine
+    content, counts = judged(_engine, part, form)
+    put(file, content)
+    return counts
+
+
+def judged(engine: Engine, part: Sequence[BulkMessage], form: Form) -> tuple[bytes, Counts]:
+    """What is written of a part, and how many of its messages have each label."""
     rows = [
-        row for first in range(0, len(part), AT_ONCE) for row in judge(_engine, part[first : first + AT_ONCE])
+        row for first in range(0, len(part), AT_ONCE) for row in judge(engine, part[first : first + AT_ONCE])
     ]
-    _put(file, _written(rows, form))
-    return Counter("error" if row["error"] else row["label"] for row in rows)
+    return _written(rows, form), Counter("error" if row["error"] else row["label"] for row in rows)
 
 
 def judge(engine: Engine, messages: Sequence[BulkMessage]) -> list[Row]:
@@ -175,7 +223,7 @@ def _written(rows: Sequence[Row], form: Form) -> bytes:
     return frame.to_csv(index=False).encode() if form == "csv" else bytes(frame.to_parquet(index=False))
 
 
-def _put(file: Path, content: bytes) -> None:
+def put(file: Path, content: bytes) -> None:
     """The file whole or not at all, and on the disk. Raises Unwritable."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -60,6 +60,7 @@ def test_it_goes_on_and_judges_none_twice(given: Path) -> None:
         part.unlink()
     (given.parent / "out" / ".part-000002.jsonl.1").write_text("half a part")
     counts = run(given)
+    assert not list((given.parent / "out").glob(".*"))
     assert counts["before"] == len(TEXTS) - 8 and counts.total() == len(TEXTS)
     assert sorted(str(row["id"]) for row in rows(given)) == sorted(f"m{i}" for i in range(len(TEXTS)))
     assert all(part.stat().st_mtime_ns == written[part] for part in (*parts[:2], *parts[4:]))
@@ -119,3 +120,17 @@ def test_parts_wait_in_bounded_number(given: Path, tmp_path: Path) -> None:
         assert len(asked) <= 3
         list(results)
     assert len(asked) == 8
+
+
+def test_large_mails_make_short_parts() -> None:
+    sizes = [3, 3, 3, 9, 1, 1, 1]
+    found = scoring.cut([BulkMessage("a", b"x" * size) for size in sizes], 3, 8)
+    assert [[len(one.raw) for one in part] for part in found] == [[3, 3], [3], [9], [1, 1, 1]]
+
+
+def test_a_file_that_has_changed_is_another_input(given: Path) -> None:
+    run(given)
+    with given.open("a") as stream:
+        stream.write('{"text": "one more"}\n')
+    with pytest.raises(ConfigError, match="another version of its inputs"):
+        run(given)
