@@ -32,11 +32,14 @@ from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import GPT2, PRESETS
 from filterd_trainer.pretraining import tokens
 from filterd_trainer.pretraining.tokens import Tokens
+from filterd_trainer.training import processes
+from filterd_trainer.training.processes import ALONE, Processes
 from filterd_trainer.training.train import LOG, TrainingInterrupted, cut_log, stop_signals
 
 SETTINGS = "pretrain.json"
 VALIDATION_WINDOWS = 64  # of 128 tokens: 8,192 targets, a standard error near 0.03 nats
 VALIDATION_LENGTH = 128
+SEEDS = 1_000_003  # between the seeds of two processes: more than a run has steps
 MAX_COUNTED = 20_000_000  # tokens that tell which are frequent; more change the order of rare ones only
 
 
@@ -126,17 +129,24 @@ class LanguageHead:
 class Course(ABC):
     """A run under way: model, optimiser, counters and random state, that is, what a checkpoint holds.
 
-    What is learned is the subclass's: `loss` of the next batch, and `measure` on what is held out.
+    What is learned is the subclass's: `loss` of the next batch, and `measure` on what is held out. Several
+    processes draw a batch each, of their part of `batch_tokens`, and sum its gradients.
     """
 
-    def __init__(self, model: nn.Module, settings: PretrainSettings, folder: Path) -> None:
+    def __init__(
+        self, model: nn.Module, settings: PretrainSettings, folder: Path, together: Processes = ALONE
+    ) -> None:
         self.model, self.settings, self.folder = model, settings, folder
+        self.together, self.batch_tokens = together, max(1, settings.batch_tokens // together.count)
         self.state = PretrainProgress()
         self.device = next(model.parameters()).device
         self.optimizer = self._adamw()
         if (folder / checkpoint.FILE).exists():
             self._resume()
-        cut_log(folder / LOG, self.state.rows)
+        if together.first:
+            cut_log(folder / LOG, self.state.rows)
+        elif together.count > 1:  # another batch than the first process draws
+            torch.manual_seed(settings.seed + SEEDS * together.rank + self.state.step)
 
     @abstractmethod
     def loss(self) -> tuple[Tensor, int]:
@@ -170,14 +180,16 @@ class Course(ABC):
         with autocast(self.device):
             loss, tokens = self.loss()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss / self.together.count).backward()  # type: ignore[no-untyped-call]
+        self.together.sum_gradients(self.model.parameters())
         clip(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
+        losses, all_tokens = self.together.sums(loss.item(), tokens)
         self.state.step += 1
-        self.state.tokens += tokens
-        self.state.running_loss += loss.item()
+        self.state.tokens += round(all_tokens)
+        self.state.running_loss += losses / self.together.count
         self.state.running_steps += 1
-        self.state.seconds += time.perf_counter() - started
+        self.state.seconds = self.together.agreed(self.state.seconds + time.perf_counter() - started)
 
     def evaluate(self) -> PretrainLogRow:
         """Measure on held-out text, log, and write a checkpoint."""
@@ -192,6 +204,8 @@ class Course(ABC):
             tokens_per_second=state.tokens / max(state.seconds, 1e-9),
         )
         state.rows, state.running_loss, state.running_steps = state.rows + 1, 0.0, 0
+        if not self.together.first:
+            return row
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(row)) + "\n")
         self.save()
@@ -199,6 +213,8 @@ class Course(ABC):
 
     def save(self) -> None:
         """Write the checkpoint. Raises Unwritable."""
+        if not self.together.first:
+            return
         held: dict[str, Tensor] = {f"model.{name}": p for name, p in self.model.named_parameters()}
         held |= checkpoint.optimizer_tensors(self.optimizer) | checkpoint.random_tensors()
         checkpoint.save(self.folder, held, asdict(self.state))
@@ -229,7 +245,14 @@ class Course(ABC):
 class Pretraining(Course):
     """Language modelling on windows of a row of tokens."""
 
-    def __init__(self, gpt: GPT2, text: Tokens, settings: PretrainSettings, folder: Path) -> None:
+    def __init__(
+        self,
+        gpt: GPT2,
+        text: Tokens,
+        settings: PretrainSettings,
+        folder: Path,
+        together: Processes = ALONE,
+    ) -> None:
         self.gpt, self.text = gpt, text
         self.lengths = [length for length in settings.lengths if length <= gpt.architecture.context]
         self.training, held_out = text.blocks(held_out=False), text.blocks(held_out=True)
@@ -240,12 +263,12 @@ class Pretraining(Course):
         counted = torch.from_numpy(text.row[:MAX_COUNTED].astype("int64"))
         counts = torch.bincount(counted, minlength=gpt.architecture.vocabulary)
         self.head = LanguageHead(counts, settings.frequent, settings.sampled)
-        super().__init__(gpt, settings, folder)
+        super().__init__(gpt, settings, folder, together)
 
     def loss(self) -> tuple[Tensor, int]:
         """Cross entropy of the next tokens, nats a token, estimated (`LanguageHead`)."""
         length = self.lengths[int(torch.randint(len(self.lengths), ()))]
-        number = max(1, self.settings.batch_tokens // length)
+        number = max(1, self.batch_tokens // length)
         ids = self.text.windows(self.training, number, length).to(self.device)  # (B, T + 1)
         hidden = self.gpt(ids[:, :-1]).flatten(0, 1)  # (B * T, C)
         return self.head.loss(
@@ -276,20 +299,29 @@ def pretrain(
     tell: Callable[[str], None] = print,
 ) -> None:
     """Pretrain and leave a weights folder. Raises Interrupted, and the errors of what it reads and writes."""
-    claim(folder, settings, resume)
     target = device.choose(on)
-    text = tokens.prepare(files, folder, Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER), tell)
+    together = processes.join(target)
+    say = tell if together.first else silent
+    with together.first_alone():
+        if together.first:
+            claim(folder, settings, resume)
+        text = tokens.prepare(files, folder, Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER), say)
     torch.manual_seed(settings.seed)
     gpt = begin(settings.base).to(target).train()
     gpt.stream = device.stream(target)
-    run = Pretraining(gpt, text, settings, folder)
+    run = Pretraining(gpt, text, settings, folder, together)
     size = sum(p.numel() for p in gpt.parameters()) / 1e6
-    tell(
-        f"{text.about.tokens:,} tokens of {text.about.documents:,} documents; {size:.1f} million parameters;"
-        f" {target.type} in {device.precision(target)}, {torch.get_num_threads()} threads"
+    say(
+        f"{text.about.tokens:,} tokens of {text.about.documents:,} documents; {size:.1f} million"
+        f" parameters; {target.type} in {device.precision(target)}, {torch.get_num_threads()} threads"
     )
-    fit(run, tell)
-    weights.save(gpt.cpu(), folder, f"trainer pretrain, {run.state.tokens:,} tokens")
+    fit(run, say)
+    if together.first:
+        weights.save(gpt.cpu(), folder, f"trainer pretrain, {run.state.tokens:,} tokens")
+
+
+def silent(_line: str) -> None:
+    """What processes but the first say."""
 
 
 def fit(run: Course, tell: Callable[[str], None]) -> None:
@@ -301,7 +333,7 @@ def fit(run: Course, tell: Callable[[str], None]) -> None:
             if run.state.seconds >= due and run.progress < 1:
                 tell(_line(run, run.evaluate()))
                 due = run.state.seconds + run.settings.eval_seconds
-            if stopped:
+            if run.together.sums(len(stopped))[0]:
                 run.save()
                 raise TrainingInterrupted(f"stopped after step {run.state.step:,}; go on with --resume")
     if run.state.running_steps:

@@ -28,9 +28,11 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.disguises.augment import disguised
 from filterd_trainer.gpt2 import device, weights
 from filterd_trainer.gpt2.model import GPT2, INITIAL_STD
-from filterd_trainer.pretraining.pretrain import Course, PretrainSettings, begin, claim, fit
+from filterd_trainer.pretraining.pretrain import Course, PretrainSettings, begin, claim, fit, silent
 from filterd_trainer.pretraining.teacher import COMPONENTS, Teacher, TeacherFeatures
+from filterd_trainer.training import processes
 from filterd_trainer.training.batches import Rows
+from filterd_trainer.training.processes import ALONE, Processes
 
 HELD_OUT = 50  # one text of so many is validation
 VALIDATED = 2000  # texts of it at the most
@@ -60,7 +62,12 @@ class Distillation(Course):
     """A student under way."""
 
     def __init__(
-        self, student: Student, features: TeacherFeatures, settings: PretrainSettings, folder: Path
+        self,
+        student: Student,
+        features: TeacherFeatures,
+        settings: PretrainSettings,
+        folder: Path,
+        together: Processes = ALONE,
     ) -> None:
         self.student, self.features = student, features
         self.rows = Rows(features.ids, features.starts.tolist())
@@ -69,7 +76,7 @@ class Distillation(Course):
         self.lengths = np.diff(features.starts)
         self.tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
         self._queue: list[list[int]] = []
-        super().__init__(student, settings, folder)
+        super().__init__(student, settings, folder, together)
 
     def loss(self) -> tuple[Tensor, int]:
         """Weighted mean squared error of a batch of texts of like length, and of some of them disguised."""
@@ -116,7 +123,7 @@ class Distillation(Course):
         ordered = texts[np.argsort(self.lengths[texts], kind="stable")]
         found: list[list[int]] = [[]]
         for i in ordered.tolist():
-            if found[-1] and (len(found[-1]) + 1) * int(self.lengths[i]) > self.settings.batch_tokens:
+            if found[-1] and (len(found[-1]) + 1) * int(self.lengths[i]) > self.batch_tokens:
                 found.append([])
             found[-1].append(i)
         return found
@@ -177,8 +184,12 @@ def distil(
 
     Raises Interrupted, and the errors of what it reads and writes.
     """
-    claim(folder, settings, resume)
     target = device.choose(on)
+    together = processes.join(target)
+    say = tell if together.first else silent
+    with together.first_alone():
+        if together.first:
+            claim(folder, settings, resume)
     features = TeacherFeatures.load(folders)
     torch.manual_seed(settings.seed)
     gpt = begin(settings.base)
@@ -189,10 +200,11 @@ def distil(
     if longest > gpt.architecture.context:
         raise BadInput(f"{settings.base}: {longest} tokens in a text, its context is shorter")
     gpt.stream, gpt.wte.sparse = device.stream(target), True
-    run = Distillation(Student(gpt).to(target).train(), features, settings, folder)
-    tell(
+    run = Distillation(Student(gpt).to(target).train(), features, settings, folder, together)
+    say(
         f"{len(features):,} texts, {len(features.ids):,} tokens, {len(features.states):,} targets;"
         f" {target.type} in {device.precision(target)}, {torch.get_num_threads()} threads"
     )
-    fit(run, tell)
-    weights.save(gpt.cpu(), folder, f"trainer distill, {run.state.tokens:,} tokens")
+    fit(run, say)
+    if together.first:
+        weights.save(gpt.cpu(), folder, f"trainer distill, {run.state.tokens:,} tokens")

@@ -6,6 +6,7 @@ only the blocks that train (in the last of them only the last position, see `fil
 """
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def _passes(lengths: list[int]) -> list[Batch]:
 def _allocate(shape: tuple[int, int], folder: Path) -> Tensor:
     if 4 * math.prod(shape) <= MAX_MEMORY_BYTES:
         return torch.empty(shape, dtype=torch.float32)
-    file = folder / "prefix.f32"
+    file = folder / f"prefix.{os.getpid()}.f32"
     try:
         mapped = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         file.unlink()

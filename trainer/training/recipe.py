@@ -36,6 +36,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         a share as the square root of its size: a set of 18 messages is not gone through two hundred times.
     augment: changed copies of each training message that train besides it (trainer/disguises/augment.py).
     epochs, batch_size: passes over the training part, and messages a step.
+    at_once: of a step's messages, so many go through the model together and their gradients add up; 0: all.
     messages: that an epoch draws, where shares are balanced; 0: as many as there are.
     learning_rate, weight_decay: AdamW's; decay_vectors says whether biases and norms decay as well.
     schedule, warmup: `cosine` falls to zero at the end; warmup is the share of all steps it rises before.
@@ -64,6 +65,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     epochs: int = 5
     messages: int = 0
     batch_size: int = 32
+    at_once: int = 0
     learning_rate: float = 5e-4
     weight_decay: float = 0.1
     decay_vectors: bool = False
@@ -83,7 +85,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} has to be positive")
         for name in (
-            *("max_tokens", "augment", "messages", "weight_decay", "clip_norm", "exit_after"),
+            *("max_tokens", "augment", "messages", "at_once", "weight_decay", "clip_norm", "exit_after"),
             *("eval_freq", "eval_iter", "patience", "size", "unfreeze"),
         ):
             if getattr(self, name) < 0:

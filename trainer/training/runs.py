@@ -34,7 +34,7 @@ from filterd_trainer.gpt2.model import (
     read_header,
     to_safetensors,
 )
-from filterd_trainer.training import features
+from filterd_trainer.training import features, processes
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.progress import Display
 from filterd_trainer.training.recipe import Recipe
@@ -125,12 +125,14 @@ def train(
     objective: makes the loss from the plan before its first step; cross entropy without it.
     Raises the errors of what it reads and writes, and Interrupted.
     """
-    claim(folder, resume)
     target = device.choose(on)
+    together = processes.join(target)
+    claim(folder, resume)
+    together.wait()  # or a slower one would find a run where the first has begun this one
     if recipe.keep == "halfway" and not _trained(recipe.base, tuple(data.labels)):
         raise ConfigError(
-            f"{recipe.base}: no classifier of {', '.join(data.labels)}, so there is nothing to keep half of;"
-            " name a run or bundle that is one as --base, or write keep: last"
+            f"{recipe.base}: no classifier of {', '.join(data.labels)}, so there is nothing to keep half"
+            " of; name a run or bundle that is one as --base, or write keep: last"
         )
     model = begin(recipe.base, tuple(data.labels), seed)
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
@@ -151,13 +153,15 @@ def train(
         threads=torch.get_num_threads(),
         versions={"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
     )
-    _record(folder, config, resume)
-    plan = _plan(model.to(target), parts, recipe, folder)
+    if together.first or resume:
+        _record(folder, config, resume)
+    plan = replace(_plan(model.to(target), parts, recipe, folder), processes=together)
     if objective:
         plan = replace(plan, objective=objective(plan))
-    run = _fit(plan, seed, config, console)
+    run = _fit(plan, seed, config, console if together.first else Console(quiet=True))
     strategies.settle(run.plan.model)
-    to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
+    if together.first:
+        to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
     return config
 
 

@@ -32,6 +32,7 @@ from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.training import batches, layers
 from filterd_trainer.training.batches import Batch, Order, Rows
+from filterd_trainer.training.processes import ALONE, Processes
 from filterd_trainer.training.recipe import Recipe
 
 CONFIG = "config.json"
@@ -150,6 +151,7 @@ class TrainingPlan:
     first: the block whose input the parts' rows are; None where they are token ids.
     test: looked at once, before training, and only where the lecture does.
     objective: what is made smaller; evaluations measure cross entropy whatever it is.
+    processes: those that share each batch.
     """
 
     model: SpamClassifier
@@ -160,6 +162,7 @@ class TrainingPlan:
     folder: Path
     test: TrainingPart | None = None
     objective: Objective = plain
+    processes: Processes = ALONE
 
     def orders(self) -> tuple[Order, Order]:
         """Draws of the training and of the validation batches."""
@@ -203,18 +206,19 @@ def outputs(plan: TrainingPlan, part: TrainingPart, batch: Batch) -> list[Tensor
 
 
 def measure(plan: TrainingPlan, part: TrainingPart, chosen: list[Batch]) -> Figures:
-    """Mean loss in nats and accuracy over the messages of some batches."""
+    """Mean loss in nats and accuracy over the messages of some batches, each judged by one process."""
     plan.model.eval()
     loss, hits, seen = 0.0, 0, 0
     with torch.inference_mode():
-        for batch in chosen:
+        for batch in chosen[plan.processes.rank :: plan.processes.count]:
             out = logits(plan, part, batch)
             targets = part.targets[batch].to(out.device)
             loss += float(cross_entropy(out, targets, reduction="sum"))
             hits += int((out.argmax(-1) == targets).sum())
             seen += len(batch)
     plan.model.train()
-    return loss / max(seen, 1), hits / max(seen, 1)
+    all_loss, all_hits, all_seen = plan.processes.sums(loss, hits, seen)
+    return all_loss / max(all_seen, 1), all_hits / max(all_seen, 1)
 
 
 class Fit:
@@ -235,7 +239,8 @@ class Fit:
         self.epoch_rng = torch.get_rng_state()
         if (plan.folder / checkpoint.FILE).exists():
             self._resume()
-        cut_log(plan.folder / LOG, self.state.rows)
+        if plan.processes.first:
+            cut_log(plan.folder / LOG, self.state.rows)
 
     @property
     def finished(self) -> bool:
@@ -245,6 +250,7 @@ class Fit:
 
     def draw(self) -> list[Batch]:
         """This epoch's batches; after an interruption in its middle, those that were drawn then."""
+        self.plan.processes.same_chance()
         layers.thaw(
             self.trained,
             layers=self.layers,
@@ -265,18 +271,31 @@ class Fit:
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = group["factor"] * rate(self.plan.recipe, self.state.step, self.steps)
-        *early, out = outputs(self.plan, self.plan.train, batch)  # (B, classes)
-        targets = self.plan.train.targets[batch].to(out.device)
-        loss = self.plan.objective(out, targets, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        whole = loss + sum(EXIT_WEIGHT * cross_entropy(one, targets) for one in early)
-        whole.backward()  # type: ignore[no-untyped-call]
+        mine, share = self.plan.processes.share(batch)
+        loss, hits = 0.0, 0.0
+        for piece in self._pieces(mine):
+            of_batch = share * len(piece) / len(mine)
+            *early, out = outputs(self.plan, self.plan.train, piece)  # (B, classes)
+            targets = self.plan.train.targets[piece].to(out.device)
+            lost = self.plan.objective(out, targets, piece)
+            whole = lost + sum(EXIT_WEIGHT * cross_entropy(one, targets) for one in early)
+            (of_batch * whole).backward()  # type: ignore[no-untyped-call]
+            loss += of_batch * lost.item()
+            hits += of_batch * float((out.argmax(-1) == targets).float().mean())
+        loss, hits = self.plan.processes.sums(loss, hits)
+        self.plan.processes.sum_gradients(self.trained.values())
         if self.plan.recipe.clip_norm:
             clip(self.trained.values(), self.plan.recipe.clip_norm)
         self.optimizer.step()
-        self.state.count(loss.item(), int((out.argmax(-1) == targets).sum()), len(batch))
+        self.state.count(loss, round(hits * len(batch)), len(batch))
         self.state.seconds += time.perf_counter() - started
-        return loss.item()
+        return loss
+
+    def _pieces(self, batch: Batch) -> list[Batch]:
+        """Of a batch, so many messages that their activations fit into memory at once."""
+        most = self.plan.recipe.at_once or len(batch)
+        return [batch[i : i + most] for i in range(0, len(batch), most)]
 
     def baseline(self) -> list[PartMetrics]:
         """Measure and log where training begins: accuracy on 10 batches and loss on 5, as the lecture does.
@@ -322,6 +341,7 @@ class Fit:
     def evaluate(self, epoch_end: bool = False) -> LogRow:
         """Measure, log, keep the best, and write a checkpoint."""
         state, plan = self.state, self.plan
+        plan.processes.same_chance()
         few = plan.recipe.eval_iter
         train = measure(plan, plan.train, self.train_order()[:few]) if few else state.running()
         validation = measure(plan, plan.validation, self.validation_order()[: few or None])
@@ -351,6 +371,8 @@ class Fit:
 
     def _log(self, row: LogRow) -> None:
         self.state.rows += 1
+        if not self.plan.processes.first:
+            return
         with (self.plan.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(row)) + "\n")
 
@@ -363,6 +385,8 @@ class Fit:
 
     def save(self) -> None:
         """Write the checkpoint. Raises Unwritable."""
+        if not self.plan.processes.first:
+            return
         tensors = {f"model.{name}": p for name, p in self.trained.items()}
         tensors |= {f"best.{name}": p for name, p in self.best.items()}
         tensors |= checkpoint.optimizer_tensors(self.optimizer) | checkpoint.random_tensors()
@@ -398,7 +422,7 @@ def fit(run: Fit, report: Callable[[LogRow], None], tick: Callable[[float], None
                 # The lecture evaluates after its steps 0, 50, 100, …, the first being 0.
                 if plan.recipe.eval_freq and (state.step - 1) % plan.recipe.eval_freq == 0:
                     report(run.evaluate())
-                if stopped:
+                if plan.processes.sums(len(stopped))[0]:
                     run.save()
                     raise TrainingInterrupted(
                         f"stopped after step {state.step} of {run.steps}; go on with --resume"
