@@ -2,6 +2,7 @@
 PYTHON ?= python3
 # A CPU build. Where pip knows several, this pin keeps gigabytes of CUDA away (docs/testing.md).
 TORCH ?= torch==2.13.0
+PROCESSES ?= logical
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --quiet --constraint constraints.txt
@@ -50,8 +51,8 @@ quick: $(VENV)/.develop  ## style, and the tests of pure code: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/pytest -q -m "not slow" $(QUICK)
 
-test: $(VENV)/.develop  ## run the tests
-	@$(BIN)/pytest
+test: $(VENV)/.develop  ## run the tests, a file at a time in each of PROCESSES (a process a core, up to four)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(PROCESSES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.develop  ## measure speed against the peers; prints medians and ratios
 	@$(BIN)/python -m tests.bench

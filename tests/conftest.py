@@ -20,7 +20,10 @@ SHARED = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `shared` where the data is absent."""
+    """Skip what is marked `shared` without the data; of several processes none ends with a long file."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
     if not SHARED.exists():
         for item in items:
             if item.get_closest_marker("shared"):
