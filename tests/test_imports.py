@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"numpy", "onnxruntime", "tiktoken", "selectolax", "rich", "sqlalchemy", "starlette", "uvicorn"}
-GROUND = ["__init__", "errors", "kit", "api", "listen", "log", "config", "progress", "language"]
+GROUND = ["__init__", "version", "errors", "kit", "api", "listen", "log", "config", "progress", "language"]
 FILTERD = [
     *GROUND,
     "reading",

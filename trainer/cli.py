@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from filterd import __version__
+from filterd import version
 from filterd.api import Kind
 from filterd.errors import ConfigError, FilterdError
 
@@ -30,18 +30,8 @@ distill = typer.Typer(
 app.add_typer(distill, name="distill")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"trainer {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def options(version: Annotated[bool, version.option("trainer")] = False) -> None:
     """Train, evaluate and export the models that filterd judges with."""
 
 

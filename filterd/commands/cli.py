@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from filterd import __version__
+from filterd import __version__, version
 from filterd.api import Kind, Label
 from filterd.commands import accounts, bundles, feedback, lists, quarantine
 from filterd.commands.entry import CommandExit
@@ -52,18 +52,8 @@ app.add_typer(lists.thresholds, name="threshold")
 app.add_typer(quarantine.app, name="quarantine")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"filterd {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def options(version: Annotated[bool, version.option("filterd")] = False) -> None:
     """A spam filter for mail and SMS that judges with a fine-tuned GPT-2 on this machine."""
 
 
@@ -335,8 +325,8 @@ def why(
     looking.why(settings, name, words, as_json=as_json)
 
 
-@app.command()
-def version() -> None:
+@app.command("version")
+def print_version() -> None:
     """Print the version of filterd."""
     print(f"filterd {__version__}")
 

@@ -27,30 +27,25 @@ NoteOption = Annotated[str, typer.Option("--note", help="Why, for whoever reads 
 ScopeArgument = Annotated[str, typer.Argument(help="A recipient or domain; without it the site.")]
 
 
-@app.command("allow")
-def allow(
+@app.command("deny", help="Call everything from a sender spam.")
+@app.command("allow", help="Let a sender through where a server of trust.authserv_ids proves that it is he.")
+def put(
+    command: typer.Context,
     value: ValueArgument,
     for_: ForOption = "",
     days: DaysOption = None,
     note: NoteOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Let a sender through; counts where a server of trust.authserv_ids proves that it is he."""
-    _put(config, "allow", value, for_, days, note)
-    if not config_of(config).trust.authserv_ids:
+    """Add an entry of the list that the command is called by."""
+    from filterd.policy.entry import MAX_NOTE, EntryAction, made
+
+    action = EntryAction(command.info_name or "")
+    expires = time.time() + days * DAY_S if days else None
+    with _rules(config) as rules:
+        rules.put(made(action, value, scope=for_, note=note[:MAX_NOTE], expires=expires, by="command"))
+    if action is EntryAction.ALLOW and not config_of(config).trust.authserv_ids:
         print("trust.authserv_ids names no server yet, so it will not count; see docs/lists.md")
-
-
-@app.command("deny")
-def deny(
-    value: ValueArgument,
-    for_: ForOption = "",
-    days: DaysOption = None,
-    note: NoteOption = "",
-    config: ConfigOption = None,
-) -> None:
-    """Call everything from a sender spam."""
-    _put(config, "deny", value, for_, days, note)
 
 
 @app.command("show")
@@ -117,14 +112,6 @@ def reset_thresholds(
     with _rules(config) as rules:
         if not rules.reset_thresholds(scope.lower().lstrip("@"), kind):
             raise NotFound(f"{scope or 'all'}: nothing is set for {kind}; see `filterd threshold show`")
-
-
-def _put(config: ConfigOption, do: str, value: str, scope: str, days: float | None, note: str) -> None:
-    from filterd.policy.entry import MAX_NOTE, made
-
-    expires = time.time() + days * DAY_S if days else None
-    with _rules(config) as rules:
-        rules.put(made(do, value, scope=scope, note=note[:MAX_NOTE], expires=expires, by="command"))
 
 
 def _rules(config: ConfigOption) -> "PolicyStore":

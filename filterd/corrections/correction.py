@@ -23,15 +23,37 @@ MAX_OWNER = 254  # characters; the longest address (RFC 5321 4.5.3.1)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class Correction(
-    msgspec.Struct,
-    kw_only=True,
-    frozen=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="format",
-    tag=2,
-):
+class _Exported(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a correction has had in every format; see `Correction`."""
+
+    content_hash: str
+    label: Label
+    kind: Kind
+    features: bytes
+    time: datetime
+    text: str | None = None
+    verdict: Label | None = None
+    probability: float | None = None
+    bundle: str = ""
+    source: str = ""
+    message_id: str = ""
+    changes: int = 0
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        if not _HASH.fullmatch(self.content_hash):
+            raise ValueError("content_hash has to be 64 hex digits")
+        if self.label is Label.UNSURE:
+            raise ValueError("label has to be ham or spam")
+        if self.time.tzinfo is None:
+            raise ValueError("time has to name its zone")
+        if self.probability is not None and not 0.0 <= self.probability <= 1.0:
+            raise ValueError("probability has to be in [0, 1]")
+        if self.changes < 0 or self.number < 0:
+            raise ValueError("changes and number have to be positive")
+
+
+class Correction(_Exported, kw_only=True, frozen=True, tag_field="format", tag=2):
     """What a person said about one message.
 
     content_hash, features: of `scoring.traits`, the latter packed; see `correct`.
@@ -42,24 +64,11 @@ class Correction(
     changes: how often the label was changed; number: place in the store's order, 0 before it is there.
     """
 
-    content_hash: str
-    label: Label
-    kind: Kind
-    features: bytes
-    time: datetime
-    text: str | None = None
-    verdict: Label | None = None
-    probability: float | None = None
     model: float | None = None
-    bundle: str = ""
     owner: str = ""
-    source: str = ""
-    message_id: str = ""
-    changes: int = 0
-    number: int = 0
 
     def __post_init__(self) -> None:
-        _check(self)
+        super().__post_init__()
         try:
             self.traits()
         except BadInput as error:
@@ -70,33 +79,8 @@ class Correction(
         return known_by.unpack(self.features, self.content_hash, self.kind)
 
 
-class CorrectionV1(
-    msgspec.Struct,
-    kw_only=True,
-    frozen=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="format",
-    tag=1,
-):
+class CorrectionV1(_Exported, kw_only=True, frozen=True, tag_field="format", tag=1):
     """A correction as exports had it before there were owners; its features are of no use any more."""
-
-    content_hash: str
-    label: Label
-    kind: Kind
-    features: bytes
-    time: datetime
-    text: str | None = None
-    verdict: Label | None = None
-    probability: float | None = None
-    bundle: str = ""
-    source: str = ""
-    message_id: str = ""
-    changes: int = 0
-    number: int = 0
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     def renewed(self) -> Correction:
         """The same as the site's word, with features of the text that was kept, if it was."""
@@ -107,19 +91,6 @@ class CorrectionV1(
 def old_features(content_hash: str, text: str | None, kind: Kind) -> bytes:
     """Features for a correction of which the text alone is left, or nothing."""
     return known_by.pack(known_by.of_text(content_hash, text or "", kind))
-
-
-def _check(one: Correction | CorrectionV1) -> None:
-    if not _HASH.fullmatch(one.content_hash):
-        raise ValueError("content_hash has to be 64 hex digits")
-    if one.label is Label.UNSURE:
-        raise ValueError("label has to be ham or spam")
-    if one.time.tzinfo is None:
-        raise ValueError("time has to name its zone")
-    if one.probability is not None and not 0.0 <= one.probability <= 1.0:
-        raise ValueError("probability has to be in [0, 1]")
-    if one.changes < 0 or one.number < 0:
-        raise ValueError("changes and number have to be positive")
 
 
 def seen(raw: bytes, kind: Kind, prefix: str = "X-Spam-") -> tuple[CanonicalText, Traits]:

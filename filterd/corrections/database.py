@@ -13,9 +13,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -123,6 +135,36 @@ class Database:
             yield
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: {_advice(error)}") from error
+
+
+class DatabaseStore:
+    """What keeps rows in tables of its own. Opened where its tables can be made or read, closed where not."""
+
+    TABLES: ClassVar[MetaData]
+
+    def __init__(self, database: Database) -> None:
+        """Raises StoreError."""
+        self._database = database
+        try:
+            self._prepare()
+        except BaseException:
+            database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        """Make what is missing."""
+        with self._database.preparing() as connection:
+            self.TABLES.create_all(connection)
 
 
 class ChangeListener:

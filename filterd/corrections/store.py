@@ -11,6 +11,7 @@ Threads that learn at the same time share a commit: one leads and writes for all
 while the next ones gather.
 """
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ from sqlalchemy import Connection
 
 from filterd.api import Label
 from filterd.corrections.correction import Correction, correct, decode, encode
-from filterd.corrections.database import ChangeListener, Database
+from filterd.corrections.database import ChangeListener, Database, DatabaseStore
 from filterd.corrections.tables import (
     FORGOTTEN,
     MAX_TEXT,
@@ -97,11 +98,11 @@ class _Waiting:
         return self.changed is not None or self.error is not None
 
 
-class Store:
+class Store(DatabaseStore):
     """Corrections in a database. Its methods may be called from many threads; all raise StoreError."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self._waiting: deque[_Waiting] = deque()
         self._turn = threading.Condition()  # guards _waiting and _leading
         self._leading = False
@@ -110,41 +111,19 @@ class Store:
     @classmethod
     def open(cls, where: str | Path) -> Self:
         """Open or create a store: a path, `sqlite:///path` or `postgresql://…`. Raises ConfigError too."""
-        store = cls(Database(where))
-        try:
-            store._check_schema()
-        except BaseException:
-            store.close()
-            raise
-        return store
+        return cls(Database(where))
 
     @classmethod
     def existing(cls, where: str | Path) -> Self | None:
         """Open a store to read; None where there is none, and none comes to be. Raises ConfigError too."""
-        store = cls(Database(where, create=False))
-        try:
-            if store._database.has_table(STATE.name):
-                store._check_schema()
-                return store
-        except BaseException:
-            store.close()
-            raise
-        store.close()
-        return None
+        database = Database(where, create=False)
+        with contextlib.closing(database):  # a store opens its connections when it is used
+            there = database.has_table(STATE.name)
+        return cls(database) if there else None
 
     def news(self) -> ChangeListener:
         """What waits until somebody else has written."""
         return self._database.news()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def learn(self, correction: Correction) -> bool:
         """Keep a correction; durable once this returns. False: this label was known, nothing changed."""
@@ -423,7 +402,7 @@ class Store:
         """The revision; until the end of the transaction no other writer gets it."""
         return int(connection.execute(sql.select(STATE.c.revision).with_for_update()).scalar_one())
 
-    def _check_schema(self) -> None:
+    def _prepare(self) -> None:
         found = self._schema()
         if found is None:
             with self._database.preparing() as connection:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.schema import CreateIndex
 
 from filterd.api import Kind, Label
-from filterd.corrections.database import Database
+from filterd.corrections.database import Database, DatabaseStore
 from filterd.errors import StoreError
 from filterd.history import record
 from filterd.history.record import Record, clean
@@ -69,34 +69,17 @@ class Change(NamedTuple):
     messages: int
 
 
-class HistoryStore:
+class HistoryStore(DatabaseStore):
     """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
         self._texts = TextSearch(database)
+        super().__init__(database)
 
     @classmethod
     def open(cls, where: str | Path) -> Self:
         """Open or create: a path, `sqlite:///path` or `postgresql://…`. Raises ConfigError too."""
-        database = Database(where)
-        try:
-            made = cls(database)
-            made._prepare()
-        except BaseException:
-            database.close()
-            raise
-        return made
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return cls(Database(where))
 
     def enter(self) -> int:
         """A number for who is about to write, given to nobody else until WRITERS others have come."""

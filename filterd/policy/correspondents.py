@@ -15,7 +15,7 @@ from sqlalchemy import Column
 
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.config import Config, Correspondents
-from filterd.corrections.database import Database
+from filterd.corrections.database import Database, DatabaseStore
 from filterd.history.record import KeyedHashes
 from filterd.policy.entry import Claims, claims
 from filterd.policy.policy import labelled
@@ -37,22 +37,19 @@ _PAIRS = sql.Table(
 )
 
 
-class CorrespondentStore:
+class CorrespondentStore(DatabaseStore):
     """The pairs in a database. Its methods may be called from many threads; all raise StoreError."""
 
+    TABLES = _TABLES
+
     def __init__(self, database: Database, keys: KeyedHashes) -> None:
-        self._database, self._keys = database, keys
-        with database.preparing() as connection:
-            _TABLES.create_all(connection)
+        super().__init__(database)
+        self._keys = keys
 
     @classmethod
     def open(cls, config: Config, keys: KeyedHashes) -> Self:
         """As configured. keys: of the state folder. Raises ConfigError too."""
         return cls(Database(config.feedback_url), keys)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
 
     def wrote(self, sender: str, recipients: Collection[str]) -> int:
         """Note that somebody has written to these, now; how many they were, 0 for more than a letter has."""

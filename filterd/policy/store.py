@@ -10,7 +10,7 @@ import sqlalchemy as sql
 from sqlalchemy import Column
 
 from filterd.api import Kind
-from filterd.corrections.database import Database
+from filterd.corrections.database import Database, DatabaseStore
 from filterd.errors import BadInput
 from filterd.policy.entry import EntryAction, EntryTarget, ListEntry
 from filterd.scoring.verdict import Thresholds
@@ -50,29 +50,15 @@ class ThresholdRule(NamedTuple):
     thresholds: Thresholds
 
 
-class PolicyStore:
+class PolicyStore(DatabaseStore):
     """What people set, in a database. Its methods may be called from many threads; all raise StoreError."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    TABLES = _TABLES
 
     @classmethod
     def open(cls, where: str | Path) -> Self:
         """Open or create. Raises ConfigError too."""
-        database = Database(where)
-        with database.preparing() as connection:
-            _TABLES.create_all(connection)
-        return cls(database)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return cls(Database(where))
 
     def put(self, entry: ListEntry) -> None:
         """Keep an entry, in place of one of the same value and scope. Raises BadInput for one too many."""

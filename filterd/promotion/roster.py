@@ -13,7 +13,7 @@ import sqlalchemy as sql
 from sqlalchemy import Column
 
 from filterd.config import Config
-from filterd.corrections.database import Database
+from filterd.corrections.database import Database, DatabaseStore
 from filterd.history.recorder import identity
 
 EVERY_S: Final = 30.0  # between two signs of life
@@ -50,26 +50,22 @@ class Peer(NamedTuple):
         return time.time() - self.seen > GONE_S
 
 
-class Roster:
+class Roster(DatabaseStore):
     """Who is there. Its methods may be called from many threads; all raise StoreError."""
+
+    TABLES = _TABLES
 
     def __init__(self, database: Database, state: Path, own: str) -> None:
         """own: the state folder's identity."""
-        self._database = database
+        super().__init__(database)
         self._identity = f" {own}"
         self.name = f"{socket.gethostname()}:{state}"[: MAX_NAME - len(self._identity)] + self._identity
-        with database.preparing() as connection:
-            _TABLES.create_all(connection)
 
     @classmethod
     def open(cls, config: Config) -> Self:
         """In the database of the corrections. Raises ConfigError too."""
         state = Path(config.state)
         return cls(Database(config.feedback_url), state, identity(state))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
 
     def announce(self, *, version: str, model: str, started: float, judged: int) -> None:
         """Say that this daemon is there; who was silent for long is forgotten."""

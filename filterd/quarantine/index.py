@@ -14,7 +14,7 @@ import sqlalchemy as sql
 from sqlalchemy import Column
 
 from filterd.api import Kind, Label
-from filterd.corrections.database import Database
+from filterd.corrections.database import Database, DatabaseStore
 from filterd.history import record
 from filterd.history.record import KeyedHashes, clean
 from filterd.quarantine.files import HeldMail
@@ -127,18 +127,15 @@ class QuarantineQuery(NamedTuple):
     above: int | None = None
 
 
-class QuarantineIndex:
+class QuarantineIndex(DatabaseStore):
     """Rows in a database. Its methods may be called from many threads; all raise StoreError."""
+
+    TABLES = _TABLES
 
     def __init__(self, database: Database, keys: KeyedHashes, host: str) -> None:
         """host: whose files the rows made here are about; different for each state folder."""
-        self._database, self._keys, self.host = database, keys, host
-        with database.preparing() as connection:
-            _TABLES.create_all(connection)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
+        super().__init__(database)
+        self._keys, self.host = keys, host
 
     def put(self, held: HeldMail) -> None:
         """Note a message whose file is there; nothing happens where it is known."""

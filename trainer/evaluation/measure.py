@@ -151,5 +151,5 @@ def _messages(count: int) -> dict[Kind, list[Message]]:
     found: dict[Kind, list[Message]] = {}
     for kind in Kind:
         some = (one for one in templates.generate(20 * count, SEED) if one.kind == kind.value)
-        found[kind] = [Message(templates.as_typed(one).encode(), kind) for one in islice(some, count)]
+        found[kind] = [Message(templates.as_typed(one).encode(), kind=kind) for one in islice(some, count)]
     return found

@@ -23,7 +23,7 @@ LIMIT = 2_000
 
 
 def test_the_vocabulary_is_gpt2s() -> None:
-    ranks = {}
+    ranks: dict[str, int] = {}
     for line in (DEFAULT / "tokenizer.tiktoken").read_bytes().splitlines():
         token, _, rank = line.partition(b" ")
         word = b64decode(token)
