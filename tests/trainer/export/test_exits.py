@@ -1,18 +1,25 @@
 """The two files compute what the whole does, and a window stops early whatever its neighbours are."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from filterd.api import Kind, Message, Verdict
+from filterd.config import Config, Model
 from filterd.scoring import bundle, exits
 from filterd.scoring.backend import StagedBackend, open_backend, open_staged
-from filterd.scoring.bundle import ExitEntry, FastPathSide
+from filterd.scoring.bundle import Bundle, ExitEntry, FastPathSide
+from filterd.scoring.engine import Engine
+from filterd.service.service import Service
 from filterd_trainer.export import exits as made
 from filterd_trainer.export import export, graph, quantize
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
+from tests.filterd import fakes
 from tests.trainer import tiny
 
 DRAW = np.random.default_rng(7)
@@ -107,3 +114,49 @@ def test_rows_that_stand_for_an_estimate_have_its_margin(ham: tuple[int, ...]) -
 
 def test_an_exit_without_sides_settles_nothing() -> None:
     assert np.isnan(exits.estimates(np.array([-99.0, 0.0, 99.0]), ExitEntry(1, None, None))).all()
+
+
+class Counting:
+    """A session that counts the windows and tokens it is given."""
+
+    def __init__(self, session: Any) -> None:
+        self._session, self.windows, self.tokens = session, 0, 0
+
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> Any:
+        self.windows += len(feed["lengths"])
+        self.tokens += int(feed["lengths"].sum())
+        return self._session.run(outputs, feed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+async def test_in_the_daemons_queue_no_window_is_looked_at_twice(folder: Path) -> None:
+    """Company changes no verdict, and behind the exit come those alone that it leaves."""
+    given = fakes.manifest(architecture=tiny.TINY, max_tokens=64, max_windows=2)
+    opened = Bundle(folder, given, "tiny-1")
+    all_of_it = open_staged(folder, made._all, threads=1)
+    texts = [
+        f"{word} {'and so on ' * n}" for n in range(0, 40, 4) for word in ("free prize", "see you", "ok")
+    ]
+    messages = [Message(text.encode(), kind=Kind.SMS) for text in texts]
+    reader = Engine(opened, fakes.tokenizer(), all_of_it)
+    windows = [window for one in messages for window in reader.prepare(one).windows]
+    low, high = np.quantile(exits.margins(all_of_it.early(windows).logits, (0,)), [0.3, 0.7])
+    sides = [FastPathSide(limit=float(at), scale=1.0, offset=0.0) for at in (low, high)]
+
+    backend = staged(folder, ExitEntry(1, *sides))
+    first, rest = Counting(backend._first_alone), Counting(backend._alone)
+    backend._first_alone, backend._alone = first, rest
+    engine = Engine(opened, fakes.tokenizer(), backend)
+    engine.staged = backend
+    alone = [engine.judge([message])[0] for message in messages]
+    seen = first.windows, first.tokens, rest.windows, rest.tokens
+    assert 0 < rest.windows < first.windows == len(windows)
+
+    service = Service(Config(model=Model(workers=2)), engine, None)
+    together: list[Verdict] = await asyncio.gather(*(service.check(message) for message in messages))
+    await service.close(5)
+    assert (first.windows, first.tokens, rest.windows, rest.tokens) == tuple(2 * count for count in seen)
+    for one, other in zip(alone, together, strict=True):
+        assert (one.label, one.probability) == (other.label, pytest.approx(other.probability, abs=1e-4))
