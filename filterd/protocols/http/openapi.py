@@ -69,6 +69,7 @@ def _post(
 
 _KIND = _parameter("kind", "What a raw body is; looked at when left out", "mail", "sms")
 _ID = _parameter("id", "The caller's own id of a raw body; comes back in the answer")
+_USER = _parameter("user", "For whom a raw body is judged, or who says what it is; empty for the site")
 _LABEL = _parameter("label", "What the message is", "ham", "spam")
 _VERDICTS = {
     "oneOf": [
@@ -85,17 +86,17 @@ DOCUMENT: dict[str, Any] = {
         "description": "Judges mail and SMS, takes corrections. Nothing leaves the machine.",
     },
     "paths": {
-        "/v1/check": _post("Judge one message or many", _answer("The verdict", _VERDICTS), _KIND, _ID),
+        "/v1/check": _post("Judge one message or many", _answer("The verdict", _VERDICTS), _KIND, _ID, _USER),
         "/v1/learn": _post(
             "Take a correction; durable when answered",
             _answer("False: it was known already", _flags("learned")),
-            *(_LABEL, _KIND, _ID),
+            *(_LABEL, _KIND, _ID, _USER),
             closed=True,
         ),
         "/v1/forget": _post(
             "Take a correction back",
             _answer("False: there was none", _flags("forgotten")),
-            _KIND,
+            *(_KIND, _USER),
             closed=True,
         ),
         "/v1/messages": _get("The latest verdicts, without text", "Newest first"),

@@ -538,6 +538,18 @@ def test_the_document_is_whole() -> None:
             assert all({"name", "in", "schema"} <= set(p) for p in operation.get("parameters", ()))
 
 
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("check", {"kind", "id", "user"}),
+        ("learn", {"kind", "id", "user", "label"}),
+        ("forget", {"kind", "user"}),
+    ],
+)
+def test_the_document_names_what_a_raw_body_is_asked_with(path: str, names: set[str]) -> None:
+    assert {one["name"] for one in openapi.DOCUMENT["paths"][f"/v1/{path}"]["post"]["parameters"]} == names
+
+
 async def test_the_document_describes_what_is_answered(client: httpx.AsyncClient) -> None:
     schema = openapi.DOCUMENT["components"]["schemas"]["VerdictBody"]
     said = (await client.post("/v1/check", content=HAM)).json()
