@@ -46,6 +46,9 @@ _CODECS: Final = {
     "x-mac-cyrillic": "mac_cyrillic", "ibm866": "cp866", "iso-8859-8-i": "iso8859_8",
     "x-user-defined": "latin_1", "windows-874": "cp874",
 }  # fmt: skip
+_MAY_SHIFT = re.compile(
+    rb"[\x00+\x1b~]"
+)  # what stands for more than itself in ISO 2022, HZ, UTF-7 and UTF-16
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 # Declared by programs that do not know: the bytes tell better.
 _VAGUE: Final = frozenset(["ascii", "latin_1", "cp1252", "utf_8"])
@@ -95,7 +98,7 @@ def decode(content: bytes, *, charset: bytes = b"", nearby: bytes = b"") -> str:
     codec = codec_of(charset[:MAX_CHARSET]) if charset else ""
     if codec.startswith(("utf_16", "utf_32")):
         codec = _wide(content, codec)
-    elif content.isascii() and not any(sign in content for sign in (b"\x00", b"+", b"\x1b", b"~")):
+    elif content.isascii() and (codec in _VAGUE or not codec or not _MAY_SHIFT.search(content)):
         return content.decode("ascii")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", "replace")

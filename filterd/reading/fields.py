@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from filterd.reading.charsets import decode
@@ -13,7 +14,18 @@ MAX_HEAD: Final = 131_072  # bytes of one part's headers; Postfix accepts 102,40
 MAX_VALUE: Final = 8_192  # bytes of one field; To and References of real mails have a few thousand
 MAX_REPEATS: Final = 8  # fields of one name that are kept; a journey of eight servers is a long one
 
+MAX_CACHED: Final = 128  # bytes of a field that is remembered; one with a boundary is no other mail's
+
 Fields = Mapping[bytes, Sequence[bytes]]  # values as they stand, by name in small letters, top first
+
+
+class Value(NamedTuple):
+    """A field's value in small letters, its parameters, and whether one is there twice and differs."""
+
+    first: str
+    parameters: Mapping[str, bytes]
+    twice: bool
+
 
 # One field with its folded lines, or one line that is none; matches follow each other without a gap.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]*+\n")
@@ -39,11 +51,16 @@ def find(raw: bytes, start: int, end: int) -> Fields:
     return found
 
 
-def value(whole: bytes, *, last: bool = False) -> tuple[str, dict[str, bytes], bool]:
+def value(whole: bytes, *, last: bool = False) -> Value:
     """A Content-* field as its value, its parameters, and whether one of these is there twice and differs.
 
     last: of two that differ the last holds. RFC 2231's pieces are joined and its percent signs decoded.
     """
+    return (_value if len(whole) <= MAX_CACHED else _value.__wrapped__)(whole, last)
+
+
+@lru_cache(maxsize=512)  # most mails have the same few
+def _value(whole: bytes, last: bool) -> Value:
     for _ in range(3 if b"(" in whole else 0):
         whole = _COMMENT.sub(lambda m: m[1] or b"", whole)
     first, _, rest = whole.partition(b";")
@@ -59,7 +76,7 @@ def value(whole: bytes, *, last: bool = False) -> tuple[str, dict[str, bytes], b
             if not last:
                 continue
         parameters[name] = text
-    return first.strip().split(b" ")[0].decode("ascii", "replace").lower(), parameters, twice
+    return Value(first.strip().split(b" ")[0].decode("ascii", "replace").lower(), parameters, twice)
 
 
 def _unquoted(text: bytes, *, extended: bool, beginning: bool) -> bytes:

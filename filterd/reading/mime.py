@@ -41,7 +41,7 @@ SQUEEZED_FROM: Final = 65_536  # bytes of a part from which its empty lines are 
 
 _BLANKS = re.compile(rb"[ \t\r\n\x0b\x0c]{16,}+")
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_:.-]{1,40})""", re.IGNORECASE)
-_ADDRESS = re.compile(r"https?://[^\s<>\"'/?#]{1,256}", re.IGNORECASE)
+_ADDRESS = re.compile(r"[hH][tT]{2}[pP][sS]?://[^\s<>\"'/?#]{1,256}")
 _HTML: Final = ("text/html", "application/xhtml+xml", "text/enriched", "text/richtext")
 # Not opened for words: decoding them would cost more than all the rest.
 _NO_WORDS: Final = ("image/", "audio/", "video/", "font/")
@@ -189,7 +189,8 @@ class _Walk:
         self._left.saw_plain = True
         self._left.charset = self._left.charset or head.charset
         text = decode(content, charset=head.charset, nearby=self._left.nearby)
-        self._mail.links += ((address, "") for address in islice(_ADDRESS.findall(text), MAX_LINKS))
+        if "://" in text:
+            self._mail.links += ((address[0], "") for address in islice(_ADDRESS.finditer(text), MAX_LINKS))
         return _Shown(text, plain=True)
 
     def _html(self, head: Head, start: int, end: int) -> _Shown:

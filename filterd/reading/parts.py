@@ -1,7 +1,7 @@
 """The head of a mail or of a part in it, and where the parts of a multipart are (RFC 2046 5.1)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,7 +39,7 @@ class Head:
     fields: Fields = field(default_factory=dict)
     subject: bytes = b""
     type: str = ""
-    parameters: dict[str, bytes] = field(default_factory=dict)
+    parameters: Mapping[str, bytes] = field(default_factory=dict)
     encoding: str = ""
     attached: bool = False
     name: str = ""
@@ -77,7 +77,7 @@ def _understood(found: Fields, reading: ReadingRule, doubts: set[str]) -> Head:
             return values[-1 if reading.last_header else 0]
         return values[0]
 
-    def parsed(name: bytes) -> tuple[str, dict[str, bytes]]:
+    def parsed(name: bytes) -> tuple[str, Mapping[str, bytes]]:
         if not (whole := one(name)):
             return "", {}
         first, parameters, twice = fields.value(whole, last=reading.last_parameter)

@@ -8,7 +8,9 @@ programs. What is not known has no line: absence means nothing, good or bad.
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from email.utils import mktime_tz, parsedate_tz
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -69,6 +71,16 @@ _DATE = re.compile(
     rb"(?:[+-](?:0\d|1[0-4])[0-5]\d|[a-z]{1,5})?\s*(?:\([^()]*\)?)?\s*",
     re.IGNORECASE,
 )
+# Nine dates in ten; the standard library takes ten times as long.
+_USUAL_DATE = re.compile(
+    rb"(?:[A-Za-z]{3}, {1,2})?(\d{1,2}) ([A-Za-z]{3}) ([12]\d{3}) (\d\d):(\d\d):(\d\d)"
+    rb" ([+-])(\d\d)(\d\d)(?<!-0000)(?: \(|\Z)"
+)
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)
+}
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _HELD: Final = {
     "hidden-text": "hidden",
     "mostly-hidden": "mostly",
@@ -86,7 +98,7 @@ class Mailbox:
 
     @property
     def organisation(self) -> str:
-        return organisation(self.address.rpartition("@")[2])
+        return _organisation_of(self.address)
 
 
 def head(
@@ -107,7 +119,7 @@ def head(
     lines = (
         _from(sender),
         _name(sender),
-        _reply(mailbox(_first(fields, b"reply-to")), sender),
+        _reply(_address(_parted(_first(fields, b"reply-to"))[1]), sender),
         _to(fields, sender),
         _links(links, sender.organisation),
         _list(fields),
@@ -121,6 +133,7 @@ def head(
     return tuple(_normalised(line) if line.startswith(FREE) else line for line in lines if line)
 
 
+@lru_cache(maxsize=512)  # "parts html" and "reply gmail.com" are in many mails
 def _normalised(line: str) -> str:
     return normalise(line, MAX_LINE).replace("\n", " ")
 
@@ -135,15 +148,27 @@ def again(lines: Iterable[str]) -> tuple[str, ...]:
 
 def mailbox(value: bytes) -> Mailbox:
     """The first mailbox of a field's value; empty where there is none."""
-    if angle := _ANGLE.match(value):
-        name, address = angle[1], angle[2]
-    else:
-        bare = _BARE.search(_COMMENT.sub(b"", value))
-        comment = _COMMENT.search(value)
-        name, address = (comment[1] if comment else b""), (bare[0] if bare else b"")
+    name, address = _parted(value)
     shown = normalise(decode_words(name).replace('"', " "), MAX_SHOWN).replace("\n", " ").strip("' ")
-    written = "".join(decode_words(address).lower().split())[-MAX_ADDRESS:].strip(".@")
+    written = _address(address)
     return Mailbox("" if shown.lower() == written else shown, written)
+
+
+def _parted(value: bytes) -> tuple[bytes, bytes]:
+    """The name and the address of a field's first mailbox, as they stand."""
+    if angle := _ANGLE.match(value):
+        return angle[1], angle[2]
+    bare = _BARE.search(_COMMENT.sub(b"", value))
+    comment = _COMMENT.search(value)
+    return (comment[1] if comment else b""), (bare[0] if bare else b"")
+
+
+def _address(written: bytes) -> str:
+    return "".join(decode_words(written).lower().split())[-MAX_ADDRESS:].strip(".@")
+
+
+def _organisation_of(address: str) -> str:
+    return organisation(address.rpartition("@")[2])
 
 
 def _first(fields: Fields, name: bytes) -> bytes:
@@ -166,8 +191,8 @@ def _name(sender: Mailbox) -> str:
     return "name unlike" if named and sender.organisation not in named else ""
 
 
-def _reply(reply: Mailbox, sender: Mailbox) -> str:
-    other = reply.organisation
+def _reply(reply: str, sender: Mailbox) -> str:
+    other = _organisation_of(reply)
     return f"reply {other}" if other and other != sender.organisation else ""
 
 
@@ -176,7 +201,7 @@ def _to(fields: Fields, sender: Mailbox) -> str:
     count = sum(len(_AT.findall(value)[:MAX_ADDRESSES]) for value in values)
     if not count:
         return "to nobody"
-    if sender.address and mailbox(_first(fields, b"to")).address == sender.address:
+    if sender.address and _address(_parted(_first(fields, b"to"))[1]) == sender.address:
         return "to self"
     return "to one" if count == 1 else "to some" if count < MANY else "to many"
 
@@ -248,9 +273,14 @@ def _date(fields: Fields) -> str:
     return "date odd" if sent and came and abs(sent - came) > MAX_DATE_OFF_S else ""
 
 
-def _seconds(date: bytes) -> int | None:
+def _seconds(written: bytes) -> int | None:
+    """A date of RFC 5322 3.3 as seconds since 1970; None where it is none."""
     try:
-        parsed = parsedate_tz(date.decode("ascii", "replace"))
+        if (usual := _USUAL_DATE.match(written)) and (month := _MONTHS.get(usual[2].lower())):
+            days = date(int(usual[3]), month, 1).toordinal() - _EPOCH + int(usual[1]) - 1
+            east = (int(usual[8]) * 60 + int(usual[9])) * (-1 if usual[7] == b"-" else 1)
+            return ((days * 24 + int(usual[4])) * 60 + int(usual[5]) - east) * 60 + int(usual[6])
+        parsed = parsedate_tz(written.decode("ascii", "replace"))
         return mktime_tz(parsed) if parsed else None
     except (ValueError, OverflowError):  # a day or a year that no calendar has
         return None
