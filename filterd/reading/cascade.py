@@ -34,6 +34,7 @@ class Cascade:
         self.backgrounds: set[RGB | str] = {look.FIRST.background}
         self._matcher = sheet.Matcher(rules) if rules.rules else None
         self._styles: dict[tuple[int, str], Style] = {}
+        self._known: dict[Style, Style] = {PLAIN: PLAIN}  # one object for all that say the same
         self._scenes: dict[tuple[object, ...], Scene] = {}
         self._kept: list[object] = []  # an id counts while its object lives
         self._looks: dict[Look, Look] = {}
@@ -51,12 +52,17 @@ class Cascade:
             style = self._styled(self._matcher.rules(box), attributes.get("style") or "")
         else:
             style = self._styled((), attributes.get("style") or "") if "style" in attributes else PLAIN
-        place: tuple[object, ...] = (id(outer), id(style), tag)
+        place: tuple[object, ...]
         if attributes and not look.TELLING.isdisjoint(attributes):
-            place = (*place, *[(name, attributes[name]) for name in attributes if name in look.TELLING])
+            told = [(name, attributes[name]) for name in attributes if name in look.TELLING]
+            place = (id(outer), id(style), tag, *told)
+        else:
+            tag = look.ALIKE.get(tag, look.OTHER)
+            place = (id(outer), id(style), tag)
         scene = self._scenes.get(place)
         if scene is None:
-            scene = self._scenes[place] = self._set(look.inside(outer, tag, attributes, style), style)
+            inner = look.inside(outer, tag, attributes, style)
+            scene = self._scenes[place] = self._set(outer, inner, style)
         if self._moves and scene.look is not None and scene.look.moved and not outer.moved:
             scene = self._measure(node, scene)
         return scene, box
@@ -65,11 +71,12 @@ class Cascade:
         """Whether a faint text is; where boxes may lie over one another, any background may be behind it."""
         return not self.overlaps or all(look.alike(ink, paint) for paint in self.backgrounds)
 
-    def _set(self, inner: Look | None, style: Style) -> Scene:
-        self._kept.append(style)
+    def _set(self, outer: Look, inner: Look | None, style: Style) -> Scene:
+        self._kept.append(outer)
         if inner is None:
             return Scene(None, True, False, style)
-        inner = self._looks.setdefault(inner, inner)  # one object for all that look the same
+        if inner is not outer:
+            inner = self._looks.setdefault(inner, inner)  # one object for all that look the same
         self.backgrounds.add(inner.background)
         self.overlaps = self.overlaps or style.overlaps
         unseen = inner.unseen
@@ -86,7 +93,7 @@ class Cascade:
                 if rules
                 else _own_style(own, self._moves)
             )
-            self._styles[place] = style
+            style = self._styles[place] = self._known.setdefault(style, style)
         return style
 
     def _measure(self, node: LexborNode, scene: Scene) -> Scene:
@@ -99,7 +106,7 @@ class Cascade:
         width = len(text) * (LETTER_WIDTH if text.isascii() else 1.0) * max(16.0, scene.look.size)
         if one_line and width <= room:
             return scene
-        return self._set(scene.look._replace(moved=False), scene.style)
+        return self._set(scene.look, scene.look._replace(moved=False), scene.style)
 
 
 @lru_cache(maxsize=2048)

@@ -46,8 +46,8 @@ _STANDARDS = re.compile(
     r"(?![^>]*(?:transitional|frameset|3\.2|//dtd html 4\.0//))",
     re.IGNORECASE | re.DOTALL,
 )
-# A length by which something could be moved out of the page.
-_MOVES = re.compile(r"-\d{3}|-[\d.]+(?:r?em|r?ex|ch|in|cm|pc|vw|vh|lh)", re.IGNORECASE)
+# A length by which something could be moved out of the page; no part of a name or a number.
+_MOVES = re.compile(r"-(?<=[:\s(,]-)(?:\d{3}|[\d.]+(?:r?em|r?ex|ch|in|cm|pc|vw|vh|lh))", re.IGNORECASE)
 _MAY_HIDE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0", re.IGNORECASE)
 
 
@@ -147,14 +147,8 @@ class _Anchor(NamedTuple):
     start: int
 
 
-class _Open(NamedTuple):
-    """Where to go on behind an element that is being read, and what stands at its end."""
-
-    node: LexborNode | None
-    scene: Scene
-    box: sheet.Element | None
-    after: str
-    anchor: _Anchor | None
+# Where to go on behind an element that is being read, in which scene and box, and what stands at its end.
+_Open = tuple[LexborNode | None, Scene, sheet.Element | None, str, _Anchor | None]
 
 
 class _Walk:
@@ -211,7 +205,7 @@ class _Walk:
         """Read a node, all that is in it and its siblings."""
         stack: list[_Open] = []
         found = self._found
-        while not self.tangled:
+        while True:
             while node is None:
                 if not stack:
                     return
@@ -231,15 +225,17 @@ class _Walk:
                 continue
             tag = node.tag or ""
             inner, inner_box = self._element(node, tag, scene, box)
+            if self.tangled:
+                return
             child = node.child if inner is not None else None
             if inner is None or child is None:
                 node = node.next
                 continue
             before, after = self._apart(node, tag, inner.style)
             if before:
-                self._found.append(before)
+                found.append(before)
             anchor = self._link(node, tag) if tag in _LINKING else None
-            stack.append(_Open(node.next, scene, box, after, anchor))
+            stack.append((node.next, scene, box, after, anchor))
             node, scene, box = child, inner, inner_box
 
     def _element(
@@ -272,8 +268,9 @@ class _Walk:
 
     def _apart(self, node: LexborNode, tag: str, style: Style) -> tuple[str, str]:
         """What parts an element from the text before it and behind it, and what rules write there."""
-        apart = _separator(tag, style) if style is not PLAIN else _PARTING.get(tag, "")
-        before = after = apart
+        if style is PLAIN and tag != "bdo":
+            return (parting := _PARTING.get(tag, "")), parting
+        before = after = _separator(tag, style)
         if style.before or style.after:
             attributes = node.attributes
             before += sheet.content(style.before, attributes)

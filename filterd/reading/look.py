@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from filterd.reading.color import CLEAR, MAX_FAINT_OPACITY, RGB, UNKNOWN, Paint, legacy_color, names
 from filterd.reading.style import PLAIN, Style
 
-__all__ = ["BLOCK", "CELL", "FIRST", "TELLING", "Look", "alike", "inside"]
+__all__ = ["ALIKE", "BLOCK", "CELL", "FIRST", "OTHER", "TELLING", "Look", "alike", "inside"]
 
 MAX_TINY_PX: Final = 3.0  # nobody reads type of less than three pixels
 MAX_FAINT: Final = 24  # of 255, per channel; nobody tells #eee from #fff in running text
@@ -41,6 +41,15 @@ _TABLE_DISPLAYS: Final = names(
     "table inline-table table-row table-cell table-row-group table-header-group table-footer-group table-"
     " column table-column-group table-caption"
 )
+
+
+# A tag for each that looks the same where no attribute tells otherwise; OTHER for all that are not named.
+OTHER: Final = "span"
+ALIKE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(BLOCK, "div"),
+    **{tag: tag for tag in (*_TABLE, *_OWN_SIZE, *_SIZES)},
+    **{tag: tag for tag in names("a body button center font html img input mark svg")},
+}
 
 
 class Look(NamedTuple):

@@ -33,8 +33,10 @@ _TOKEN = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
     rf"|<(?P<raw>script|style|title|iframe|noembed|noframes|xmp)(?=[\s/>])(?P<more>{_REST})[\s/]*+>?"
     r"(?P<inside>.*?)(?=</(?P=raw)[\s/>]|\Z)"
-    rf"|<(?P<slash>/?)(?P<name>[a-z][^\s/>\"'<&]*+)[^\s/>]*+(?P<attributes>{_REST})[\s/]*+>?"
-    r"|<!doctype[^>]{0,300}>|<[!?/][^>]*+>?|<",
+    # A tag without attributes stays as it is.
+    r"|<(?!/?[a-z][a-z0-9]*+>)(?:"
+    rf"(?P<slash>/?)(?P<name>[a-z][^\s/>\"'<&]*+)[^\s/>]*+(?P<attributes>{_REST})[\s/]*+>?"
+    r"|!doctype[^>]{0,300}>|[!?/][^>]*+>?|)",
     re.DOTALL | re.IGNORECASE,
 )
 # What a paragraph takes over from the one before it (HTML 13.2.4.3).

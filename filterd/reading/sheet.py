@@ -29,13 +29,34 @@ NARROWEST_PX, WIDEST_PX = 200.0, 4_000.0  # screens that mails are read on
 SURE, MAYBE, NEVER = "sure", "maybe", "never"
 
 
-class Element(NamedTuple):
+class Element:
     """An element as selectors see it. names: its tag, ".class" and "#id"; folded: these in small letters."""
 
-    names: frozenset[str]
-    folded: frozenset[str]
-    attributes: Mapping[str, str | None]
-    parent: "Element | None"
+    __slots__ = ("_within", "attributes", "folded", "names", "parent")
+
+    def __init__(
+        self,
+        names: frozenset[str],
+        folded: frozenset[str],
+        attributes: Mapping[str, str | None],
+        parent: "Element | None",
+    ) -> None:
+        self.names = names
+        self.folded = folded
+        self.attributes = attributes
+        self.parent = parent
+        self._within: frozenset[str] | None = None
+
+    @property
+    def within(self) -> frozenset[str]:
+        """The folded names of this element and of all around it."""
+        if self._within is None:
+            around = self.parent.within if self.parent else _NOTHING
+            self._within = around if self.folded <= around else around | self.folded
+        return self._within
+
+
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Compound(NamedTuple):
@@ -49,14 +70,21 @@ class Compound(NamedTuple):
 
 class StyleRule(NamedTuple):
     """parts: the selector's compounds from the right. pseudo: "before", "after" for what it writes
-    there, "first" for the first line or letter.
+    there, "first" for the first line or letter. around: names, in small letters, that
+    elements around it must have.
     """
 
     parts: tuple[Compound, ...]
     weight: tuple[int, int, int, int]
-    said: Declarations
+    body: str
     sure: bool
     pseudo: str
+    around: frozenset[str] = frozenset()
+
+    @property
+    def said(self) -> Declarations:
+        """Its declarations; most rules of a sheet hold for no element, and theirs are never read."""
+        return declarations(self.body)
 
 
 class Sheet:
@@ -75,7 +103,7 @@ class Sheet:
         found = list(self._by_name.get("*", ()))
         for key in self._names & folded:
             found += self._by_name[key]
-        return [rule for rule in found if rule.parts[0].folded <= folded]
+        return [rule for rule in found if rule.parts[0].folded <= folded and any(rule.said)]
 
 
 NO_SHEET: Final = Sheet([])
@@ -95,6 +123,7 @@ class Matcher:
         self._sheet = sheet
         self._steps = MAX_STEPS
         self._known: dict[frozenset[str], tuple[Holding, list[StyleRule]]] = {}
+        self._possible: dict[tuple[frozenset[str], frozenset[str]], list[StyleRule]] = {}
         self._interned: dict[tuple[tuple[int, bool], ...], Holding] = {}
 
     def rules(self, box: Element) -> Holding:
@@ -108,10 +137,17 @@ class Matcher:
         holding, others = self._known[box.names]
         if not others:
             return holding
+        around = box.parent.within if box.parent else _NOTHING
+        possible = self._possible.get((box.names, around))
+        if possible is None:
+            possible = [rule for rule in others if rule.around <= around]
+            self._possible[box.names, around] = possible
+        if not possible:
+            return holding
         if self._steps < 0:
             self._known[box.names] = (*holding, *[(rule, False) for rule in others]), []
             return self._known[box.names][0]
-        more = self._more(others, box)
+        more = self._more(possible, box)
         if not more:
             return holding
         key = tuple([(id(rule), sure) for rule, sure in (*holding, *more)])
@@ -214,10 +250,14 @@ def parse(source: str) -> Sheet:
     source = _COMMENT.sub("", source)
     rules: list[StyleRule] = []
     split = _split if _is_ordinary(source[:MAX_SHEET]) else _split_odd
-    for selectors, body, condition in split(source[:MAX_SHEET]):
-        said = declarations(body)
-        if said.normal or said.important:
-            rules += _rules(selectors, said, condition, len(rules))
+    many = False
+    for order, (selectors, body, condition) in enumerate(split(source[:MAX_SHEET])):
+        if condition == NEVER or (many and not any(declarations(body))):
+            continue
+        rules += _rules(selectors, body, condition, order)
+        if len(rules) > MAX_RULES and not many:
+            many = True
+            rules = [rule for rule in rules if any(rule.said)]
         if len(rules) > MAX_RULES:
             break
     if len(source) > MAX_SHEET or len(rules) > MAX_RULES or _DATA_SHEET.search(source):
@@ -346,17 +386,15 @@ _UNMET = names(
 _ALWAYS = frozenset(["link", "any-link"])
 
 
-def _rules(selectors: str, said: Declarations, condition: str, order: int) -> Iterator[StyleRule]:
+def _rules(selectors: str, body: str, condition: str, order: int) -> Iterator[StyleRule]:
     """A rule for each selector; if one is not understood, none is sure (browsers drop them all)."""
-    if condition == NEVER:
-        return
     found = [_selector(one.strip()) for one in _commas(selectors)[:200]]
     sure = condition == SURE and all(one is not None and one.sure for one in found)
     for one in found:
         if one is None:
-            yield StyleRule((_ANY,), (_HEAVIEST, 0, 0, order), said, False, "")
+            yield StyleRule((_ANY,), (_HEAVIEST, 0, 0, order), body, False, "")
         elif one.pseudo != "unmet":
-            yield StyleRule(one.parts, (*one.weight[:3], order), said, sure, one.pseudo)
+            yield StyleRule(one.parts, (*one.weight[:3], order), body, sure, one.pseudo, one.around)
 
 
 def _commas(selectors: str) -> list[str]:
@@ -369,9 +407,7 @@ def _commas(selectors: str) -> list[str]:
 _HEAVIEST: Final = 1_000_000  # the weight of a selector that is not understood
 _ANY: Final = Compound(frozenset(), frozenset(), (), False)
 # Whatever an element says of itself may be undone, as an animation does.
-_ANYTHING: Final = StyleRule(
-    (_ANY,), (_HEAVIEST, 0, 0, 0), Declarations({}, {"animation": UNKNOWN}), True, ""
-)
+_ANYTHING: Final = StyleRule((_ANY,), (_HEAVIEST, 0, 0, 0), "animation: all !important", True, "")
 
 
 @lru_cache(maxsize=4096)
@@ -411,7 +447,8 @@ def _selector(source: str) -> StyleRule | None:
         Compound(frozenset(names), frozenset(map(str.lower, names)), tuple(attributes), child)
         for names, attributes, child in reversed(compounds)
     ]
-    return StyleRule(tuple(parts), (weight[0], weight[1], weight[2], 0), Declarations({}, {}), sure, pseudo)
+    around = _NOTHING.union(*[part.folded for part in parts[1:]])
+    return StyleRule(tuple(parts), (weight[0], weight[1], weight[2], 0), "", sure, pseudo, around)
 
 
 def _pseudo(name: str, names: set[str]) -> str:
