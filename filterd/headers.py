@@ -26,7 +26,7 @@ PIECE_BYTES = 262_144  # of a head that are searched at once: a thread that sear
 CLASS = "X-Filterd-Class"  # of a model that knows no spam
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
-_FOLDED = re.compile(rb"(?:[ \t][^\n]*+(?:\n|\Z))*+")
+_FIELD_END = re.compile(rb"\n(?![ \t])")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
@@ -128,31 +128,38 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
     head = raw[start:end]
     names = head.lower()
     if CLASS.lower().encode() in names:
-        head = _without(head, _forged(f"{CLASS}:"), None)
+        head = _without(head, _forged(f"{CLASS}:"), b"")
     if style.prefix.lower().encode() in names:
-        head = _without(head, _forged(style.prefix), style if style.keep_forged else None)
+        if style.keep_forged:
+            head = _without(head, _named(style.prefix), b"\n" + style.old_prefix.encode())
+        else:
+            head = _without(head, _forged(style.prefix), b"")
     return head, end
 
 
-def _without(head: bytes, forged: re.Pattern[bytes], renaming: HeaderStyle | None) -> bytes:
-    """A head less its forged fields, or with them renamed; a piece of it at a time."""
+def _without(head: bytes, forged: re.Pattern[bytes], instead: bytes) -> bytes:
+    """A head with something else in the place of what is forged; a piece of whole fields at a time.
+
+    forged, instead: with the line's end before them. A last field without a line's end is a piece of its own.
+    """
+    instead = instead.replace(b"\\", rb"\\")
     kept: list[bytes] = []
-    at, dropping = 0, False  # whether the piece before ended within a forged field
+    at = 0
+    end = len(head) if head.endswith(b"\n") else _last_field(head)
     while at < len(head):
-        line_end = head.find(b"\n", at + PIECE_BYTES)
-        last = line_end + 1 if line_end >= 0 else len(head)
-        if dropping and (folded := _FOLDED.match(head, at, last)):
-            at = folded.end()
-            dropping = at == last
-        for run in forged.finditer(head, at, last):
-            kept.append(head[at : run.start()])
-            if renaming:
-                kept.append(_renamed(run[0], renaming))
-            at = run.end()
-            dropping = at == last and not renaming
-        kept.append(head[at:last])
+        field_end = _FIELD_END.search(head, at + PIECE_BYTES, end) if at < end else None
+        last = field_end.end() if field_end else end if at < end else len(head)
+        kept.append(forged.sub(instead, b"\n" + head[at:last])[1:])
         at = last
     return b"".join(kept)
+
+
+def _last_field(head: bytes) -> int:
+    """Where the last field of a head begins."""
+    at = head.rfind(b"\n", 0, -1)
+    while at >= 0 and head[at + 1] in b" \t":
+        at = head.rfind(b"\n", 0, at)
+    return at + 1
 
 
 def _end_of_head(raw: bytes, start: int) -> int:
@@ -164,10 +171,12 @@ def _end_of_head(raw: bytes, start: int) -> int:
 
 @lru_cache(maxsize=8)
 def _forged(prefix: str) -> re.Pattern[bytes]:
-    """A run of fields whose names begin so, with their folded lines."""
+    """Fields whose names begin so, with their folded lines."""
     name = re.escape(prefix.encode())
-    return re.compile(rb"(?<![^\n])(?:%b[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+)++" % name, re.IGNORECASE)
+    return re.compile(rb"\n%b[^\n]*+(?:\n[ \t][^\n]*+)*+" % name, re.IGNORECASE)
 
 
-def _renamed(run: bytes, style: HeaderStyle) -> bytes:
-    return re.sub(rb"(?im)^%b" % re.escape(style.prefix.encode()), style.old_prefix.encode(), run)
+@lru_cache(maxsize=8)
+def _named(prefix: str) -> re.Pattern[bytes]:
+    """The beginning of such a field."""
+    return re.compile(rb"\n" + re.escape(prefix.encode()), re.IGNORECASE)

@@ -270,7 +270,7 @@ class _Shapes(NamedTuple):
 
 def _shapes(text: str) -> _Shapes:
     raw = _bytes(text)
-    return _Shapes(raw, raw.translate(_LETTERS), raw.translate(_CASES))
+    return _Shapes(raw=raw, letters=raw.translate(_LETTERS), cases=raw.translate(_CASES))
 
 
 def _bytes(text: str) -> bytes:
