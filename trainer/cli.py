@@ -508,6 +508,64 @@ def compare_command(
         typer.echo(f"{out / 'comparison.html'}", err=as_json)
 
 
+@app.command("beside")
+def beside_command(
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    out: Annotated[Path, typer.Option(help="A result a row; stopped, the same command goes on.")],
+    models: Annotated[list[Path] | None, typer.Option("--run", help="A run or a bundle; repeatable.")] = None,
+    encoders: Annotated[
+        list[Path] | None,
+        typer.Option("--encoder", help="A BERT's folder, frozen and fine-tuned; repeatable."),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="One row by its name; repeatable.")] = None,
+) -> None:
+    """Fit classifiers of other kinds, and put accuracy, time, size and latency of all in one table."""
+    from filterd.progress import bar
+    from filterd_trainer.evaluation import pages
+    from filterd_trainer.evaluation.beside import table
+
+    request = table.BesideRequest(
+        data=dataset, out=out, models=models or (), encoders=encoders or (), only=only or ()
+    )
+    with bar("Rows", len(table.makers(request))) as advance:
+        rows = table.run(request, lambda line: typer.echo(line, err=True), advance)
+    pages.print_tables({f"{dataset}, split “{table.SPLIT}”": table.table(rows)}, [table.NOTE])
+
+
+@app.command("strategies")
+def strategies_command(
+    dataset: Annotated[Path, typer.Option("--data", help="A dataset of `trainer data prepare`.")],
+    base: Annotated[str, typer.Option(help="What each begins from, as in `trainer train`.")],
+    out: Annotated[Path, typer.Option(help="A result a run; stopped, the same command goes on.")],
+    methods: Annotated[
+        list[str] | None, typer.Option("--only", help="One strategy, such as blocks:3-5; repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each strategy.")] = 5,
+    rates: Annotated[
+        list[float] | None, typer.Option("--lr", help="Rates that validation chooses from; repeatable.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each run; without it the recipe's.")] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe's name or YAML file.")] = "strategies",
+) -> None:
+    """Train with every strategy and put accuracy, parameters, time and memory in one table."""
+    from filterd.progress import bar
+    from filterd_trainer.evaluation import pages, strategies
+
+    request = strategies.StrategyRequest(
+        data=dataset,
+        out=out,
+        base=base,
+        seeds=seeds,
+        methods=methods or (),
+        rates=rates or strategies.RATES,
+        epochs=epochs,
+        recipe=recipe,
+    )
+    with bar("Runs", strategies.count(request)) as advance:
+        runs = strategies.run(request, lambda line: typer.echo(line, err=True), advance)
+    pages.print_tables({f"{base} on {dataset}": strategies.table(runs)}, [])
+
+
 @app.command("measure")
 def measure_command(
     bundle: Annotated[Path, typer.Argument(help="A bundle; its fast path is used where it has one.")],

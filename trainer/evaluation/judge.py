@@ -178,7 +178,7 @@ def judge(path: Path, name: str, subject: EvaluationSplit, fast_path: bool = Tru
 
     fast_path: whether a bundle's own is used, as it is where filterd judges.
     """
-    if _is_bundle(path):
+    if is_bundle(path):
         return _by_bundle(path, name, subject, fast_path)
     if (path / CONFIG).is_file():
         return _by_run(path, name, subject)
@@ -192,13 +192,14 @@ def of_texts(path: Path, texts: Sequence[str]) -> SplitScores:
     """
     from filterd_trainer.training import runs
 
-    known = bundle.read(path).manifest.labels if _is_bundle(path) else runs.read_config(path).labels
+    known = bundle.read(path).manifest.labels if is_bundle(path) else runs.read_config(path).labels
     nobody = Dataset(path, known[:1], (), "", {})
     frame = pd.DataFrame({"Label": 0, "Text": list(texts), "Kind": Kind.SMS.value})
     return judge(path, path.name, EvaluationSplit(nobody, "", frame, np.zeros(len(texts), dtype=bool)))
 
 
-def _is_bundle(path: Path) -> bool:
+def is_bundle(path: Path) -> bool:
+    """Whether a folder is a bundle, by its manifest's name."""
     return (path / bundle.MANIFEST).is_file()
 
 
@@ -272,14 +273,11 @@ def _by_run(path: Path, name: str, subject: EvaluationSplit) -> SplitScores:
     from filterd_trainer.gpt2 import model
     from filterd_trainer.training import runs
 
-    config = runs.read_config(path)
-    classifier, labels = model.from_safetensors(runs.weights_of(path))
+    config, (classifier, labels) = runs.read_config(path), model.from_safetensors(runs.weights_of(path))
     truth = subject.truth(labels)
     ham = tuple(i for i, label in enumerate(labels) if label in config.ham)
     started = time.perf_counter()
-    cut = [_windows(ids, config) for ids in _ids(subject.frame, config)]
-    rows = _logits(classifier, [window for windows in cut for window in windows])
-    each = by_message(rows, [len(windows) for windows in cut])
+    each = rows_of(config, classifier, subject.frame)
     if ham:
         looks = [ModelLook.of(own, ham) for own in each]
         logits = np.array([look.rows[look.deciding] for look in looks])
@@ -287,6 +285,13 @@ def _by_run(path: Path, name: str, subject: EvaluationSplit) -> SplitScores:
         logits = np.array([own.mean(axis=0) for own in each])
     pace = len(logits) / (time.perf_counter() - started)
     return from_logits(name, logits, truth, labels, ham, messages_per_second=pace)
+
+
+def rows_of(config: "RunConfig", classifier: "SpamClassifier", frame: pd.DataFrame) -> list[Floats]:
+    """What a run says of each window of a dataset's rows, [windows, classes] a row."""
+    cut = [_windows(ids, config) for ids in _ids(frame, config)]
+    rows = _logits(classifier, [window for windows in cut for window in windows])
+    return list(by_message(rows, [len(windows) for windows in cut]))
 
 
 def _ids(frame: pd.DataFrame, config: "RunConfig") -> list[list[int]]:
