@@ -672,8 +672,9 @@ def export_command(
 ) -> None:
     """Make a bundle of a run: ONNX, quantised, calibrated, compared with PyTorch, and measured."""
     from filterd_trainer.export import export
+    from filterd_trainer.export.assembly import ExportRequest
 
-    request = export.ExportRequest(
+    request = ExportRequest(
         run=run,
         data=dataset,
         out=out,

@@ -178,6 +178,7 @@ def classify(of: StrPath, texts: Sequence[str]) -> list[tuple[str, float]]:
 def to_bundle(run: StrPath, data: "Dataset", out: StrPath, **options: Any) -> Path:
     """A bundle that `filterd check --bundle` judges with. Raises BundleError, ConfigError."""
     from filterd_trainer.export import export as exporting
+    from filterd_trainer.export.assembly import ExportRequest
 
-    request = replace(exporting.ExportRequest(run=Path(run), data=data.folder, out=Path(out)), **options)
+    request = replace(ExportRequest(run=Path(run), data=data.folder, out=Path(out)), **options)
     return exporting.export(request).path

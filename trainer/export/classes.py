@@ -26,10 +26,19 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd.scoring.verdict import Calibration
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation.intervals import evaluate_classes
-from filterd_trainer.export import export as parts
 from filterd_trainer.export import parity
+from filterd_trainer.export.assembly import (
+    ExportRequest,
+    Report,
+    engine_of,
+    finish,
+    manifest_of,
+    provenance,
+    with_probes,
+)
 from filterd_trainer.export.card import ClassResults
-from filterd_trainer.export.export import ExportRequest, Report, SplitTexts
+from filterd_trainer.export.files import write_graphs
+from filterd_trainer.export.texts import SplitTexts, compared, messages
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.training.runs import RunConfig
 
@@ -48,28 +57,34 @@ def export(
         )
     if config.recipe.way == "lecture":
         request = replace(request, max_tokens=0, max_windows=1)
-    validation, truth = parts.messages(dataset, "validation"), dataset.split("validation")["Label"].to_numpy()
+    validation, truth = messages(dataset, "validation"), dataset.split("validation")["Label"].to_numpy()
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
         shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
         tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
-        manifest = parts.manifest_of(request, config, model.gpt.architecture)
+        manifest = manifest_of(request, config, model.gpt.architecture)
         report("writing the graph")
-        parts.write_graphs(request, config, dataset, model, manifest, Path(scratch), folder)
+        write_graphs(request.quantization, config, dataset, model, manifest, Path(scratch), folder)
         shipped = open_backend(folder)
-        judging = parts.engine_of(manifest, tokenizer, shipped)
+        judging = engine_of(manifest, tokenizer, shipped)
         report(f"judging {len(validation.texts):,} validation messages")
         logits = logits_of(judging, validation)
         line = Calibration(slope=fit_slope(logits, truth))
         manifest = msgspec.structs.replace(manifest, calibration=dict.fromkeys(Kind, line))
         report("comparing with PyTorch")
-        checked = _check(
-            judging,
+
+        def judged(backend: Backend, of: SplitTexts) -> Floats:
+            return shares(logits_of(engine_of(manifest, tokenizer, backend), of), line.slope)
+
+        checked = parity.check(
+            manifest,
             tokenizer,
-            (shipped, open_backend(Path(scratch))),
             model,
-            parts.compared(dataset, validation),
-            line,
-            request.max_flipped,
+            compared(dataset, validation),
+            shipped=shipped,
+            floats=open_backend(Path(scratch)),
+            judged=judged,
+            changed=lambda a, b: a.argmax(axis=1) != b.argmax(axis=1),
+            max_flipped=request.max_flipped,
         )
         held = evaluate_classes(shares(logits, line.slope), truth, config.labels)
         metrics = {
@@ -82,12 +97,12 @@ def export(
                     by_class=held.by_class,
                 )
             ),
-            "data": parts.provenance(config, dataset, request.origins),
+            "data": provenance(config, dataset, request.origins),
         }
         manifest = msgspec.structs.replace(manifest, metrics=metrics)
-        manifest = parts.with_probes(manifest, tokenizer, shipped, None)
+        manifest = with_probes(manifest, tokenizer, shipped, None)
         report("measuring")
-        parts.finish(manifest, folder, validation)
+        finish(manifest, folder, validation)
     return bundle.read(request.out)
 
 
@@ -121,30 +136,3 @@ def fit_slope(logits: Floats, truth: NDArray[np.int64]) -> float:
 
     found = minimize_scalar(loss, bounds=tuple(np.log(SLOPES)), method="bounded")
     return float(np.exp(found.x))
-
-
-def _check(
-    judging: Engine,
-    tokenizer: Tokenizer,
-    backends: tuple[Backend, Backend],
-    model: SpamClassifier,
-    some: SplitTexts,
-    line: Calibration,
-    max_flipped: float,
-) -> parity.Parity:
-    """backends: what ships, and the graph in floats."""
-    manifest, (shipped, floats) = judging.bundle.manifest, backends
-
-    def judged(backend: Backend, of: SplitTexts) -> Floats:
-        return shares(logits_of(parts.engine_of(manifest, tokenizer, backend), of), line.slope)
-
-    few = some.some(parts.BY_PYTORCH)
-    by_floats, by_shipped = judged(floats, some), judged(shipped, some)
-    windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
-    return parity.Parity(
-        fp32=parity.check_graph(judged(floats, few), judged(parity.TorchBackend(model), few)),
-        alone=parity.check_neighbours(shipped, windows, (), line),
-        shipped=float(np.abs(by_shipped - by_floats).max()),
-        flipped=parity.check_flipped(by_shipped.argmax(axis=1) != by_floats.argmax(axis=1), max_flipped),
-        messages=len(some.texts),
-    )

@@ -3,114 +3,55 @@
 Strategy: everything is fitted and checked through `filterd.scoring.engine`, the path that will judge
 messages. Three backends take turns in it: PyTorch (what was trained), the graph in floats, and the graph as
 it is shipped. The bundle appears under its name only after all checks have passed.
-
-model.safetensors is what retraining starts from. The graph refers to the bytes of its token table there (of
-all its tensors, where nothing is quantised) instead of holding a second copy.
 """
 
-import json
 import shutil
-import struct
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
-from filterd.api import Kind, Label, Message
+from filterd.api import Kind, Label
 from filterd.errors import BadInput, ConfigError
 from filterd.reading import text
 from filterd.scoring import bundle, verdict
-from filterd.scoring.backend import QUANTIZATION, Backend, OnnxBackend, open_backend
-from filterd.scoring.bundle import Architecture, Bundle, FileEntry, Manifest, Probe
+from filterd.scoring.backend import Backend, open_backend
+from filterd.scoring.bundle import Bundle, FileEntry, Manifest
 from filterd.scoring.engine import Engine, ModelLook
 from filterd.scoring.linear import WideHalf
 from filterd.scoring.linear import read as read_wide
-from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
-from filterd.scoring.verdict import MAX_LOG_ODDS, Calibration, Thresholds
+from filterd.scoring.tokenizer import Tokenizer
+from filterd.scoring.verdict import MAX_LOG_ODDS, Thresholds
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.disguises.augment import surrounded
 from filterd_trainer.evaluation import calibrate
-from filterd_trainer.export import card, exits, fastpath, graph, linear, parity, probes, quantize
+from filterd_trainer.export import card, classes, exits, fastpath, linear, parity
 from filterd_trainer.export import left_out as left_outs
-from filterd_trainer.export.graph import ExternalTensor
-from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
+from filterd_trainer.export.assembly import (
+    ExportRequest,
+    Report,
+    engine_of,
+    finish,
+    manifest_of,
+    provenance,
+    with_probes,
+)
+from filterd_trainer.export.files import write_graphs
+from filterd_trainer.export.texts import SplitTexts, compared, messages
+from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors
 from filterd_trainer.training.runs import RunConfig, read_config, weights_of
 
 QUANTIZATIONS = ("int8", "fp32")
-OBSERVED = 256  # training messages that outlier channels are looked for in
-COMPARED = 2000  # messages that the graph in floats judges as well; 0.3% of them are six
-BY_PYTORCH = 300  # of them, which PyTorch judges too
 CAUTION = 1.0  # nats above the highest held-out ham where there are fewer than card.FEW_HAM of it
 MIN_PER_CLASS = 20  # of one kind in validation; a kind with fewer shares the other's calibration
-TIMED = 500  # messages of each kind that throughput is measured on
 MAX_PROBABILITY = verdict.sigmoid(MAX_LOG_ODDS)
-WATCHED = "watched.onnx"  # in the scratch folder
 
-GPT2 = "OpenAI's GPT-2 (modified MIT)"
 Floats = NDArray[np.float64]
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest:
-    """What to export. max_tokens: of a window, 0 for the run's.
-
-    fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
-    wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead;
-    wide_with: a bundle with whose wide half the fitted one is averaged.
-    calibrate_on: a split of sources that never trained, which calibration and thresholds are fitted to.
-    max_flipped: share of the verdicts (`compared`) that the shipped arithmetic may change.
-    origins: what the weights derive from besides the data, each with its licence; for the card.
-    """
-
-    run: Path
-    data: Path
-    out: Path
-    name: str = ""
-    quantization: str = "int8"
-    max_tokens: int = 0
-    max_windows: int = 3
-    parent: str | None = None
-    max_flipped: float = parity.MAX_FLIPPED
-    fast_path: bool = True
-    wide: bool = True
-    wide_of: Path | None = None
-    wide_with: Path | None = None
-    calibrate_on: str = ""
-    origins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SplitTexts:
-    """Canonical texts of a split, [n] each."""
-
-    texts: list[str]
-    is_spam: NDArray[np.bool_]
-    kinds: list[Kind]
-
-    def of(self, kind: Kind) -> NDArray[np.bool_]:
-        """Which of them are of a kind, [n]."""
-        return np.array([k == kind for k in self.kinds])
-
-    def where(self, chosen: NDArray[np.bool_]) -> list[str]:
-        """The texts of those that are chosen, [n]."""
-        return [self.texts[i] for i in np.flatnonzero(chosen)]
-
-    def some(self, count: int) -> "SplitTexts":
-        """At most so many, evenly spread."""
-        chosen = np.unique(np.linspace(0, len(self.texts) - 1, min(count, len(self.texts))).astype(int))
-        return SplitTexts(
-            [self.texts[i] for i in chosen], self.is_spam[chosen], [self.kinds[i] for i in chosen]
-        )
 
 
 # From margins of messages to a manifest with calibration and thresholds.
@@ -126,8 +67,6 @@ def export(
     """
     config, dataset, model = _read(request)
     if not config.ham:
-        from filterd_trainer.export import classes  # built of this module's parts
-
         return classes.export(request, config, dataset, model, report)
     if config.recipe.way == "lecture":  # as it was trained: one window, and nothing beside the GPT-2
         request = replace(request, max_tokens=0, max_windows=1, wide=False, fast_path=False)
@@ -138,7 +77,7 @@ def export(
         tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
         manifest = manifest_of(request, config, model.gpt.architecture)
         report("writing the graph")
-        write_graphs(request, config, dataset, model, manifest, Path(scratch), folder)
+        write_graphs(request.quantization, config, dataset, model, manifest, Path(scratch), folder)
         shipped = open_backend(folder)
         judging = engine_of(manifest, tokenizer, shipped)
         left_out = messages(dataset, request.calibrate_on) if request.calibrate_on else None
@@ -159,15 +98,22 @@ def export(
                 left_outs.LeftOutScores(unknown, left_out.is_spam, left_out.kinds),
             )
         report("comparing with PyTorch")
-        checked = _check(
+        some = compared(dataset, validation)
+
+        def judged(backend: Backend, of: SplitTexts) -> Floats:
+            nats = engine_of(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
+            return _probabilities(manifest, nats, of.kinds)
+
+        checked = parity.check(
             manifest,
             tokenizer,
-            shipped,
-            open_backend(Path(scratch)),
             model,
-            compared(dataset, validation),
-            request.max_flipped,
-            half,
+            some,
+            shipped=shipped,
+            floats=open_backend(Path(scratch)),
+            judged=judged,
+            changed=lambda a, b: parity.flipped(a, b, some.kinds, manifest.thresholds),
+            max_flipped=request.max_flipped,
         )
         metrics = {
             "parity": msgspec.to_builtins(checked),
@@ -198,148 +144,6 @@ def _read(request: ExportRequest) -> tuple[RunConfig, Dataset, SpamClassifier]:
             f" {', '.join(config.labels)}"
         )
     return config, dataset, from_safetensors(weights_of(request.run))[0]
-
-
-def messages(dataset: Dataset, split: str) -> SplitTexts:
-    """A split as the model sees it. An SMS is kept as it was sent, a mail's text is canonical already."""
-    frame = dataset.split(split)
-    kinds = [Kind(kind) for kind in frame["Kind"]]
-    texts = [
-        text.of_sms(t).canonical if kind is Kind.SMS else t
-        for t, kind in zip(frame["Text"], kinds, strict=True)
-    ]
-    return SplitTexts(texts, ~frame["Label"].isin(dataset.ham_indices).to_numpy(), kinds)
-
-
-def compared(dataset: Dataset, validation: SplitTexts) -> SplitTexts:
-    """What arithmetic is compared on: COMPARED of validation, and of training where that has fewer.
-
-    A share of 0.3% cannot be seen on a few dozen messages.
-    """
-    some = validation.some(COMPARED)
-    if not (missing := COMPARED - len(some.texts)):
-        return some
-    more = messages(dataset, "train").some(missing)
-    return SplitTexts(
-        some.texts + more.texts, np.concatenate([some.is_spam, more.is_spam]), some.kinds + more.kinds
-    )
-
-
-def manifest_of(request: ExportRequest, config: RunConfig, architecture: Architecture) -> Manifest:
-    """All but what is fitted; calibration and thresholds are neutral until then."""
-    return Manifest(
-        format=1,
-        name=request.name or request.out.name,
-        created=bundle.now(),
-        text_format=config.text_format,
-        architecture=architecture,
-        labels=config.labels,
-        ham=config.ham,
-        max_tokens=min(request.max_tokens or config.max_tokens, architecture.context),
-        max_windows=request.max_windows,
-        pad_token=END_OF_TEXT_ID,
-        padded=config.recipe.way == "lecture",
-        task="spam" if config.ham else "classes",
-        quantization=request.quantization,
-        calibration=dict.fromkeys(Kind, Calibration()),
-        thresholds=dict.fromkeys(Kind, Thresholds(unsure=0.5, spam=0.5)),
-        probes=(),
-        metrics={},
-        files={name: FileEntry(sha256="", bytes=0) for name in bundle.REQUIRED},
-        parent=request.parent,
-    )
-
-
-# ---- The graph -------------------------------------------------------------------------------------------
-
-
-def write_graphs(
-    request: ExportRequest,
-    config: RunConfig,
-    dataset: Dataset,
-    model: SpamClassifier,
-    manifest: Manifest,
-    scratch: Path,
-    folder: Path,
-) -> None:
-    """The model in floats in one folder, and as it ships in another, which has the tokenizer already."""
-    floats = write_floats(model, config, scratch)
-    if request.quantization == "fp32":
-        for name in (bundle.MODEL, bundle.WEIGHTS):
-            shutil.copy(scratch / name, folder / name)
-        where = locations(folder / bundle.WEIGHTS)
-        exits.write(folder, model, load_file(folder / bundle.WEIGHTS), None, where, "fp32")
-        return
-    tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
-    ids = [tokenizer.encode(t) for t in messages(dataset, "train").some(OBSERVED).texts]
-    write_int8(model, config, floats, scratch / WATCHED, ids, manifest, folder)
-
-
-def write_floats(model: SpamClassifier, config: RunConfig, folder: Path) -> dict[str, NDArray[Any]]:
-    """model.safetensors in floats, the graph over it, and the same with `taps`; returns the weights."""
-    to_safetensors(model, folder / bundle.WEIGHTS, config.labels)
-    weights = load_file(folder / bundle.WEIGHTS)
-    where = locations(folder / bundle.WEIGHTS)
-    for name, taps in ((bundle.MODEL, False), (WATCHED, True)):
-        built = graph.build(weights, model.gpt.architecture, external=where, taps=taps)
-        _save(built, "fp32", folder / name)
-    return dict(weights)
-
-
-def write_int8(
-    model: SpamClassifier,
-    config: RunConfig,
-    floats: dict[str, NDArray[Any]],
-    watched: Path,
-    sample: Sequence[list[int]],
-    manifest: Manifest,
-    folder: Path,
-) -> None:
-    """A compact model.safetensors and the graph in 8 bits.
-
-    watched: the graph in floats that shows its linears' inputs; sample: messages to measure ranges on.
-    """
-    architecture = manifest.architecture
-    windows = [w for ids in sample for w in text.windows(ids, manifest.max_tokens, manifest.max_windows) if w]
-    ranges = quantize.observe(watched, graph.linear_names(architecture), map(manifest.filled, windows))
-    smoothed, linears = quantize.int8(floats, architecture, ranges)
-    to_safetensors(model, folder / bundle.WEIGHTS, config.labels, compact=True)
-    table = (graph.TABLE, graph.TABLE_SCALE)
-    compact = load_file(folder / bundle.WEIGHTS)
-    where = {name: at for name, at in locations(folder / bundle.WEIGHTS).items() if name in table}
-    smoothed |= {name: compact[name] for name in table}
-    _save(graph.build(smoothed, architecture, linears, external=where), "int8", folder / bundle.MODEL)
-    exits.write(folder, model, smoothed, linears, where, "int8")
-
-
-def locations(file: Path) -> dict[str, ExternalTensor]:
-    """Where each tensor of a safetensors file lies: 8 bytes of length, a JSON header, the tensors."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    start = 8 + length
-    return {
-        name: ExternalTensor(
-            file.name, start + entry["data_offsets"][0], int(np.diff(entry["data_offsets"])[0])
-        )
-        for name, entry in header.items()
-    }
-
-
-def _save(model: onnx.ModelProto, quantization: str, file: Path) -> None:
-    model.metadata_props.add(key=QUANTIZATION, value=quantization)
-    file.write_bytes(model.SerializeToString())
-
-
-# ---- What is fitted --------------------------------------------------------------------------------------
-
-
-def engine_of(
-    manifest: Manifest, tokenizer: Tokenizer, backend: Backend, wide: WideHalf | None = None
-) -> Engine:
-    """An engine of what is being exported."""
-    return Engine(Bundle(path=Path(), manifest=manifest, id=manifest.name), tokenizer, backend, wide)
 
 
 def _margins(judging: Engine, looks: Sequence[ModelLook], kinds: Sequence[Kind]) -> Floats:
@@ -476,64 +280,6 @@ def _held(manifest: Manifest, margins: Floats, held: SplitTexts) -> dict[str, ca
     return found
 
 
-def provenance(config: RunConfig, dataset: Dataset, origins: tuple[str, ...]) -> dict[str, Any]:
-    """What the model was made from, for the card and the manifest."""
-    counts = {name: f["rows"] for name, f in dataset.about.get("files", {}).items()}
-    return {
-        "dataset": dataset.folder.name,
-        "dataset_recipe": dataset.recipe,
-        "dataset_sha256": dataset.fingerprint,
-        "trained_on_sha256": config.data_sha256,
-        "messages": ", ".join(f"{name} {n:,}" for name, n in counts.items()),
-        "base": config.recipe.base,
-        "base_sha256": config.base_sha256,
-        "epochs": config.recipe.epochs,
-        "seed": config.seed,
-        "sources": _sources(dataset),
-        "origins": [*([GPT2] if Path(config.recipe.base).name.startswith("gpt2") else []), *origins],
-    }
-
-
-def _sources(dataset: Dataset) -> dict[str, int]:
-    """Training messages by their input, the largest first; empty where the dataset does not say."""
-    train = dataset.split("train")
-    if "Source" not in train:
-        return {}
-    return {str(name): int(count) for name, count in train["Source"].value_counts().items()}
-
-
-# ---- What is checked and measured ------------------------------------------------------------------------
-
-
-def _check(
-    manifest: Manifest,
-    tokenizer: Tokenizer,
-    shipped: Backend,
-    floats: Backend,
-    model: SpamClassifier,
-    some: SplitTexts,
-    max_flipped: float,
-    half: WideHalf | None,
-) -> parity.Parity:
-    def judged(backend: Backend, of: SplitTexts) -> Floats:
-        margins = engine_of(manifest, tokenizer, backend, half).margins(of.texts, of.kinds)
-        return _probabilities(manifest, margins, of.kinds)
-
-    few = some.some(BY_PYTORCH)
-    by_floats, by_shipped = judged(floats, some), judged(shipped, some)
-    windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
-    steepest = max(manifest.calibration.values(), key=lambda c: c.slope)
-    return parity.Parity(
-        fp32=parity.check_graph(judged(floats, few), judged(parity.TorchBackend(model), few)),
-        alone=parity.check_neighbours(shipped, windows, manifest.ham_indices, steepest),
-        shipped=float(np.abs(by_shipped - by_floats).max()),
-        flipped=parity.check_flipped(
-            parity.flipped(by_shipped, by_floats, some.kinds, manifest.thresholds), max_flipped
-        ),
-        messages=len(some.texts),
-    )
-
-
 def _with_fast_path(
     manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, half: WideHalf
 ) -> Manifest:
@@ -575,49 +321,3 @@ def _with_exit(manifest: Manifest, judging: Engine, dataset: Dataset, folder: Pa
 def _natural(dataset: Dataset) -> str:
     """The test part at natural rates, where there is one."""
     return "test_natural" if (dataset.folder / "test_natural.csv").exists() else "test"
-
-
-def with_probes(
-    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, half: WideHalf | None
-) -> Manifest:
-    """The manifest with what the shipped arithmetic says of our probe messages."""
-    asked = [Message(content.encode(), kind=kind) for kind, content in probes.MESSAGES]
-    found = engine_of(manifest, tokenizer, shipped, half).judge(asked)
-    scored = tuple(
-        Probe(kind, content, v.probability) for (kind, content), v in zip(probes.MESSAGES, found, strict=True)
-    )
-    return msgspec.structs.replace(manifest, probes=scored)
-
-
-def finish(manifest: Manifest, folder: Path, validation: SplitTexts) -> None:
-    """Open the bundle as filterd will, time it, and write card and manifest."""
-    (folder / bundle.CARD).write_text("", "utf-8")
-    bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
-    speed = timed(folder, validation)
-    entries = bundle.entries(folder)
-    size = {name: round(entries[name].bytes / 1e6, 2) for name in sorted(entries) if name != bundle.CARD}
-    metrics = manifest.metrics | {"speed": msgspec.to_builtins(speed), "megabytes": size}
-    manifest = msgspec.structs.replace(manifest, metrics=metrics)
-    (folder / bundle.CARD).write_text(card.write(manifest), "utf-8")
-    bundle.write_manifest(folder, msgspec.structs.replace(manifest, files=bundle.entries(folder)))
-
-
-def timed(folder: Path, texts: SplitTexts) -> card.Speed:
-    """How quick a bundle is that is opened as filterd opens it; the GPT-2 judges all. Raises BundleError."""
-    started = time.perf_counter()
-    engine = Engine.open(folder)
-    load_seconds = time.perf_counter() - started
-    backend: OnnxBackend = open_backend(folder)
-    return card.measure(backend, engine.bundle.manifest.max_tokens, load_seconds, _rates(engine, texts))
-
-
-def _rates(engine: Engine, validation: SplitTexts) -> dict[str, float]:
-    """Messages a second from text to verdict, by kind."""
-    found = {}
-    for kind in Kind:
-        texts = [t for t, k in zip(validation.texts, validation.kinds, strict=True) if k is kind][:TIMED]
-        if texts:
-            kinds = [kind] * len(texts)
-            taken = card.seconds(lambda t=texts, k=kinds: engine.margins(t, k), 3)  # type: ignore[misc]
-            found[kind.value] = round(len(texts) / taken, 1)
-    return found

@@ -21,8 +21,10 @@ from filterd.scoring import bundle
 from filterd.scoring.bundle import Bundle
 from filterd_trainer.evaluation.intervals import spread
 from filterd_trainer.evaluation.judge import EvaluationSplit, judge
-from filterd_trainer.export import card, export
+from filterd_trainer.export import card
+from filterd_trainer.export.assembly import timed
 from filterd_trainer.export.card import HeldOutResults, KindResult, ScoreRange
+from filterd_trainer.export.texts import messages
 
 # P(spam) between which a card counts: finer at both ends, where nearly all messages are.
 BOUNDS: Final = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
@@ -53,7 +55,7 @@ def put(
     facts = subject.facts()
     facts = msgspec.structs.replace(facts, folder=Path(facts.folder).name)
     report("measuring the speed")
-    speed = export.timed(opened.path, export.messages(subject.dataset, "validation"))
+    speed = timed(opened.path, messages(subject.dataset, "validation"))
     found = {"evaluation": HeldOutResults(facts, kinds), "speed": speed}
     metrics = opened.manifest.metrics | {name: msgspec.to_builtins(one) for name, one in found.items()}
     manifest = msgspec.structs.replace(opened.manifest, metrics=metrics)

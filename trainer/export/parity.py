@@ -14,14 +14,17 @@ from filterd.api import Kind
 from filterd.errors import BundleError
 from filterd.scoring import verdict
 from filterd.scoring.backend import Backend, Scores
-from filterd.scoring.tokenizer import END_OF_TEXT_ID
+from filterd.scoring.bundle import Manifest
+from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd.scoring.verdict import Calibration, Thresholds
+from filterd_trainer.export.texts import SplitTexts
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.training.batches import Rows, sorted_batches
 
 MAX_DIFFERENCE = 1e-4  # |Δp| of the ONNX graph from PyTorch, and of a message alone from the same in a batch
 MAX_FLIPPED = 0.003  # share of verdicts that the shipped arithmetic may change
 MESSAGES_A_PASS = 16
+BY_PYTORCH = 300  # messages that PyTorch judges too
 NEIGHBOURS = 48  # messages that are scored alone and in company, from the shortest to the longest
 
 Floats = npt.NDArray[np.float64]
@@ -59,6 +62,35 @@ class TorchBackend:
                 pooled = self._model.pooled(padded.long(), lengths)
                 hidden[batch], logits[batch] = pooled.numpy(), self._model.head(pooled).numpy()
         return Scores(logits, hidden)
+
+
+def check(
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    model: SpamClassifier,
+    some: SplitTexts,
+    *,
+    shipped: Backend,
+    floats: Backend,
+    judged: Callable[[Backend, SplitTexts], Floats],
+    changed: Callable[[Floats, Floats], Flags],
+    max_flipped: float = MAX_FLIPPED,
+) -> Parity:
+    """All three on some messages, [n]. Raises BundleError where one fails.
+
+    judged: probabilities, [n] or [n, classes], by a backend; changed: which verdicts two of them disagree on.
+    """
+    few = some.some(BY_PYTORCH)
+    by_floats, by_shipped = judged(floats, some), judged(shipped, some)
+    windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
+    steepest = max(manifest.calibration.values(), key=lambda line: line.slope)
+    return Parity(
+        fp32=check_graph(judged(floats, few), judged(TorchBackend(model), few)),
+        alone=check_neighbours(shipped, windows, manifest.ham_indices, steepest),
+        shipped=float(np.abs(by_shipped - by_floats).max()),
+        flipped=check_flipped(changed(by_shipped, by_floats), max_flipped),
+        messages=len(some.texts),
+    )
 
 
 def check_graph(onnx: Floats, pytorch: Floats) -> float:

@@ -15,12 +15,12 @@ from filterd.scoring.memory import Recollection
 from filterd.scoring.verdict import Calibration
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation.scores import SplitScores
-from filterd_trainer.export import export
+from filterd_trainer.export.texts import SplitTexts, messages
 from filterd_trainer.retraining import recalibrate, refit, served
 from filterd_trainer.retraining.recalibrate import CalibrationChoice, FreshMargins
 from filterd_trainer.retraining.refit import Floats, Indices, RefitInput, WideDelta
 
-Decide = Callable[[Manifest, Floats, export.SplitTexts], Manifest]
+Decide = Callable[[Manifest, Floats, SplitTexts], Manifest]
 
 
 class CrossFit:
@@ -38,7 +38,7 @@ class CrossFit:
 
     def write(self, out: Path, decide: Decide) -> Bundle:
         """The challenger, which learns from all of them. Raises BundleError, Unwritable."""
-        validation = export.messages(self._dataset, "validation")
+        validation = messages(self._dataset, "validation")
         asked = self._ask(self._dataset.split("validation"))
         manifest = decide(self._manifest, refit.margins(self._added, asked), validation)
         return refit.write(self._champion.bundle, out, self._added, manifest)

@@ -42,6 +42,8 @@ from filterd_trainer.evaluation import judge as judging
 from filterd_trainer.evaluation.scores import SplitScores
 from filterd_trainer.export import export
 from filterd_trainer.export import probes as known_probes
+from filterd_trainer.export.assembly import ExportRequest
+from filterd_trainer.export.texts import SplitTexts
 from filterd_trainer.retraining import (
     anchors,
     gate,
@@ -313,7 +315,7 @@ class _Retraining:
             pass
         if self.crossed:
             return self._refitted(dataset).write(out, lambda *of: self._cautious(dataset, *of))
-        request = export.ExportRequest(
+        request = ExportRequest(
             run=self.folder / RUN,
             data=dataset.folder,
             out=out,
@@ -328,7 +330,7 @@ class _Retraining:
         return export.export(request, decide=lambda *of: self._recalibrated(dataset, *of))
 
     def _recalibrated(
-        self, dataset: Dataset, manifest: Manifest, margins: export.Floats, texts: export.SplitTexts
+        self, dataset: Dataset, manifest: Manifest, margins: refit.Floats, texts: SplitTexts
     ) -> Manifest:
         frame = dataset.split("validation")
         fresh = (frame["Role"] == "rehearsal").to_numpy()

@@ -23,7 +23,7 @@ from filterd.scoring.engine import Engine
 from filterd_trainer.data import corpus
 from filterd_trainer.evaluation import judge, pages
 from filterd_trainer.export import classes, export
-from filterd_trainer.export.export import ExportRequest
+from filterd_trainer.export.assembly import ExportRequest
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, from_safetensors
 from filterd_trainer.training.batches import Rows
 from tests.trainer import tiny

@@ -17,7 +17,7 @@ from filterd.scoring.bundle import Bundle, ExitEntry, FastPathSide
 from filterd.scoring.engine import Engine
 from filterd.service.service import Service
 from filterd_trainer.export import exits as made
-from filterd_trainer.export import export, graph, quantize
+from filterd_trainer.export import files, graph, quantize
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors, to_safetensors
 from tests.filterd import fakes
 from tests.trainer import tiny
@@ -48,16 +48,16 @@ def folder(
 ) -> Path:
     place = tmp_path_factory.mktemp(request.param)
     to_safetensors(model, place / bundle.WEIGHTS, ("ham", "spam"))
-    weights, where = load_file(place / bundle.WEIGHTS), export.locations(place / bundle.WEIGHTS)
+    weights, where = load_file(place / bundle.WEIGHTS), files.locations(place / bundle.WEIGHTS)
     linears = None
     if request.param == "int8":
-        export._save(graph.build(weights, tiny.TINY, taps=True), "fp32", place / "taps.onnx")
+        files.save(graph.build(weights, tiny.TINY, taps=True), "fp32", place / "taps.onnx")
         names = graph.linear_names(tiny.TINY)
         ranges = quantize.observe(place / "taps.onnx", names, ROWS)
         weights, linears = quantize.int8(weights, tiny.TINY, ranges)
         where = {name: at for name, at in where.items() if name == graph.TABLE}
     built = graph.build(weights, tiny.TINY, linears, external=where)
-    export._save(built, request.param, place / bundle.MODEL)
+    files.save(built, request.param, place / bundle.MODEL)
     made.write(place, model, weights, linears, where, request.param)
     return place
 

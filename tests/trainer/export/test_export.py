@@ -14,7 +14,9 @@ from filterd.scoring.engine import Engine
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.export import card, export, parity
-from filterd_trainer.export.export import ExportRequest
+from filterd_trainer.export.assembly import ExportRequest
+from filterd_trainer.export.files import locations
+from filterd_trainer.export.texts import SplitTexts, messages
 from filterd_trainer.gpt2.model import from_safetensors
 from filterd_trainer.training.recipe import Recipe
 from tests.trainer import tiny
@@ -66,13 +68,13 @@ def test_calibrated_on_sources_left_out(place: Path) -> None:
 
 
 def tiny_test(place: Path) -> list[str]:
-    return export.messages(Dataset.load(place / "data"), "test").texts
+    return messages(Dataset.load(place / "data"), "test").texts
 
 
 def test_the_wide_half_learns_messages_with_ham_of_their_kind_around_them() -> None:
     texts = ["win a prize", "see you at noon", "buy now", "Minutes\n\nthe board met on Monday"]
     kinds = [Kind.SMS, Kind.SMS, Kind.MAIL, Kind.MAIL]
-    learnt = export.SplitTexts(texts, np.array([True, False, True, False]), kinds)
+    learnt = SplitTexts(texts, np.array([True, False, True, False]), kinds)
     sms, mail = export._surrounded(learnt, slice(None, None, 2))
     assert "win a prize" in sms and "noon" in sms and "board" not in sms
     assert "buy now" in mail and "Monday" in mail and "noon" not in mail
@@ -232,7 +234,7 @@ def test_few_ham_make_the_threshold_cautious(ham: int, cautious: bool) -> None:
 
 def test_locations_are_those_of_the_tensors(place: Path) -> None:
     file = place / "run" / "model.safetensors"
-    at = export.locations(file)["head.bias"]
+    at = locations(file)["head.bias"]
     values = np.frombuffer(file.read_bytes()[at.offset : at.offset + at.length], np.float32)
     assert (values == tiny.classifier().head.bias.detach().numpy()).all()
 

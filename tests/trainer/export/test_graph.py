@@ -8,7 +8,8 @@ from safetensors.numpy import load_file
 
 from filterd.scoring import bundle
 from filterd.scoring.backend import OnnxBackend, Scores, open_backend
-from filterd_trainer.export import export, graph
+from filterd_trainer.export import files, graph
+from filterd_trainer.export.assembly import ExportRequest, manifest_of
 from filterd_trainer.export.parity import TorchBackend
 from filterd_trainer.gpt2 import strategies
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, to_safetensors
@@ -23,7 +24,7 @@ ROWS = [DRAW.integers(0, 50257, n).tolist() for n in (1, 2, 3, 17, 40, 64)]
 def floats(tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
     folder = tmp_path_factory.mktemp("floats")
     config = read_config(tiny.run(folder / "run"))
-    export.write_floats(tiny.classifier(), config, folder)
+    files.write_floats(tiny.classifier(), config, folder)
     return open_backend(folder, threads=1)
 
 
@@ -43,14 +44,12 @@ def test_the_graph_carries_what_a_strategy_adds(strategy: str, tmp_path: Path) -
     expected = TorchBackend(model).score(ROWS)
     assert not close(expected, TorchBackend(tiny.classifier()).score(ROWS), 0.1)  # or it would show nothing
     config = read_config(tiny.run(tmp_path / "run", model))
-    floats = export.write_floats(model, config, tmp_path)
+    floats = files.write_floats(model, config, tmp_path)
     assert close(open_backend(tmp_path, threads=1).score(ROWS), expected)
     (tmp_path / "int8").mkdir()
-    manifest = export.manifest_of(
-        export.ExportRequest(run=tmp_path, data=tmp_path, out=tmp_path), config, tiny.TINY
-    )
+    manifest = manifest_of(ExportRequest(run=tmp_path, data=tmp_path, out=tmp_path), config, tiny.TINY)
     sample = tiny.encode(tiny.texts(40, 3)[0]) + [row[:48] for row in ROWS]
-    export.write_int8(model, config, floats, tmp_path / export.WATCHED, sample, manifest, tmp_path / "int8")
+    files.write_int8(model, config, floats, tmp_path / files.WATCHED, sample, manifest, tmp_path / "int8")
     shipped = open_backend(tmp_path / "int8", threads=1)
     few = tiny.encode(tiny.texts(20, 4)[0])
     assert close(shipped.score(few), TorchBackend(model).score(few), 0.3)

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
 from filterd.scoring.backend import OnnxBackend, open_backend
-from filterd_trainer.export import export, graph, quantize
+from filterd_trainer.export import files, graph, quantize
 from filterd_trainer.export.graph import Graph, Matrix
 from filterd_trainer.export.quantize import DynamicInt8, InputRange, StaticInt8
 from filterd_trainer.training.runs import read_config
@@ -116,10 +116,10 @@ def test_no_activation_is_too_small_or_too_large(after_gelu: bool, size: float) 
 
 def test_smoothing_changes_no_result(tmp_path: Path) -> None:
     config = read_config(tiny.run(tmp_path / "run"))
-    weights = export.write_floats(tiny.classifier(), config, tmp_path)
+    weights = files.write_floats(tiny.classifier(), config, tmp_path)
     ids = tiny.encode(tiny.texts(12, 5)[0])
     names = graph.linear_names(tiny.TINY)
-    ranges = quantize.observe(tmp_path / export.WATCHED, names, ids)
+    ranges = quantize.observe(tmp_path / files.WATCHED, names, ids)
     smoothed, _ = quantize.smooth(weights, tiny.TINY, ranges)
     gain = "h.0.ln_2.weight"  # two of its channels are outliers
     assert np.ptp(np.log(np.abs(smoothed[gain]))) < np.ptp(np.log(np.abs(weights[gain]))) / 1.2
@@ -134,9 +134,9 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxBackend, On
     """The tiny classifier in floats and in 8 bits."""
     folder = tmp_path_factory.mktemp("q")
     config = read_config(tiny.run(folder / "run"))
-    weights = export.write_floats(tiny.classifier(), config, folder)
+    weights = files.write_floats(tiny.classifier(), config, folder)
     ids = tiny.encode(tiny.texts(64, 6)[0])
-    ranges = quantize.observe(folder / export.WATCHED, graph.linear_names(tiny.TINY), ids)
+    ranges = quantize.observe(folder / files.WATCHED, graph.linear_names(tiny.TINY), ids)
     smoothed, linears = quantize.int8(weights, tiny.TINY, ranges)
     (folder / "int8").mkdir()
     built = graph.build(smoothed, tiny.TINY, linears)

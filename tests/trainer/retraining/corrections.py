@@ -13,6 +13,7 @@ from filterd.corrections.store import Store
 from filterd.scoring import bundle
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.export import export
+from filterd_trainer.export.assembly import ExportRequest
 from filterd_trainer.retraining.gate import GateRules
 from filterd_trainer.retraining.retrain import RetrainRequest
 from tests.trainer import tiny
@@ -28,9 +29,7 @@ def champion(folder: Path) -> Path:
     """The tiny model as a bundle, calibrated as if it were sure of itself from P = 0.9 on."""
     tiny.dataset(folder / "data")
     run = tiny.run(folder / "run")
-    made = export.export(
-        export.ExportRequest(run=run, data=folder / "data", out=folder / "champion", name="tiny")
-    )
+    made = export.export(ExportRequest(run=run, data=folder / "data", out=folder / "champion", name="tiny"))
     manifest = msgspec.structs.replace(
         made.manifest,
         calibration=dict.fromkeys(Kind, Calibration()),
