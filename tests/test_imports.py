@@ -85,6 +85,20 @@ def test_the_trainer_imports_nothing_above_it(file: Path) -> None:
     assert looks_up(file, "filterd_trainer", TRAINER) == []
 
 
+def dotted(file: Path) -> str:
+    """A file's name as it is imported."""
+    folder, *inner = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join((folder if folder == "filterd" else f"filterd_{folder}", *inner))
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not by a way round, not when a function runs, and not for a type."""
+    left = {dotted(file): set(imports(file)) for file in OURS}
+    while ends := [name for name, used in left.items() if not used & left.keys()]:
+        left = {name: used for name, used in left.items() if name not in ends}
+    assert sorted(left) == []
+
+
 @pytest.mark.parametrize("file", modules("plugins"), ids=lambda f: str(f.relative_to(ROOT)))
 def test_a_plugin_knows_the_classifier_and_nothing_else(file: Path) -> None:
     names = {".".join(name.split(".")[:2]) for name in imports(file) if name.split(".")[0] == "filterd"}

@@ -14,7 +14,6 @@ import typer
 from filterd import __version__, version
 from filterd.api import Kind, Label
 from filterd.commands import accounts, bundles, feedback, lists, quarantine
-from filterd.commands.entry import CommandExit
 from filterd.commands.options import (
     BundleOption,
     ConfigOption,
@@ -25,6 +24,7 @@ from filterd.commands.options import (
     config_of,
     configured,
 )
+from filterd.commands.pipe import CommandExit
 from filterd.errors import FilterdError
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterd.commands import client, pipe
+from filterd.commands.pipe import CommandExit
 from filterd.errors import FilterdError
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ _KIND = {"--mail": "mail", "--sms": "sms", "--text": "sms"}
 _CHECK = {name: name[2:].replace("-", "_") for name in ("--lines", "--json", "--tag", "--strict")}
 _CHECK |= _KIND | {"--exit-code": "exit_code", "--bogofilter": "bogofilter"}
 _FLAGS = {"check": _CHECK, "learn": _KIND | {"--spam": "spam", "--ham": "ham"}, "forget": _KIND}
-
-
-class CommandExit(SystemExit):
-    """A command has done its work, with this status; typer's own SystemExit says how its options were."""
 
 
 def main() -> None:

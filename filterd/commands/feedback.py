@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from filterd.commands.entry import CommandExit
 from filterd.commands.options import ConfigOption, config_of
+from filterd.commands.pipe import CommandExit
 
 if TYPE_CHECKING:
     from filterd.corrections.store import Store

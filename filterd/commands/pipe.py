@@ -25,6 +25,10 @@ CHUNK_BYTES = 1 << 20
 LOST = os.EX_IOERR
 
 
+class CommandExit(SystemExit):
+    """A command has done its work, with this status; typer's own SystemExit says how its options were."""
+
+
 class StdoutLost(FilterdError):
     """What was to be printed cannot be: no space, a closed stdout, a file system that fails."""
 

@@ -10,8 +10,8 @@ import msgspec
 import typer
 
 from filterd.api import Label
-from filterd.commands.entry import CommandExit
 from filterd.commands.options import ConfigOption, config_of
+from filterd.commands.pipe import CommandExit
 from filterd.errors import FilterdError, NotFound
 
 if TYPE_CHECKING:

@@ -11,50 +11,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from filterd.console import access, deeds, lists, pages, quarantine, render
-from filterd.console.access import Viewer
 from filterd.console.desk import Desk
+from filterd.console.request import LANGUAGE_COOKIE, ConsoleRequest, language_of, viewer_of
 from filterd.console.statuses import status_of
 from filterd.errors import BadInput, FilterdError, LearningClosed
 from filterd.language import catalogue
 
 MAX_FORM = 4 << 20  # bytes; a pasted mail is the largest thing that a form holds
 MAX_FIELDS = 50
-LANGUAGE_COOKIE = "filterd-language"
 
-Handler = Callable[["ConsoleRequest"], Awaitable[Response]]
-
-
-class ConsoleRequest:
-    """A request of somebody who may make it."""
-
-    def __init__(
-        self, desk: Desk, request: Request, viewer: Viewer, form: dict[str, str], raw: bytes
-    ) -> None:
-        self.desk, self.request, self.viewer = desk, request, viewer
-        self.form, self.raw = form, raw
-        self.language = language_of(request)
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The query's parameters, of each the last, bounded."""
-        return {key: value[:500] for key, value in self.request.query_params.items()}
-
-    async def page(self, template: str, code: int = 200, /, **values: object) -> Response:
-        """A page for this viewer, made in the console's threads."""
-        return await self.desk.run(lambda: self.render(template, code, **values))
-
-    def render(self, template: str, code: int = 200, /, **values: object) -> Response:
-        """The same in the caller's thread."""
-        root = self.request.scope.get("root_path", "").rstrip("/")
-        shown = {"viewer": self.viewer, "root": root, "here": self.request.url.path, "query": self.query}
-        made = render.page(template, self.language, **shown | values)
-        return Response(made, code, media_type="text/html; charset=utf-8")
-
-    def redirect(self, to: str) -> Response:
-        """To a page of the console; what leads elsewhere goes to the first page."""
-        root = self.request.scope.get("root_path", "").rstrip("/")
-        local = to.startswith(f"{root}/") and "//" not in to and "\\" not in to and to.isprintable()
-        return RedirectResponse(to if local else f"{root}/", 303)
+Handler = Callable[[ConsoleRequest], Awaitable[Response]]
 
 
 def make(desk: Desk) -> Mount:
@@ -144,23 +110,6 @@ def _by_link(desk: Desk, *, posted: bool) -> Callable[[Request], Awaitable[Respo
         return _finish(request, answer)
 
     return handle
-
-
-def viewer_of(desk: Desk, request: Request) -> Viewer | None:
-    """Who asks: by a trusted proxy's header, else by his session."""
-    client = request.client.host if request.client else None
-    named = access.proxied(desk.service.config.console, request.headers, client)
-    if named:
-        return desk.sessions.by_proxy(named)
-    return desk.sessions.viewer(request.cookies.get(access.COOKIE, ""))
-
-
-def language_of(request: Request) -> str:
-    """As chosen on a page, else as the browser asks."""
-    for chosen in (request.query_params.get("language"), request.cookies.get(LANGUAGE_COOKIE)):
-        if chosen in catalogue.languages():
-            return str(chosen)
-    return catalogue.choose(request.headers.get("accept-language", ""))
 
 
 async def _form(request: Request) -> dict[str, str]:

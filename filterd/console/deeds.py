@@ -1,7 +1,6 @@
 """What a form of the console does: sign in and out, correct, judge a message, promote and roll back."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,22 +9,18 @@ from filterd.api import Kind, Label, Message, Verdict
 from filterd.console import access, render
 from filterd.console.desk import Desk
 from filterd.console.pages import EXPLAINED, SHOWN_WORDS, installed
+from filterd.console.request import ConsoleRequest, language_of
 from filterd.errors import BadInput, LearningClosed
 from filterd.log import log
 from filterd.reading.text import read
 from filterd.reasons import reason
 from filterd.reasons.occlusion import occlude, strongest
 
-if TYPE_CHECKING:
-    from filterd.console.app import ConsoleRequest
-
 SAID: dict[str, Label | None] = {"spam": Label.SPAM, "ham": Label.HAM, "forget": None}
 
 
 async def login(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     """Take a name and a password; a session, or the form again with what was wrong."""
-    from filterd.console.app import language_of
-
     name, password = form.get("name", "")[:64], form.get("password", "")
     language = language_of(request)
     if not desk.open:
@@ -57,14 +52,14 @@ def login_page(request: Request, language: str, problem: str = "", status: int =
     return Response(made, status, media_type="text/html; charset=utf-8")
 
 
-async def logout(asked: "ConsoleRequest") -> Response:
+async def logout(asked: ConsoleRequest) -> Response:
     """End the session in this browser."""
     answer = RedirectResponse(_root(asked.request) + "/login", 303)
     answer.delete_cookie(access.COOKIE, path=_root(asked.request) + "/")
     return answer
 
 
-async def correct(asked: "ConsoleRequest") -> Response:
+async def correct(asked: ConsoleRequest) -> Response:
     """Spam, not spam, or forget; back to where it was pressed, with a way to undo it."""
     said = asked.form.get("label", "")
     if said not in SAID:
@@ -78,7 +73,7 @@ async def correct(asked: "ConsoleRequest") -> Response:
     return asked.redirect(f"{path.partition('?')[0]}?{kept + '&' if kept else ''}{done}")
 
 
-async def check(asked: "ConsoleRequest") -> Response:
+async def check(asked: ConsoleRequest) -> Response:
     """Judge what was pasted or dropped, without a trace of it but the verdict's."""
     raw = asked.raw or asked.form.get("text", "").encode("utf-8", "surrogatepass")
     kind = asked.request.query_params.get("kind") or asked.form.get("kind", "")
@@ -89,7 +84,7 @@ async def check(asked: "ConsoleRequest") -> Response:
     return await asked.desk.run(_checked, asked, replace(message, kind=found.kind), found)
 
 
-def _checked(asked: "ConsoleRequest", message: Message, found: Verdict) -> Response:
+def _checked(asked: ConsoleRequest, message: Message, found: Verdict) -> Response:
     engine = asked.desk.service.engine
     linear = "FASTPATH" in found.tests
     pieces = occlude(engine, read(message)[0].canonical, found.kind, linear=linear, most=EXPLAINED)
@@ -108,7 +103,7 @@ def _checked(asked: "ConsoleRequest", message: Message, found: Verdict) -> Respo
     )
 
 
-async def models(asked: "ConsoleRequest") -> Response:
+async def models(asked: ConsoleRequest) -> Response:
     """Promote an installed bundle, or go back to the one before."""
     if not asked.viewer.administers:
         raise LearningClosed("only an administrator changes the model")

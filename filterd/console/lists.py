@@ -6,21 +6,19 @@ A user sees and sets what concerns his own addresses; an administrator everythin
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from starlette.responses import Response
 
 from filterd.api import Kind
 from filterd.console.access import Viewer
+from filterd.console.request import ConsoleRequest
 from filterd.errors import BadInput, LearningClosed, NotFound
 from filterd.history.store import Change
 from filterd.log import log
 from filterd.policy.entry import MAX_NOTE, ListEntry, made
 from filterd.policy.store import PolicyStore, ThresholdRule
 from filterd.scoring.verdict import Thresholds
-
-if TYPE_CHECKING:
-    from filterd.console.app import ConsoleRequest
 
 DAY_S: Final = 86_400.0
 PREVIEWED_S: Final = 7 * DAY_S
@@ -42,12 +40,12 @@ class Preview(NamedTuple):
     said_spam: int
 
 
-async def page(asked: "ConsoleRequest") -> Response:
+async def page(asked: ConsoleRequest) -> Response:
     """What is set, and a preview where thresholds are asked about."""
     return await asked.desk.run(_page, asked)
 
 
-def _page(asked: "ConsoleRequest", problem: str = "") -> Response:
+def _page(asked: ConsoleRequest, problem: str = "") -> Response:
     desk, viewer = asked.desk, asked.viewer
     rules = _rules(asked)
     manifest = desk.service.engine.bundle.manifest
@@ -68,7 +66,7 @@ def _page(asked: "ConsoleRequest", problem: str = "") -> Response:
     )
 
 
-async def change(asked: "ConsoleRequest") -> Response:
+async def change(asked: ConsoleRequest) -> Response:
     """Add or remove an entry, set or reset thresholds."""
     deeds = {"add": _add, "remove": _remove, "set": _set, "reset": _reset}
     do = deeds.get(asked.form.get("do", ""))
@@ -83,7 +81,7 @@ async def change(asked: "ConsoleRequest") -> Response:
     return asked.redirect(f"{asked.request.scope.get('root_path', '')}/lists")
 
 
-def _add(asked: "ConsoleRequest") -> None:
+def _add(asked: ConsoleRequest) -> None:
     form, days = asked.form, asked.form.get("days", "")
     scope = _allowed(asked, form.get("scope", ""))
     expires = time.time() + int(days) * DAY_S if days in DAYS and days else None
@@ -95,7 +93,7 @@ def _add(asked: "ConsoleRequest") -> None:
     _refresh(asked)
 
 
-def _remove(asked: "ConsoleRequest") -> None:
+def _remove(asked: ConsoleRequest) -> None:
     rules, number = _rules(asked), asked.form.get("number", "")
     entry = rules.get(int(number)) if number.isdecimal() and len(number) < 10 else None
     if not entry or not _may_change(asked.viewer, entry.scope):
@@ -104,13 +102,13 @@ def _remove(asked: "ConsoleRequest") -> None:
     _refresh(asked)
 
 
-def _set(asked: "ConsoleRequest") -> None:
+def _set(asked: ConsoleRequest) -> None:
     kind, both = _wanted(asked.form)
     _rules(asked).set_thresholds(ThresholdRule(_allowed(asked, asked.form.get("scope", "")), kind, both))
     _refresh(asked)
 
 
-def _reset(asked: "ConsoleRequest") -> None:
+def _reset(asked: ConsoleRequest) -> None:
     kind = Kind.SMS if asked.form.get("kind") == Kind.SMS else Kind.MAIL
     _rules(asked).reset_thresholds(_allowed(asked, asked.form.get("scope", "")), kind)
     _refresh(asked)
@@ -124,7 +122,7 @@ def _wanted(form: dict[str, str]) -> tuple[Kind, Thresholds]:
         raise BadInput("thresholds have to be 0 < unsure <= spam < 1") from error
 
 
-def _preview(asked: "ConsoleRequest") -> Preview | None:
+def _preview(asked: ConsoleRequest) -> Preview | None:
     history = asked.desk.history
     if not history or "spam" not in asked.query or not asked.viewer.sees_all:
         return None
@@ -159,14 +157,14 @@ def preview(kind: Kind, both: Thresholds, changes: Sequence[Change]) -> Preview:
     )
 
 
-def _rules(asked: "ConsoleRequest") -> PolicyStore:
+def _rules(asked: ConsoleRequest) -> PolicyStore:
     policy = asked.desk.service.policy
     if not policy or not policy.rules:
         raise NotFound("there are no lists here")
     return policy.rules
 
 
-def _refresh(asked: "ConsoleRequest") -> None:
+def _refresh(asked: ConsoleRequest) -> None:
     policy = asked.desk.service.policy
     if policy:
         policy.refresh()
@@ -177,7 +175,7 @@ def _scopes(viewer: Viewer) -> tuple[str, ...]:
     return () if viewer.sees_all else tuple(one.lower() for one in viewer.account.addresses)
 
 
-def _allowed(asked: "ConsoleRequest", scope: str) -> str:
+def _allowed(asked: ConsoleRequest, scope: str) -> str:
     plain = scope.strip().lower().lstrip("@")
     if not asked.viewer.administers and plain not in _scopes(asked.viewer):
         raise LearningClosed("a user sets what concerns his own addresses")

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from filterd.api import Kind, Label
 from filterd.console import charts, render
 from filterd.console.reports import reports
+from filterd.console.request import ConsoleRequest
 from filterd.console.settings import shown
 from filterd.errors import BundleError, LearningClosed
 from filterd.history import record
@@ -23,7 +24,6 @@ from filterd.scoring import bundle
 from filterd.scoring.verdict import Thresholds
 
 if TYPE_CHECKING:
-    from filterd.console.app import ConsoleRequest
     from filterd.service.siblings import State
 
 PAGE: Final = 50  # messages
@@ -34,14 +34,14 @@ MAX_CARD: Final = 200_000  # characters of a model card that are shown
 DAY_S: Final = 86_400.0
 
 
-async def overview(asked: "ConsoleRequest") -> Response:
+async def overview(asked: ConsoleRequest) -> Response:
     """How it is going: messages by label over time, stages, speed, the model and its corrections."""
     span = asked.query.get("range", "day")
     span = span if span in RANGES else "day"
     return await asked.desk.run(_overview, asked, span, await asked.desk.service.status_of_all())
 
 
-def _overview(asked: "ConsoleRequest", span: str, status: "State") -> Response:
+def _overview(asked: ConsoleRequest, span: str, status: "State") -> Response:
     desk = asked.desk
     hours, step = RANGES[span]
     now = time.time()
@@ -67,12 +67,12 @@ def _overview(asked: "ConsoleRequest", span: str, status: "State") -> Response:
     )
 
 
-async def messages(asked: "ConsoleRequest") -> Response:
+async def messages(asked: ConsoleRequest) -> Response:
     """What was judged, newest first, by search and page by page."""
     return await asked.desk.run(_messages, asked)
 
 
-def _messages(asked: "ConsoleRequest") -> Response:
+def _messages(asked: ConsoleRequest) -> Response:
     desk, query = asked.desk, asked.query
     wanted = search_of(asked)
     rows = desk.history.search(wanted, PAGE + 1) if desk.history else []
@@ -91,7 +91,7 @@ def _messages(asked: "ConsoleRequest") -> Response:
     )
 
 
-def search_of(asked: "ConsoleRequest") -> Search:
+def search_of(asked: ConsoleRequest) -> Search:
     """The search that a page's query asks for; what does not fit is no condition."""
     query, keys = asked.query, asked.desk.keys
     days = {"hour": 1 / 24, "day": 1.0, "week": 7.0}.get(query.get("since", ""))
@@ -108,12 +108,12 @@ def search_of(asked: "ConsoleRequest") -> Search:
     )
 
 
-async def message(asked: "ConsoleRequest") -> Response:
+async def message(asked: ConsoleRequest) -> Response:
     """One message: why, its words where its text is kept, what was said of it."""
     return await asked.desk.run(_message, asked)
 
 
-def _message(asked: "ConsoleRequest") -> Response:
+def _message(asked: ConsoleRequest) -> Response:
     desk = asked.desk
     row = desk.message(asked.viewer, asked.request.path_params["id"])
     kept = desk.history.kept(row.number) if desk.history else None
@@ -134,29 +134,29 @@ def _message(asked: "ConsoleRequest") -> Response:
     )
 
 
-def words_of(asked: "ConsoleRequest", text: str, row: Record) -> tuple[tuple[str, float], ...]:
+def words_of(asked: ConsoleRequest, text: str, row: Record) -> tuple[tuple[str, float], ...]:
     """The words of a kept text with their points."""
     engine = asked.desk.service.engine
     return occlude(engine, text, row.kind, linear=row.settled == "fastpath", most=EXPLAINED)
 
 
-async def learn(asked: "ConsoleRequest") -> Response:
+async def learn(asked: ConsoleRequest) -> Response:
     """What to say next: the messages that a label would teach most."""
     return await asked.desk.run(lambda: asked.render("learn.html", rows=asked.desk.teaching(asked.viewer)))
 
 
-async def models(asked: "ConsoleRequest") -> Response:
+async def models(asked: ConsoleRequest) -> Response:
     """The bundle that judges, its card, the others, and the one on trial."""
     _for_the_site(asked)
     return await asked.desk.run(_models, asked, await asked.desk.service.status_of_all())
 
 
-def _for_the_site(asked: "ConsoleRequest") -> None:
+def _for_the_site(asked: ConsoleRequest) -> None:
     if not asked.viewer.sees_all:
         raise LearningClosed("this page is for those who look after the whole filter")
 
 
-def _models(asked: "ConsoleRequest", status: "State") -> Response:
+def _models(asked: ConsoleRequest, status: "State") -> Response:
     service = asked.desk.service
     in_use = service.engine.bundle
     card = in_use.path / "MODEL_CARD.md"
@@ -191,12 +191,12 @@ def installed(store: Path, in_use: str) -> list[dict[str, Any]]:
     return found
 
 
-async def check(asked: "ConsoleRequest") -> Response:
+async def check(asked: ConsoleRequest) -> Response:
     """A place to paste or drop a message."""
     return await asked.page("check.html", found=None, text="", kind="")
 
 
-async def status(asked: "ConsoleRequest") -> Response:
+async def status(asked: ConsoleRequest) -> Response:
     """The daemon and its configuration as in force."""
     _for_the_site(asked)
     desk = asked.desk

@@ -4,7 +4,7 @@ A user sees and releases what is held for his own addresses, and only his copy. 
 needs no session, and opening it changes nothing; pressing the button does.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from filterd.api import Label
 from filterd.console import render
 from filterd.console.access import Viewer
 from filterd.console.desk import Desk
+from filterd.console.request import ConsoleRequest
 from filterd.console.statuses import status_of
 from filterd.errors import BadInput, FilterdError, LearningClosed, NotFound
 from filterd.history import record
@@ -22,21 +23,18 @@ from filterd.quarantine.signing import SignedLink
 from filterd.quarantine.store import QuarantineStore
 from filterd.reading.text import read
 
-if TYPE_CHECKING:
-    from filterd.console.app import ConsoleRequest
-
 PAGE: Final = 50  # messages
 MAX_TEXT: Final = 20_000  # characters of a held message that are shown
 DEEDS: Final = ("release", "ham", "delete")
 BY_LINK: Final = "link"
 
 
-async def page(asked: "ConsoleRequest") -> Response:
+async def page(asked: ConsoleRequest) -> Response:
     """What is held, newest first, by search and page by page."""
     return await asked.desk.run(_page, asked)
 
 
-def _page(asked: "ConsoleRequest") -> Response:
+def _page(asked: ConsoleRequest) -> Response:
     query, quarantine = asked.query, _quarantine(asked.desk)
     wanted = QuarantineQuery(
         state=None if query.get("state") == "all" else QuarantineState.HELD,
@@ -64,12 +62,12 @@ def _page(asked: "ConsoleRequest") -> Response:
     )
 
 
-async def message(asked: "ConsoleRequest") -> Response:
+async def message(asked: ConsoleRequest) -> Response:
     """One held message: who, to whom, what became of it, and its text."""
     return await asked.desk.run(_message, asked)
 
 
-def _message(asked: "ConsoleRequest") -> Response:
+def _message(asked: ConsoleRequest) -> Response:
     quarantine = _quarantine(asked.desk)
     entry = quarantine.find(asked.request.path_params["id"], asked.desk.mine(asked.viewer))
     return asked.render(
@@ -88,7 +86,7 @@ def _text(quarantine: QuarantineStore, entry: QuarantineEntry) -> str:
         return ""
 
 
-async def change(asked: "ConsoleRequest") -> Response:
+async def change(asked: ConsoleRequest) -> Response:
     """Release or delete, and where that is said learn that it is no spam; back to where it was pressed."""
     do, desk = asked.form.get("do", ""), asked.desk
     if do not in DEEDS:

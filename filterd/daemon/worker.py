@@ -119,7 +119,7 @@ class Worker:
         try:
             self._recorder.start()
             self._learner.follow()
-            await self.service.siblings.start(self.service)
+            await self.service.siblings.start(self.service.state)
             await listeners.start()
             self.spawn(lag.watch(self.service.metrics.loop_lag))
             self.spawn(self._follow())

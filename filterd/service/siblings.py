@@ -8,16 +8,13 @@ is asked by a client asks the others. One that does not answer in ASK_S is left 
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
-
-if TYPE_CHECKING:
-    from filterd.service.service import Service
 
 ASK_S = 1.0
 LARGEST = {"filterd_drift_psi", "filterd_bundle_info"}  # of these the largest counts, of the others the sum
@@ -32,11 +29,11 @@ class Siblings:
         self._folder, self._number, self._of = folder, number, of
         self._server: asyncio.Server | None = None
 
-    async def start(self, service: "Service") -> None:
-        """Answer the others."""
+    async def start(self, own: Callable[[], State]) -> None:
+        """Answer the others with what this one knows."""
 
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            state = service.state()
+            state = own()
             writer.write(await asyncio.to_thread(lambda: json.dumps(state).encode()))
             with contextlib.suppress(OSError):
                 await writer.drain()

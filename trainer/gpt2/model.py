@@ -25,7 +25,6 @@ from filterd.scoring.bundle import Architecture
 from filterd_trainer.gpt2 import half
 from filterd_trainer.gpt2.adapters import Adapter
 from filterd_trainer.gpt2.checkpoint import write_tensors
-from filterd_trainer.gpt2.prefix import STATES, Prefix
 
 VOCABULARY = 50257
 
@@ -221,6 +220,18 @@ class GPT2(nn.Module):
         return ids
 
 
+class Prefix(nn.Module):
+    """Keys and values of every block, [L, 2, P, C], as they are; see `filterd_trainer.gpt2.prefix`."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = nn.Parameter(states)
+
+    def forward(self, _gpt: GPT2) -> Tensor:
+        """[L, 2, P, C]."""
+        return self.states
+
+
 class ExitHead(nn.Module):
     """A classifier on what the first blocks make of a message's last token: a norm and a linear layer.
 
@@ -352,7 +363,7 @@ def _add(gpt: GPT2, tensors: dict[str, Tensor]) -> None:
         down = tensors.get(f"h.{i}.after_attn.down.weight")
         if down is not None and isinstance(block, Block):
             block.adapt(len(down))
-    states = tensors.get(f"prefix.{STATES}")
+    states = tensors.get("prefix.states")
     if states is not None and states.dim() == 4:
         gpt.prefix = Prefix(torch.empty(len(gpt.h), 2, states.shape[2], gpt.architecture.width))
 

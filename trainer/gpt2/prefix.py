@@ -9,31 +9,15 @@ last layer begins as 0 and adds to them.
 A message's own positions do not move, so the context stays as long as it was.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from filterd_trainer.gpt2.model import GPT2
+from filterd_trainer.gpt2.model import GPT2, Prefix
 
 LENGTH = 20  # positions; the paper's tables need 10 (one table's row as a sentence) to 200 (summaries)
 HIDDEN = 512  # units of the MLP, the paper's
-STATES = "states"  # the name of what `Prefix` keeps
 COMMON = 5_000  # the first merges of GPT-2's vocabulary are its most frequent tokens
 BYTES = 256  # tokens of one byte each stand before them
-
-
-class Prefix(nn.Module):
-    """Keys and values of every block, [L, 2, P, C], as they are."""
-
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = nn.Parameter(states)
-
-    def forward(self, _gpt: "GPT2") -> Tensor:
-        """[L, 2, P, C]."""
-        return self.states
 
 
 class PrefixMaker(nn.Module):
@@ -51,7 +35,7 @@ class PrefixMaker(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, _gpt: "GPT2") -> Tensor:
+    def forward(self, _gpt: GPT2) -> Tensor:
         """[L, 2, P, C]."""
         layers, two, length, width = self.first.shape
         made = self.out(torch.tanh(self.hidden(self.seeds))).view(length, layers, two, width)
@@ -59,7 +43,7 @@ class PrefixMaker(nn.Module):
         return states
 
 
-def of_vectors(gpt: "GPT2", vectors: Tensor) -> Tensor:
+def of_vectors(gpt: GPT2, vectors: Tensor) -> Tensor:
     """The keys and values that vectors [P, C] have in each block when they are read as a text's beginning.
 
     Attention is causal: what comes behind them changes none. [L, 2, P, C].
@@ -72,7 +56,7 @@ def of_vectors(gpt: "GPT2", vectors: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def words(gpt: "GPT2", length: int) -> Tensor:
+def words(gpt: GPT2, length: int) -> Tensor:
     """The vectors of so many frequent tokens, drawn from torch's generator, [length, C]."""
     most = gpt.architecture.vocabulary
     low = min(BYTES, most - 1)
@@ -80,14 +64,14 @@ def words(gpt: "GPT2", length: int) -> Tensor:
     return gpt.wte.weight.detach()[ids] + gpt.wpe.weight.detach()[0]
 
 
-def attach(gpt: "GPT2", length: int) -> None:
+def attach(gpt: GPT2, length: int) -> None:
     """Put a prefix to be trained before every message; one that is there is trained further."""
     with torch.no_grad():
         first = gpt.prefix(gpt) if gpt.prefix else of_vectors(gpt, words(gpt, length))
     gpt.prefix = PrefixMaker(first.detach()).to(first.device)
 
 
-def settle(gpt: "GPT2") -> None:
+def settle(gpt: GPT2) -> None:
     """Keep the keys and values alone; the model computes what it did."""
     if gpt.prefix is not None:
         with torch.no_grad():

@@ -8,15 +8,11 @@ once a batch here, and once for all when training ends. Then it is a prefix as `
 graph know no other. A message's positions do not move; the vectors have none but their own.
 """
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from filterd.errors import ConfigError
 from filterd_trainer.gpt2 import prefix
-
-if TYPE_CHECKING:
-    from filterd_trainer.gpt2.model import GPT2
+from filterd_trainer.gpt2.model import GPT2
 
 LENGTH = 20  # the paper finds little gain beyond (its figure 3a)
 
@@ -28,12 +24,12 @@ class Prompt(nn.Module):
         super().__init__()
         self.vectors = nn.Parameter(vectors)
 
-    def forward(self, gpt: "GPT2") -> Tensor:
+    def forward(self, gpt: GPT2) -> Tensor:
         """Their keys and values in each block, [L, 2, P, C]."""
         return prefix.of_vectors(gpt, self.vectors)
 
 
-def attach(gpt: "GPT2", length: int) -> None:
+def attach(gpt: GPT2, length: int) -> None:
     """Put vectors to be trained before every message. Raises ConfigError where a prefix stands there."""
     if gpt.prefix is not None:
         raise ConfigError(

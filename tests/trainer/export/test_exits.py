@@ -143,9 +143,9 @@ async def test_in_the_daemons_queue_no_window_is_looked_at_twice(folder: Path) -
     reader = Engine(opened, fakes.tokenizer(), all_of_it)
     windows = [window for one in messages for window in reader.prepare(one).windows]
     low, high = np.quantile(exits.margins(all_of_it.early(windows).logits, (0,)), [0.3, 0.7])
-    sides = [FastPathSide(limit=float(at), scale=1.0, offset=0.0) for at in (low, high)]
+    ham, spam = (FastPathSide(limit=float(at), scale=1.0, offset=0.0) for at in (low, high))
 
-    backend = staged(folder, ExitEntry(1, *sides))
+    backend = staged(folder, ExitEntry(1, ham, spam))
     first, rest = Counting(backend._first_alone), Counting(backend._alone)
     backend._first_alone, backend._alone = first, rest
     engine = Engine(opened, fakes.tokenizer(), backend)
@@ -159,4 +159,5 @@ async def test_in_the_daemons_queue_no_window_is_looked_at_twice(folder: Path) -
     await service.close(5)
     assert (first.windows, first.tokens, rest.windows, rest.tokens) == tuple(2 * count for count in seen)
     for one, other in zip(alone, together, strict=True):
-        assert (one.label, one.probability) == (other.label, pytest.approx(other.probability, abs=1e-4))
+        assert one.label is other.label
+        assert one.probability == pytest.approx(other.probability, abs=1e-4)
