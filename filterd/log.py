@@ -1,7 +1,7 @@
 """Log lines of the daemon: logfmt or JSON on stderr, never a message's text, subject or sender.
 
 `log.info("judged", extra={"fields": {...}})` is one line; values are escaped, so that nobody can write a
-second one. Times are the journal's or the collector's; they are added only in JSON.
+second one. A line begins with its time, unless it is logfmt that goes to the journal, which has times itself.
 
 Warnings and errors of one kind, which is one event, are limited in number: whoever can cause one can cause a
 hundred thousand. The next one that is written says how many were not (`left_out`).
@@ -9,6 +9,7 @@ hundred thousand. The next one that is written says how many were not (`left_out
 
 import json
 import logging
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -24,7 +25,8 @@ log = logging.getLogger("filterd")
 def start(form: Literal["logfmt", "json"], level: str) -> None:
     """Send the daemon's log to stderr in one of two forms."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if form == "json" else _Logfmt())
+    logfmt = _Logfmt(timed=not os.environ.get("JOURNAL_STREAM"))  # systemd sets it; see systemd.exec(5)
+    handler.setFormatter(_Json() if form == "json" else logfmt)
     handler.addFilter(Limit())
     root = logging.getLogger()
     root.handlers = [handler]
@@ -74,16 +76,24 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 class _Logfmt(logging.Formatter):
     """`level=info event=ready model=mini-1`; values with blanks or quotes are quoted as in JSON."""
 
+    def __init__(self, *, timed: bool) -> None:
+        super().__init__()
+        self._timed = timed
+
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(f"{key}={_plain(value)}" for key, value in _fields(record).items())
+        time = {"time": _time(record)} if self._timed else {}
+        return " ".join(f"{key}={_plain(value)}" for key, value in (time | _fields(record)).items())
 
 
 class _Json(logging.Formatter):
     """One object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        return json.dumps({"time": time, **_fields(record)}, default=str)
+        return json.dumps({"time": _time(record), **_fields(record)}, default=str)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 def _plain(value: object) -> str:

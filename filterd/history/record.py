@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from filterd.api import Kind, Label, Message, Verdict
+from filterd.api import RELEASED, Kind, Label, Message, Verdict
 from filterd.scoring.verdict import Thresholds
 
 MAX_NAME: Final = 200  # characters of a caller's id, of a subject and of an address that are kept
@@ -26,6 +26,14 @@ COUNT_BITS: Final = 20  # below the milliseconds
 _OWN_BITS: Final = 8  # of those that count: 256 messages a millisecond, and who has more takes the next one
 WRITERS: Final = 1 << COUNT_BITS - _OWN_BITS  # starts of workers until the first number is given again
 KEY_BYTES: Final = 16  # of a keyed hash; 128 bits never meet
+
+# What decides without regard to any threshold, by the tests that say so; the first that is there.
+BY_RULE: Final = {
+    "gtube": frozenset({"GTUBE"}),
+    "released": frozenset({RELEASED}),
+    "list": frozenset({"ALLOWED", "DENIED"}),
+    "known": frozenset({"CORRESPONDENT"}),
+}
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ID_LENGTH: Final = 13
@@ -162,13 +170,12 @@ def message_id(raw: bytes) -> str:
 
 
 def settled(found: Verdict) -> str:
-    """The stage that decided: `none`, `gtube`, `list`, `fastpath`, `exit` or `model`."""
+    """What decided: `none`, one of BY_RULE, or the stage `fastpath`, `exit` or `model`."""
     if not found.available:
         return "none"
-    if "GTUBE" in found.tests:
-        return "gtube"
-    if {"ALLOWED", "DENIED"} & set(found.tests):
-        return "list"
+    for stage, tests in BY_RULE.items():
+        if tests & set(found.tests):
+            return stage
     return next((_STAGES[test] for test in found.tests if test in _STAGES), "other")
 
 

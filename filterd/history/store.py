@@ -157,7 +157,7 @@ class HistoryStore(DatabaseStore):
         c = ROWS.c
         then = sql.case((c.probability >= spam, "spam"), (c.probability >= unsure, "unsure"), else_="ham")
         by = (c.label, then.label("then"), c.corrected)
-        judged = (c.available, c.settled.notin_(("gtube", "list")))
+        judged = (c.available, c.settled.notin_(record.BY_RULE))
         query = sql.select(*by, sql.func.count()).where(*_conditions(Search(since=since, kind=kind)), *judged)
         with self._database.reading() as connection:
             return [Change(*row) for row in connection.execute(query.group_by(*by))]

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -13,7 +14,9 @@ FORGED = "nice\nlevel=error event=hacked \x1b[31m"
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As it was, and a log that goes to the journal."""
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     root = logging.getLogger()
     handlers, level, ours = root.handlers, root.level, log.level
     yield
@@ -44,6 +47,16 @@ def test_logfmt(fields: dict[str, object], expected: str, capsys: pytest.Capture
     logging_module.start("logfmt", "info")
     log.info("ready", extra={"fields": fields})
     assert lines(capsys) == [expected]
+
+
+def test_logfmt_has_the_time_where_no_journal_adds_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM")
+    logging_module.start("logfmt", "info")
+    log.info("ready")
+    time, _, rest = lines(capsys)[0].partition(" ")
+    assert datetime.fromisoformat(time.removeprefix("time=")).tzinfo and rest == "level=info event=ready"
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])

@@ -75,4 +75,6 @@ def test_the_stage_that_decided() -> None:
     assert of("FASTPATH") == "fastpath"
     assert of("GPT2", "GTUBE") == "gtube"
     assert of("GPT2", "DENIED") == "list"
+    assert of("GPT2", "CORRESPONDENT") == "known"
+    assert of("GPT2", "DENIED", "RELEASED") == "released"
     assert of(available=False) == "none"

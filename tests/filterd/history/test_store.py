@@ -110,6 +110,21 @@ def test_counts_are_by_hour_kind_label_and_stage(history: HistoryStore) -> None:
     assert history.counts(NOW, mine=("nobody",)) == []
 
 
+def test_a_preview_is_of_what_thresholds_decide(history: HistoryStore) -> None:
+    rows = [
+        row(i, probability=(0.2, 0.5, 0.95)[i % 3], label=Label.HAM, settled=settled)
+        for i, settled in enumerate(["model", "model", "fastpath", "list", "known", "released", "gtube"])
+    ]
+    history.add([(one, None) for one in [*rows, row(8, available=False), row(-9)]])
+    history.corrected(rows[2].number, Label.HAM)
+    found = history.preview(Kind.MAIL, unsure=0.4, spam=0.9, since=NOW)
+    assert sorted(found, key=lambda one: one.then) == [
+        ("ham", "ham", None, 1),
+        ("ham", "spam", "ham", 1),
+        ("ham", "unsure", None, 1),
+    ]
+
+
 def test_a_correction_is_noted_and_taken_back(history: HistoryStore) -> None:
     history.add([(row(), None)])
     history.corrected(row().number, Label.HAM)
