@@ -656,11 +656,14 @@ def export_command(
     name: Annotated[str, typer.Option(help="Of the model; by default the folder's.")] = "",
     quantization: Annotated[str, typer.Option(help="int8, or fp32 (for CUDA).")] = "int8",
     max_tokens: Annotated[int, typer.Option(help="Of a window; 0: as in training.")] = 0,
-    max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 2,
+    max_windows: Annotated[int, typer.Option(help="Of a longer message.")] = 3,
     fast_path: Annotated[bool, typer.Option(help="Find what the wide half may settle alone.")] = True,
     wide: Annotated[bool, typer.Option(help="Fit a linear half that judges beside the GPT-2.")] = True,
     wide_with: Annotated[
         Path | None, typer.Option(help="A bundle; the linear half is the mean of its and the fitted one.")
+    ] = None,
+    wide_of: Annotated[
+        Path | None, typer.Option(help="A bundle; its linear half is taken, and weighed on --calibrate-on.")
     ] = None,
     calibrate_on: Annotated[
         str, typer.Option(help="A split of sources left out, such as calibration, to fit probabilities to.")
@@ -684,7 +687,7 @@ def export_command(
         max_windows=max_windows,
     )
     request = replace(request, fast_path=fast_path, wide=wide, wide_with=wide_with, calibrate_on=calibrate_on)
-    request = replace(request, origins=tuple(origin or ()))
+    request = replace(request, wide_of=wide_of, origins=tuple(origin or ()))
     made = export.export(request, lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 

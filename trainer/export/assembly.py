@@ -32,7 +32,8 @@ class ExportRequest:
     """What to export. max_tokens: of a window, 0 for the run's.
 
     fast_path: find where the wide half may settle messages; as long as judging the held-out parts twice.
-    wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead;
+    wide: fit a wide half; wide_of: a bundle whose wide half, or lack of one, is taken over instead, and
+    weighed anew where calibrate_on says on what;
     wide_with: a bundle with whose wide half the fitted one is averaged.
     calibrate_on: a split of sources that never trained, which calibration and thresholds are fitted to.
     max_flipped: share of the verdicts (`compared`) that the shipped arithmetic may change.

@@ -122,12 +122,13 @@ def export(
         }
         if left_out:
             metrics["left_out"] = msgspec.to_builtins(_held(manifest, unknown, left_out))
+        known = validation + left_out if left_out else validation
         if request.fast_path and half:
             report("measuring the fast path")
-            manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, half)
+            manifest = _with_fast_path(manifest, tokenizer, shipped, dataset, half, known)
         if model.exit:
             report("measuring the exit")
-            manifest = _with_exit(manifest, judging, dataset, folder, model.exit.after)
+            manifest = _with_exit(manifest, judging, dataset, folder, model.exit.after, known)
         manifest = with_probes(msgspec.structs.replace(manifest, metrics=metrics), tokenizer, shipped, half)
         report("measuring")
         finish(manifest, folder, validation)
@@ -167,21 +168,30 @@ def _with_wide(
     looks: of the part that says how far it is to be trusted: sources left out, or else validation.
     """
     manifest = judging.bundle.manifest
+    split = request.calibrate_on or "validation"
     if request.wide_of:
-        entry = bundle.read(request.wide_of).manifest.wide
-        if entry:
-            shutil.copy(request.wide_of / bundle.WIDE, folder / bundle.WIDE)
+        other = bundle.read(request.wide_of)
+        if entry := other.manifest.wide:
+            shutil.copy(other.path / bundle.WIDE, folder / bundle.WIDE)
+            if request.calibrate_on:
+                apart = _windows(judging, dataset, split, looks)
+                entry = msgspec.structs.replace(
+                    entry, scale=linear.weigh(read_wide(other.path, entry), None, apart, looks).scale
+                )
     elif request.wide:
         train = _learnt(judging, dataset)
-        split = request.calibrate_on or "validation"
-        held = messages(dataset, split)
-        texts = [[judging.text_of(window) for window in look.windows] for look in looks]
-        checked = linear.WindowTexts(texts, held.kinds, held.is_spam, _groups(dataset, split))
-        entry = linear.write(train, checked, looks, folder, earlier)
+        entry = linear.write(train, _windows(judging, dataset, split, looks), looks, folder, earlier)
     else:
         return manifest
     files = manifest.files | {bundle.WIDE: FileEntry(sha256="", bytes=0)} if entry else manifest.files
     return msgspec.structs.replace(manifest, wide=entry, files=files)
+
+
+def _windows(judging: Engine, dataset: Dataset, split: str, looks: Sequence[ModelLook]) -> linear.WindowTexts:
+    """The windows that a part was looked at in, as the wide half wants them."""
+    held = messages(dataset, split)
+    texts = [[judging.text_of(window) for window in look.windows] for look in looks]
+    return linear.WindowTexts(texts, held.kinds, held.is_spam, _groups(dataset, split))
 
 
 def _earlier(request: ExportRequest) -> NDArray[np.int8] | None:
@@ -281,10 +291,18 @@ def _held(manifest: Manifest, margins: Floats, held: SplitTexts) -> dict[str, ca
 
 
 def _with_fast_path(
-    manifest: Manifest, tokenizer: Tokenizer, shipped: Backend, dataset: Dataset, half: WideHalf
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    shipped: Backend,
+    dataset: Dataset,
+    half: WideHalf,
+    held: SplitTexts,
 ) -> Manifest:
-    """Where the wide half's answer is the shipped model's; measured on the test part at natural rates."""
-    held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
+    """Where the wide half's answer is the shipped model's; measured on the test part at natural rates.
+
+    held: what the limits have to hold on: validation, and sources left out where there are some.
+    """
+    test = messages(dataset, _natural(dataset))
     engine = engine_of(manifest, tokenizer, shipped, half)
 
     def look(texts: Sequence[str], kinds: Sequence[Kind]) -> list[tuple[float, float]]:
@@ -304,9 +322,14 @@ def _with_fast_path(
     return msgspec.structs.replace(manifest, fast_path=fits)
 
 
-def _with_exit(manifest: Manifest, judging: Engine, dataset: Dataset, folder: Path, after: int) -> Manifest:
-    """Where the first blocks' answer is the whole model's; without its files where that cannot be shown."""
-    held, test = messages(dataset, "validation"), messages(dataset, _natural(dataset))
+def _with_exit(
+    manifest: Manifest, judging: Engine, dataset: Dataset, folder: Path, after: int, held: SplitTexts
+) -> Manifest:
+    """Where the first blocks' answer is the whole model's; without its files where that cannot be shown.
+
+    held: what the limits have to hold on.
+    """
+    test = messages(dataset, _natural(dataset))
     known, unknown = ({kind: of.where(of.of(kind)) for kind in Kind} for of in (held, test))
     ham = {kind: held.where(held.of(kind) & ~held.is_spam) for kind in Kind}
     found = exits.fit(manifest, judging, folder, after=after, known=known, ham=ham, unknown=unknown)

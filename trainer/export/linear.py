@@ -25,6 +25,7 @@ from filterd.api import Kind
 from filterd.scoring.bundle import WIDE, WideEntry
 from filterd.scoring.engine import ModelLook
 from filterd.scoring.linear import TABLE, WideHalf, features
+from filterd_trainer.evaluation.calibrate import fit_platt
 
 MAX_FITTED: Final = 6_000  # messages of one source, kind and label; a minute for all
 INVERSE_REGULARISATION: Final = 100.0  # scikit-learn's C, for rows of length 1
@@ -61,7 +62,17 @@ def write(
     if earlier is not None:
         table, unit = mean(table, earlier, unit)
     (folder / WIDE).write_bytes(table.tobytes())
-    half = WideHalf(dict.fromkeys(Kind, table), WideEntry(dict.fromkeys(Kind, unit)))
+    return weigh(dict.fromkeys(Kind, table), unit, held, looks)
+
+
+def weigh(
+    tables: dict[Kind, NDArray[np.int8]], unit: float | None, held: WindowTexts, looks: Sequence[ModelLook]
+) -> WideEntry:
+    """How far tables, [TABLE] each, are to be trusted beside how the held-out messages look to the GPT-2.
+
+    unit: the nats of one unit of them; None: found on the held-out messages.
+    """
+    half = WideHalf(tables, WideEntry(dict.fromkeys(Kind, unit or 1.0)))
     both = [
         look._replace(wide=[half.margin(window, kind) for window in windows])
         for look, windows, kind in zip(looks, held.windows, held.kinds, strict=True)
@@ -72,7 +83,9 @@ def write(
         of_kind = np.array([one is kind for one in held.kinds])
         if len(set(held.is_spam[of_kind].tolist())) < 2:
             of_kind[:] = True
-        scale[kind] = unit * ratio(found[of_kind, 0], found[of_kind, 1], held.is_spam[of_kind])
+        deep, wide, spam = found[of_kind, 0], found[of_kind, 1], held.is_spam[of_kind]
+        nats = unit or max(fit_platt(wide, spam).slope, 0.0)
+        scale[kind] = nats * ratio(deep, wide * (1.0 if unit else nats), spam) if nats else 0.0
     return WideEntry(scale)
 
 

@@ -28,6 +28,14 @@ class SplitTexts:
         """The texts of those that are chosen, [n]."""
         return [self.texts[i] for i in np.flatnonzero(chosen)]
 
+    def __add__(self, other: "SplitTexts") -> "SplitTexts":
+        """These, then the others."""
+        return SplitTexts(
+            self.texts + other.texts,
+            np.concatenate([self.is_spam, other.is_spam]),
+            self.kinds + other.kinds,
+        )
+
     def some(self, count: int) -> "SplitTexts":
         """At most so many, evenly spread."""
         chosen = np.unique(np.linspace(0, len(self.texts) - 1, min(count, len(self.texts))).astype(int))
@@ -55,7 +63,4 @@ def compared(dataset: Dataset, validation: SplitTexts) -> SplitTexts:
     some = validation.some(COMPARED)
     if not (missing := COMPARED - len(some.texts)):
         return some
-    more = messages(dataset, "train").some(missing)
-    return SplitTexts(
-        some.texts + more.texts, np.concatenate([some.is_spam, more.is_spam]), some.kinds + more.kinds
-    )
+    return some + messages(dataset, "train").some(missing)

@@ -36,6 +36,19 @@ def test_it_tells_ham_from_spam_and_weighs_itself(tmp_path: Path) -> None:
     assert all(scale > 0 for scale in entry.scale.values())
 
 
+def test_another_bundles_table_is_weighed_by_what_it_tells() -> None:
+    held = labelled(80, 2)
+    deep = np.where(held.is_spam, 1.0, -1.0) + np.random.default_rng(0).normal(0, 2, 80)
+    table, _ = linear.fit(labelled(200, 1))
+    tables = dict.fromkeys(Kind, table)
+    entry = linear.weigh(tables, None, held, looks(deep))
+    half = WideHalf(tables, entry)
+    assert half.margin("free prize 12 waiting, click here", Kind.SMS) > 1
+    backwards = linear.WindowTexts(held.windows, held.kinds, ~held.is_spam, held.groups)
+    nothing = linear.weigh(tables, None, backwards, looks(deep))
+    assert set(nothing.scale.values()) == {0.0}
+
+
 def test_a_kind_of_one_class_is_weighed_with_all(tmp_path: Path) -> None:
     held = labelled(80, 2)
     ham = np.array([kind is Kind.MAIL for kind in held.kinds]) & held.is_spam
