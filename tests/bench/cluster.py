@@ -1,6 +1,7 @@
 """Three filterd behind HAProxy with a PostgreSQL between them, each restarted in turn while mails come.
 
-BENCH_CLUSTER (20000): mails at least; there are as many rounds of restarts as these take.
+BENCH_CLUSTER (20000): mails at least; there are as many rounds of restarts as these take. With
+BENCH_SERVING=tests.filterd.serving the model is left out.
 """
 
 import os
@@ -8,6 +9,7 @@ import os
 from rich.table import Table
 
 from tests.bench import _mails as mails
+from tests.bench import _peers as peers
 from tests.peers import cluster
 
 MAILS = int(os.environ.get("BENCH_CLUSTER", "20000"))
@@ -15,7 +17,7 @@ MAILS = int(os.environ.get("BENCH_CLUSTER", "20000"))
 
 def run() -> Table:
     """What was asked, answered and restarted, and how soon a correction was in force on all three."""
-    with cluster.running() as made:
+    with cluster.running(peers.SERVING) as made:
         found = made.prove(mails.varied(), 1, MAILS)
     seconds = sorted(found.seconds)
     table = Table("three daemons, HAProxy, PostgreSQL", "", title_justify="left")

@@ -62,15 +62,19 @@ class Cluster:
         self.folder, self.database, self._serving, self._pause_s = folder, database, serving, pause_s
         text = SHIPPED.read_text("utf-8")
         self.ports = _free(sorted({int(port) for port in re.findall(r"(?:127\.0\.0\.1:|port )(\d+)", text)}))
-        config = folder / "haproxy.cfg"
-        config.write_text(
+        (folder / "haproxy.cfg").write_text(
             re.sub(r"(127\.0\.0\.1:|port )(\d+)", lambda m: f"{m[1]}{self.ports[int(m[2])]}", text)
         )
         self.daemons = [self._daemon(number, name) for number, name in enumerate(NAMES, 1)]
+        self._balancer: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """The daemons, then HAProxy; returns once it answers."""
         for daemon in self.daemons:
             daemon.start()
-        with (folder / "haproxy.log").open("wb") as log:
-            self._balancer = subprocess.Popen([need_program("haproxy"), "-db", "-f", config], stderr=log)
+        command = [need_program("haproxy"), "-db", "-f", str(self.folder / "haproxy.cfg")]
+        with (self.folder / "haproxy.log").open("wb") as log:
+            self._balancer = subprocess.Popen(command, stderr=log)
         _until(lambda: self.post("/v1/check?kind=mail", LEARNT % (0, 0))[0] == 200, "HAProxy does not answer")
 
     def _daemon(self, number: int, name: str) -> Daemon:
@@ -91,9 +95,10 @@ class Cluster:
         return made
 
     def close(self) -> None:
-        """End all of it."""
-        self._balancer.kill()
-        self._balancer.wait(PATIENCE_S)
+        """End all of it, also where not all of it had begun."""
+        if self._balancer:
+            self._balancer.kill()
+            self._balancer.wait(PATIENCE_S)
         for daemon in self.daemons:
             if daemon.process and daemon.process.poll() is None:
                 daemon.end(signal.SIGKILL)
@@ -186,6 +191,7 @@ def running(serving: str = "filterd", pause_s: float = 0.0) -> Iterator[Cluster]
         made = None
         try:
             made = Cluster(folder, database, serving, pause_s)
+            made.start()
             yield made
         finally:
             if made:
