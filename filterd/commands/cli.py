@@ -5,7 +5,6 @@ in a fraction of the time. What a mail's delivery runs does not even come here: 
 """
 
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,10 +29,7 @@ from filterd.errors import FilterdError
 if TYPE_CHECKING:
     from filterd.commands.client import Daemon
     from filterd.commands.input import Judge
-    from filterd.config import Config
-    from filterd.headers import HeaderStyle
     from filterd.history.record import Record
-    from filterd.scoring.engine import Engine
 
 app = typer.Typer(
     help="A spam filter for mail and SMS that judges with a fine-tuned GPT-2 on this machine.",
@@ -102,15 +98,9 @@ def check(
     daemon = _daemon(bundle, threads)
     if daemon:
         raise CommandExit(checking.command(files or [], options, lambda: daemon.check, lambda: daemon.style))
-    loaded = cache(lambda: _for_judging(config))
-    raise CommandExit(
-        checking.command(
-            files or [],
-            options,
-            lambda: _open_judge(loaded(), bundle, threads).judge,
-            lambda: _style(loaded()),
-        )
-    )
+    from filterd.commands import local
+
+    raise CommandExit(local.check(files or [], options, config=config, bundle=bundle, threads=threads))
 
 
 @app.command()
@@ -125,13 +115,14 @@ def explain(
 ) -> None:
     """Show which words moved a message's score, and by how many points (occlusion)."""
     from filterd.commands import explain as explaining
+    from filterd.commands import local
     from filterd.commands.input import asked_kind, items
     from filterd.reasons.occlusion import explain as occlude
 
     item = next(items([file], asked_kind(mail=mail, sms=sms), lines=False))
     if item.message is None:
         raise item.error or FilterdError(file)
-    engine = _open_judge(_for_judging(config), bundle, threads)
+    engine = local.open_judge(local.config_for(config), bundle, threads)
     explanation = occlude(engine, item.message)
     thresholds = engine.bundle.manifest.thresholds[explanation.verdict.kind]
     if as_json:
@@ -198,7 +189,7 @@ def sweep(
 
     Exit status: 0 done; 65, 66 no such mailbox, or some mails failed; 69 no model; 75 busy; 78 wrong options.
     """
-    from filterd.commands import client
+    from filterd.commands import client, local
     from filterd.commands import sweep as sweeping
 
     if sent:
@@ -219,15 +210,15 @@ def sweep(
         for name, given in others.items():
             exclude({"--sent": True, name: given})
         raise CommandExit(correspondents.learn(mailbox, config_of(config)))
-    settings = _for_judging(config)
+    settings = local.config_for(config)
     path = client.socket_path() if not bundle and not threads else None
 
     def judge() -> "Judge":
         if path:
             return client.Daemon(path).check
-        return _open_judge(settings, bundle, threads).judge
+        return local.open_judge(settings, bundle, threads).judge
 
-    style = _style(settings)
+    style = local.style_of(settings)
     plan = sweeping.SweepPlan(
         only=tuple(folder or ()), move_to=move_to, tag=tag, dry_run=dry_run, unsure=unsure, style=style
     )
@@ -337,24 +328,3 @@ def _daemon(bundle: Path | None, threads: int | None) -> "Daemon | None":
 
     path = client.socket_path() if not bundle and not threads else None
     return client.Daemon(path) if path else None
-
-
-def _open_judge(config: "Config", bundle: Path | None, threads: int | None) -> "Engine":
-    from filterd import judge
-    from filterd.commands.pipe import complain
-
-    return judge.open_judge(config, bundle, threads=threads, tell=complain)
-
-
-def _style(config: "Config") -> "HeaderStyle":
-    from filterd.headers import HeaderStyle
-
-    return HeaderStyle(config.headers.prefix, config.headers.keep_forged)
-
-
-def _for_judging(path: Path | None) -> "Config":
-    """The configuration that is named, else the one in force as far as this user may read it."""
-    from filterd import judge
-    from filterd.commands.pipe import complain
-
-    return config_of(path) if path else judge.configuration(complain)

@@ -1,10 +1,10 @@
 """Where the `filterd` command begins, and where it ends whatever happened.
 
 Strategy: procmail, maildrop and Dovecot start one process a mail, so what it imports is what it costs. The
-commands that they run (`check`, `learn`, `forget` with plain flags) are read here and done at once if a
-daemon runs; so is `bundle rollback`, while whose command line starts mail is judged wrongly. Whatever else is
-typed, `--help` included, goes to the command line in `cli.py`, which does the same with the same functions
-and takes three times as long to import.
+commands that they run (`check`, `learn`, `forget` with plain flags) are read here and done at once; so is
+`bundle rollback`, while whose command line starts mail is judged wrongly. Whatever else is typed, `--help`
+included, goes to the command line in `cli.py`, which does the same with the same functions and takes three
+times as long to import.
 """
 
 import os
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filterd import __version__
 from filterd.commands import client, pipe
 from filterd.commands.pipe import CommandExit
 from filterd.errors import FilterdError
@@ -93,27 +94,33 @@ def _rescue(status: int) -> int:
 
 
 def _at_once(arguments: Sequence[str]) -> int | None:
-    """The exit status of what a daemon was asked; None where it takes the whole command line."""
+    """The exit status of what was done here; None where it takes the whole command line."""
+    if arguments == ["--version"]:
+        print(f"filterd {__version__}")
+        return 0
     if _is_rollback(arguments):
         return _roll_back(arguments[3] if arguments[2:] else "")
     command, *rest = arguments or [""]
     read = _flags(rest, _FLAGS.get(command, {}))
     if command not in _FLAGS or read is None or os.environ.get("FILTERD_BUNDLE"):
         return None
-    path = client.socket_path()
-    if not path:
-        return None
     paths, given = read
     if command == "check":
         from filterd.commands import check
 
+        options = check.CheckOptions(**given)
+        path = client.socket_path()
+        if not path:
+            from filterd.commands import local
+
+            return local.check(paths, options)
         daemon = client.Daemon(path)
-        return check.command(paths, check.CheckOptions(**given), lambda: daemon.check, lambda: daemon.style)
+        return check.command(paths, options, lambda: daemon.check, lambda: daemon.style)
     from filterd.commands import learn as correcting
 
     correct = correcting.learn if command == "learn" else correcting.forget
-    options = correcting.LearnOptions(**given)  # type: ignore[arg-type] # switches alone are understood here
-    return correct(paths, options, _config)
+    switches = correcting.LearnOptions(**given)  # type: ignore[arg-type] # others are not understood here
+    return correct(paths, switches, _config)
 
 
 def _is_rollback(arguments: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ Source of pattern and special token: Radford et al. 2019 and tiktoken's `gpt2` e
 
 import base64
 import binascii
+from functools import partial
 from pathlib import Path
 
 import tiktoken
@@ -30,10 +31,9 @@ class Tokenizer:
     def load(cls, path: Path) -> "Tokenizer":
         """Read a rank file. Raises BundleError where it is not one of 50,256 tokens."""
         try:
-            ranks = {
-                base64.b64decode(token, validate=True): int(rank)
-                for token, rank in (line.split() for line in path.read_bytes().splitlines() if line)
-            }
+            words = path.read_bytes().split()
+            tokens = map(partial(binascii.a2b_base64, strict_mode=True), words[::2])
+            ranks = dict(zip(tokens, map(int, words[1::2]), strict=True))
         except OSError as error:
             raise BundleError(f"{path}: {error.strerror}; restore the bundle") from error
         except (ValueError, binascii.Error) as error:

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from filterd import __version__
 from filterd.api import Kind, Label, Message, Verdict
-from filterd.commands import client, entry
+from filterd.commands import client, entry, local
 from filterd.commands.client import Daemon
 from filterd.errors import ModelUnavailable
 from filterd.scoring import bundle
@@ -188,15 +189,25 @@ def test_what_goes_to_the_whole_command_line(
     assert not daemon.said
 
 
-def test_without_a_daemon_or_with_a_bundle(daemon: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_bundle(daemon: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     came: list[bool] = []
     monkeypatch.setitem(sys.modules, "filterd.commands.cli", SimpleNamespace(app=whole(came)))
     monkeypatch.setenv("FILTERD_BUNDLE", "/some/bundle")
     filterd(monkeypatch, "check")
-    monkeypatch.delenv("FILTERD_BUNDLE")
+    assert came == [True]
+
+
+def test_without_a_daemon_it_is_done_here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "filterd.commands.cli", None)
     monkeypatch.setattr(client, "socket_path", lambda: None)
-    filterd(monkeypatch, "check")
-    assert came == [True, True]
+    monkeypatch.delenv("FILTERD_BUNDLE", raising=False)
+    monkeypatch.setattr(local, "open_judge", lambda *_: SimpleNamespace(judge=Asked().check))
+    assert filterd(monkeypatch, "check", stdin=SPAM) == 0
+    assert capfd.readouterr().out.startswith("spam    1.000  mail  ")
+    assert filterd(monkeypatch, "--version") == 0
+    assert capfd.readouterr().out == f"filterd {__version__}\n"
 
 
 def test_a_daemon_that_fails_loses_no_mail(

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ async def test_who_does_not_answer_is_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(siblings, "ASK_S", 0.2)
     three = [Siblings(str(tmp_path), number, 4) for number in range(3)]
     for number, one in enumerate(three[:2]):
-        await one.start(lambda number=number: {"number": number})
+        await one.start(partial(dict, number=number))
     silent = socket.socket(socket.AF_UNIX)
     silent.bind(str(tmp_path / "3.sock"))
     silent.listen()
