@@ -5,7 +5,7 @@ Nothing in here does any work: no I/O, no model, no third-party import.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:  # asyncio takes 80 ms to import, which `filterd check` in a p
 __all__ = [
     "Action",
     "Classifier",
+    "Entity",
     "Kind",
     "Label",
     "Message",
+    "ModelAnswer",
     "Plugin",
     "StreamPlugin",
     "Verdict",
@@ -144,20 +146,63 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """Something that a text names. start, end: characters of the text as it was read; label: its type."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnswer:
+    """What a model says that knows no spam.
+
+    task: `classes`, `multilabel`, `regression`, `hierarchical` or `tokens`. text: the answer in one line.
+    labels: the classes that it names: one, any number (`multilabel`), or a category and its subcategory
+    (`hierarchical`). value: the number of `regression`. entities: of `tokens`, in the order of the text.
+    """
+
+    task: str
+    text: str
+    labels: tuple[str, ...] = ()
+    value: float | None = None
+    entities: tuple[Entity, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Its part of a verdict in JSON: `task`, `label` and what the task has of the rest."""
+        found: dict[str, Any] = {"task": self.task, "label": self.text}
+        if self.value is not None:
+            return found | {"value": self.value}
+        if self.task == "tokens":
+            return found | {"entities": [asdict(one) for one in self.entities]}
+        return found | {"labels": list(self.labels)}
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "ModelAnswer":
+        """What `fields` made. Raises KeyError, TypeError."""
+        entities = tuple(Entity(**one) for one in said.get("entities", ()))
+        labels, value = tuple(said.get("labels", ())), said.get("value")
+        task = said.get("task", "classes")
+        return cls(task=task, text=said["label"], labels=labels, value=value, entities=entities)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What filterd thinks of one message.
 
     probability: calibrated P(spam), in [0, 1].
     points: the same on SpamAssassin's scale; 5.0 exactly at the spam threshold, one point a nat of log-odds.
     tests: what had a part in it, as SpamAssassin would list its rules ("GPT2", "MEMORY", "GTUBE", …).
-    classes: P of each of the model's own classes, by name; they sum to 1.
+    classes: P of each of the model's own classes, by name; they sum to 1 where they exclude one another.
     model: id of the bundle that judged, "" where none did.
     available: False where the filter could not judge (overload, no model) and let the message through.
     subject: the mail's decoded subject or the SMS's beginning, for people to recognise the message by.
     seconds: time spent judging it; in a batch, its share.
     hosts: where its links lead, for lists of link hosts.
-    name: the most probable class, of a model that knows no spam; `probability` is then its own, `label` is
-    ham and `points` are 0. "" where ham is judged against spam.
+    answer: of a model that knows no spam; `probability` is then of what it names (of a number, how far up its
+    range it lies), `label` is ham and `points` are 0. None where ham is judged against spam.
     action: what is to be done, by the way in's own settings and `actions`; None before that is decided.
     """
 
@@ -173,7 +218,19 @@ class Verdict:
     seconds: float = 0.0
     action: Action | None = None
     hosts: tuple[str, ...] = field(default=(), repr=False, compare=False)
-    name: str = ""
+    answer: ModelAnswer | None = None
+
+    @property
+    def said(self) -> str:
+        """The verdict in one line: the label, or the answer of a model that knows no spam."""
+        return self.answer.text if self.answer else self.label
+
+    def fields(self) -> dict[str, Any]:
+        """What was found, in JSON: a label with P(spam) and points, or the answer of a model without spam."""
+        share = {"probability": round(self.probability, 6)}
+        if self.answer is None:
+            return {"label": self.label, **share, "points": round(self.points, 2)}
+        return self.answer.fields() | ({} if self.answer.value is not None else share)
 
     @classmethod
     def unavailable(cls, kind: Kind) -> "Verdict":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from filterd import __version__
-from filterd.api import Action, Label, Verdict
+from filterd.api import Action, Label, ModelAnswer, Verdict
 from filterd.kit.fold import fold
 from filterd.reading.kind import GZIP, opened
 from filterd.scoring.points import POINTS_AT_SPAM, shown_points
@@ -23,8 +23,15 @@ MAX_NAME_BYTES = 1_024  # of a first line that is looked at for a name and a col
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
 PIECE_BYTES = 262_144  # of a head that are searched at once: a thread that searches 10 MB holds up all others
-CLASS = "X-Filterd-Class"  # of a model that knows no spam
+# Of a model that knows no spam, by its task. What marks words in a text has no header: it would be as long.
+ANSWERS = {
+    "classes": "X-Filterd-Class",
+    "hierarchical": "X-Filterd-Class",
+    "multilabel": "X-Filterd-Labels",
+    "regression": "X-Filterd-Value",
+}
 
+_ANSWERS = tuple(dict.fromkeys(name.lower() for name in ANSWERS.values()))
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
 _FIELD_END = re.compile(rb"\n(?![ \t])")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
@@ -39,7 +46,7 @@ class HeaderStyle:
 
     def is_ours(self, name: str) -> bool:
         """Whether a header of this name claims to be ours; names compare without case."""
-        return name.strip().lower().startswith((self.prefix.lower(), CLASS.lower()))
+        return name.strip().lower().startswith((self.prefix.lower(), *_ANSWERS))
 
     def as_text(self) -> str:
         """For STYLE_HEADER: `X-Spam-`, or `X-Spam-; keep-forged`."""
@@ -58,10 +65,8 @@ class HeaderStyle:
 
 def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "") -> list[tuple[str, str]]:
     """Names and unfolded values in the order in which they go on top of the mail. reason: in words."""
-    if verdict.name:
-        return [
-            (CLASS, _ascii(f"{verdict.name}; probability={verdict.probability:.4f}; model={verdict.model}"))
-        ]
+    if verdict.answer:
+        return _answer(verdict.answer, verdict)
     spam = verdict.label is Label.SPAM
     status = [
         f"{'Yes' if spam else 'No'}, score={shown_points(verdict.points)} required={POINTS_AT_SPAM:.1f}",
@@ -82,6 +87,13 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "
     named += [("Action", Action.MOVE)] if verdict.action is Action.MOVE else []  # for the mailbox's rules
     named += [("Reason", reason)] if reason else []
     return [(style.prefix + name, _ascii(value)) for name, value in named]
+
+
+def _answer(answer: ModelAnswer, verdict: Verdict) -> list[tuple[str, str]]:
+    """The line that says an answer; none for one that no header can hold."""
+    name = ANSWERS.get(answer.task)
+    share = "" if answer.value is not None else f"; probability={verdict.probability:.4f}"
+    return [(name, _ascii(f"{answer.text}{share}; model={verdict.model}"))] if name else []
 
 
 def _ascii(value: str) -> str:
@@ -127,8 +139,9 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
     end = _end_of_head(raw, start) if _FIELD.match(raw, start, start + MAX_NAME_BYTES) else start
     head = raw[start:end]
     names = head.lower()
-    if CLASS.lower().encode() in names:
-        head = _without(head, _forged(f"{CLASS}:"), b"")
+    for name in _ANSWERS:
+        if name.encode() in names:
+            head = _without(head, _forged(f"{name}:"), b"")
     if style.prefix.lower().encode() in names:
         if style.keep_forged:
             head = _without(head, _named(style.prefix), b"\n" + style.old_prefix.encode())

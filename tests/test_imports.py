@@ -32,7 +32,7 @@ FILTERD = [
 ]
 SERVING = ["service", "protocols", "console", "daemon", "commands", "__main__"]
 TRAINER = [
-    *["data", "disguises", "gpt2", "training", "pretraining", "evaluation", "export", "retraining"],
+    *["tasks", "data", "disguises", "gpt2", "training", "pretraining", "evaluation", "export", "retraining"],
     *["simulation", "bulk", "active", "steps", "__init__", "cli", "__main__"],
 ]
 

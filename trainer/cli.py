@@ -120,11 +120,15 @@ def data_prepare(
         list[str] | None, typer.Option("--input", help="PATH or NAME=PATH; repeatable. By default data.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="grouped (ours), lecture or lecture-slide.")] = "grouped",
-    task: Annotated[str, typer.Option(help="spam, or classes of which none is ham.")] = "spam",
+    task: Annotated[
+        str, typer.Option(help="spam, classes, multilabel or regression: what a label is.")
+    ] = "spam",
     form: Annotated[
         str, typer.Option("--format", help="auto, csv, tsv, jsonl, parquet, mails, mbox or maildir.")
     ] = "auto",
-    label_column: Annotated[str, typer.Option(help="Name or, from 1, number; a usual name is found.")] = "",
+    label_column: Annotated[
+        str, typer.Option(help="Name or, from 1, number; several with commas; a usual name is found.")
+    ] = "",
     text_column: Annotated[str, typer.Option(help="The same for the text.")] = "",
     delimiter: Annotated[str, typer.Option(help="Of a table: comma, semicolon, tab, bar or a mark.")] = "",
     encoding: Annotated[str, typer.Option(help="Of a table, as in cp1252; else it is found.")] = "",
@@ -444,17 +448,18 @@ def evaluate_command(
     from rich.console import Console
 
     from filterd_trainer.evaluation import judge, pages, strata
+    from filterd_trainer.evaluation.scores import SplitScores
 
     only = judge.MessageFilter(source or (), kind, without or ())
     subject = judge.EvaluationSplit.load(dataset, split, only)
-    if by and subject.dataset.task != "spam":
-        raise ConfigError("--by counts ham and spam; of other classes --json has the figures")
+    if by:
+        subject.dataset.task.only_spam("--by")
     record, scored, histories = judge.evaluate_models(models, subject)
     pages.show_evaluation(record, as_json)
     if misjudged and not as_json:
         pages.show_misjudged(scored[0], subject.frame["Text"].tolist(), misjudged)
     for what in by or ():
-        for one in scored:
+        for one in (some for some in scored if isinstance(some, SplitScores)):
             strata.show(Console(highlight=False, stderr=as_json), what, strata.by(one, subject.frame, what))
     if out:
         pages.write_evaluation(out, record, scored, histories)
@@ -785,7 +790,6 @@ def simulate_command(
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
 ) -> None:
     """Replay a corpus as a site's mail: what memory and retraining do for it, and what hostile users can."""
-    from filterd.errors import ConfigError
     from filterd.scoring import bundle
 
     others = {"modes": "--mode"} if not as_online else {"dataset": "--data"}

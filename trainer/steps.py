@@ -61,8 +61,9 @@ def balance(frame: "pd.DataFrame") -> "pd.DataFrame":
 def split(frame: "pd.DataFrame", out: StrPath) -> "Dataset":
     """Balance, shuffle and cut 70/10/20; written as a dataset folder. Raises Unwritable."""
     from filterd_trainer.data import corpus
+    from filterd_trainer.tasks.choice import HAM_AND_SPAM
 
-    return corpus.write(Path(out), corpus.cut(corpus.balanced(frame)), ("ham", "spam"), ("ham",), "lecture")
+    return corpus.write(Path(out), corpus.cut(corpus.balanced(frame)), HAM_AND_SPAM, "lecture")
 
 
 class Batches:
@@ -120,9 +121,11 @@ def model(
 ) -> "SpamClassifier":
     """A GPT-2 whose output layer has len(labels) rows, frozen but for `trains`. Raises NotFound."""
     from filterd_trainer.gpt2 import strategies
+    from filterd_trainer.tasks import tasks
     from filterd_trainer.training import runs
 
-    classifier = runs.begin(base, tuple(labels), seed)
+    ham = [name for name in labels if name == "ham"]
+    classifier = runs.begin(base, tasks.of("", labels, ham=ham), seed)
     strategies.begin(classifier, trains)
     return classifier
 
@@ -143,11 +146,17 @@ def evaluate(of: StrPath, data: "Dataset", split: str = "test") -> dict[str, Any
     """Figures of a run or bundle on a split, at P(spam) = 0.5: accuracy, precision, recall, f1, roc_auc, ….
 
     `confusion` is [[ham as ham, ham as spam], [spam as ham, spam as spam]] for two classes; `misjudged` lists
-    (text, truth, P(spam)) of what it got wrong. Raises NotFound, BadInput, BundleError, RuntimeMissing.
+    (text, truth, P(spam)) of what it got wrong. Without ham the figures are the task's own, and `by_label`.
+
+    Raises NotFound, BadInput, BundleError, RuntimeMissing.
     """
     from filterd_trainer.evaluation import judge
 
     subject = judge.EvaluationSplit.load(data.folder, split)
+    if not data.ham:
+        found = subject.assess(judge.answers(Path(of), Path(of).name, subject)).classes[split]
+        figures = {name: one.value for name, one in found.estimates.items()}
+        return figures | {"confusion": found.confusion, "by_label": found.by_class}
     scored = judge.judge(Path(of), Path(of).name, subject)
     metrics = subject.assess(scored).parts[split]
     said = scored.probability >= metrics.threshold
@@ -164,15 +173,13 @@ def evaluate(of: StrPath, data: "Dataset", split: str = "test") -> dict[str, Any
 def classify(of: StrPath, texts: Sequence[str]) -> list[tuple[str, float]]:
     """The most probable label and P(spam) of each text, by a run or a bundle; texts are read as SMS.
 
+    Of a model that knows no spam its answer in one line, and P of it.
+
     Raises NotFound, BundleError, RuntimeMissing.
     """
-    import numpy as np
-
     from filterd_trainer.evaluation import judge
 
-    scored = judge.of_texts(Path(of), texts)
-    best = np.argmax(scored.classes, axis=1)
-    return [(scored.labels[i], float(p)) for i, p in zip(best, scored.probability, strict=True)]
+    return judge.of_texts(Path(of), texts)
 
 
 def to_bundle(run: StrPath, data: "Dataset", out: StrPath, **options: Any) -> Path:

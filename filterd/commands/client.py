@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from filterd.api import Action, Kind, Label, Message, Verdict
+from filterd.api import Action, Kind, Label, Message, ModelAnswer, Verdict
 from filterd.errors import BadInput, FilterdError, LearningClosed, ModelUnavailable, Overloaded, StoreError
 from filterd.headers import STYLE_HEADER, HeaderStyle
 
@@ -195,8 +195,8 @@ def _unchunked(body: bytes) -> bytes:
 def _verdict(said: dict[str, Any]) -> Verdict:
     return Verdict(
         label=Label(said["label"]) if "points" in said else Label.HAM,
-        name="" if "points" in said else said["label"],
-        probability=said["probability"],
+        answer=None if "points" in said else ModelAnswer.of(said),
+        probability=said.get("probability", 0.0),
         points=said.get("points", 0.0),
         kind=Kind(said["kind"]),
         model=said["model"],

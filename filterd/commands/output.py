@@ -64,19 +64,19 @@ _COLOURS = {Label.SPAM: "31;1", Label.UNSURE: "33", Label.HAM: "32"}
 
 def line(item: Item, found: Verdict) -> str:
     """A verdict for people, in colour on a terminal."""
-    name = f"{found.name or found.label:6}"
-    if not found.name and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+    name = f"{pipe.printable(found.said):6}"
+    if not found.answer and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         name = f"\x1b[{_COLOURS[found.label]}m{name}\x1b[0m"
     where = "" if item.name == STDIN else f"  {pipe.printable(item.name)}"
-    return f"{name}  {found.probability:.3f}  {found.kind:4}{where}  {found.subject}"
+    numbered = found.answer and found.answer.value is not None
+    share = "" if numbered else f"  {found.probability:.3f}"
+    return f"{name}{share}  {found.kind:4}{where}  {found.subject}"
 
 
 def as_json(item: Item, found: Verdict) -> dict[str, Any]:
     """What `--json` prints of a verdict."""
     return {
-        "label": found.name or found.label,
-        "probability": round(found.probability, 6),
-        **({} if found.name else {"points": round(found.points, 2)}),
+        **found.fields(),
         "kind": found.kind,
         "model": found.model,
         "ms": round(found.seconds * 1000, 3),

@@ -35,10 +35,8 @@ class Explanation:
 
 def explain(engine: Engine, message: Message) -> Explanation:
     """Occlude every word, or run of words, of a message's first reading. Raises ConfigError without spam."""
-    if engine.bundle.manifest.task == "classes":
-        raise ConfigError(
-            f"{engine.bundle.id}: tells classes apart; words can be weighed for or against spam"
-        )
+    if engine.reader:
+        raise ConfigError(f"{engine.bundle.id}: knows no spam; words can be weighed for or against spam")
     prepared = engine.prepare(message)
     rows = engine.logits(prepared.windows)
     found = engine.conclude(prepared, rows)

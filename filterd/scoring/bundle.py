@@ -22,6 +22,8 @@ import msgspec
 from filterd.api import Kind
 from filterd.errors import BundleError
 from filterd.kit.disk import sync
+from filterd.scoring import answers
+from filterd.scoring.answers import LabelFacts, Target, TaskName
 from filterd.scoring.verdict import Calibration, Thresholds
 
 FORMAT = 1
@@ -158,8 +160,9 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
 
     labels: the model's classes in the order of its logits; ham: those of them that count as ham.
     max_tokens, max_windows: a longer message is judged in up to max_windows windows of max_tokens tokens.
-    task: `spam`: ham against spam; `classes`: the most probable of labels, none of which is ham. Its
-    calibration divides logits by a temperature (slope is 1 / temperature), its thresholds are not used.
+    task: `spam`: ham against spam; else what `answers.py` reads, whose labels know no ham. Their calibration
+    divides logits by a temperature (slope is 1 / temperature), their thresholds are not used.
+    cuts: of `multilabel`, P from which each label is called. target: of `regression`.
     padded: a shorter window is filled up to max_tokens with pad_token and read at its end, as it was trained.
     calibration, thresholds: by kind of message.
     metrics: figures with the fingerprint of the data they were measured on; free form, for people.
@@ -193,14 +196,16 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     wide: WideEntry | None = None
     exit: ExitEntry | None = None
     padded: bool = False
-    task: Literal["spam", "classes"] = "spam"
+    task: TaskName = "spam"
+    cuts: tuple[float, ...] = ()
+    target: Target | None = None
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels have to be two or more different names")
-        if self.task == "classes":
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels have to be different names")
+        if self.reader:
             if self.ham or self.wide or self.fast_path or self.exit:
-                raise ValueError("task classes has neither ham nor wide, fast_path or exit")
+                raise ValueError(f"task {self.task} has neither ham nor wide, fast_path or exit")
         elif not self.ham or not set(self.ham) < set(self.labels):
             raise ValueError("ham has to name some of the labels, not all")
         if set(self.calibration) != set(Kind) or set(self.thresholds) != set(Kind):
@@ -217,6 +222,12 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
             raise ValueError("an exit reads the last real token, which padded does not")
         if self.exit and not {FIRST, REST} <= set(self.files):
             raise ValueError(f"files lack {FIRST} or {REST}, which exit describes")
+
+    @property
+    def reader(self) -> answers.Reader | None:
+        """What reads the model's numbers, where it knows no spam."""
+        slope = next(iter(self.calibration.values())).slope
+        return answers.reader(self.task, LabelFacts(self.labels, slope, self.cuts, self.target))
 
     @property
     def ham_indices(self) -> tuple[int, ...]:

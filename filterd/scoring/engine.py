@@ -19,6 +19,7 @@ from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import BundleError
 from filterd.reading import text
 from filterd.scoring import bundle, verdict
+from filterd.scoring.answers import Reader
 from filterd.scoring.backend import Backend, StagedBackend, open_backend, open_staged
 from filterd.scoring.bundle import Bundle, FastPathEntry
 from filterd.scoring.drift import script
@@ -124,6 +125,7 @@ class Engine:
         self, opened: Bundle, tokenizer: Tokenizer, backend: Backend, wide: WideHalf | None = None
     ) -> None:
         self.bundle = opened
+        self.reader = opened.manifest.reader
         self.wide = wide
         self.learner: CorrectionMemory | None = None
         self.fast_path: dict[Kind, FastPathEntry] | None = None
@@ -241,7 +243,8 @@ class Engine:
 
         whole: no window stops at the bundle's exit.
         """
-        rows = np.zeros((len(windows), len(self.bundle.manifest.labels)), dtype=np.float32)
+        outputs = self.reader.outputs if self.reader else len(self.bundle.manifest.labels)
+        rows = np.zeros((len(windows), outputs), dtype=np.float32)
         score = self.staged.early if self.staged and not whole else self._backend.score
         shown = [self.bundle.manifest.filled(window) for window in windows]
         for batch in batches([len(window) for window in shown]):
@@ -269,8 +272,8 @@ class Engine:
         Of a settled message there are none, [0, classes].
         """
         manifest = self.bundle.manifest
-        if manifest.task == "classes":
-            return self._named(prepared, rows, seconds)
+        if self.reader:
+            return self._answered(self.reader, prepared, rows, seconds)
         thresholds = manifest.thresholds[prepared.kind]
         judged, row = self._judged(prepared, rows)
         probability = verdict.sigmoid(fuse(verdict.log_odds(judged), prepared.memory))
@@ -294,29 +297,28 @@ class Engine:
             hosts=prepared.hosts,
         )
 
-    def _named(self, prepared: ModelInput, rows: NDArray[np.float32], seconds: float) -> Verdict:
-        """The verdict of a model that knows no spam: its windows' mean decides, corrections do not."""
-        manifest = self.bundle.manifest
-        slope = manifest.calibration[prepared.kind].slope
-        shares = verdict.softmax([slope * x for x in rows.astype(float).mean(axis=0).tolist()])
-        classes = dict(zip(manifest.labels, shares, strict=True))
-        name = max(classes, key=classes.__getitem__)
+    def _answered(
+        self, reader: Reader, prepared: ModelInput, rows: NDArray[np.float32], seconds: float
+    ) -> Verdict:
+        """The verdict of a model that knows no spam; corrections have no say."""
+        found = reader.read(rows)
         return Verdict(
             label=Label.HAM,
-            probability=classes[name],
+            probability=found.probability,
             points=0.0,
             kind=prepared.kind,
             model=self.bundle.id,
             tests=("GPT2", *(_test_name(fact) for fact in prepared.facts)),
-            classes=classes,
+            classes=found.classes,
             subject=prepared.subject,
             seconds=seconds,
-            name=name,
+            hosts=prepared.hosts,
+            answer=found.answer,
         )
 
     def alone(self, prepared: ModelInput, rows: NDArray[np.float32]) -> float:
         """The model's own log-odds of spam, calibrated, whatever corrections say; 0 where it knows none."""
-        if self.bundle.manifest.task == "classes":
+        if self.reader:
             return 0.0
         return verdict.log_odds(self._judged(prepared, rows)[0])
 

@@ -17,6 +17,7 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, to_safetensors
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.recipe import Recipe
 from filterd_trainer.training.runs import RunConfig
@@ -46,7 +47,7 @@ def dataset(folder: Path) -> Dataset:
         made, labels = texts(count, seed)
         kinds = [(Kind.MAIL if i % 4 < 2 else Kind.SMS).value for i in range(count)]
         parts[name] = pd.DataFrame({"Label": labels, "Text": made, "Kind": kinds, "Group": range(count)})
-    return corpus.write(folder, parts, ("ham", "spam"), ("ham",), "grouped", {})
+    return corpus.write(folder, parts, HAM_AND_SPAM, "grouped", {})
 
 
 @cache

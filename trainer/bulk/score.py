@@ -186,7 +186,13 @@ def judged(engine: Engine, part: Sequence[BulkMessage], form: Form) -> tuple[byt
     rows = [
         row for first in range(0, len(part), AT_ONCE) for row in judge(engine, part[first : first + AT_ONCE])
     ]
-    return _written(rows, form), Counter("error" if row["error"] else row["label"] for row in rows)
+    counts = Counter("error" if row["error"] else row["label"] if _counts(row) else "judged" for row in rows)
+    return _written(rows, form), counts
+
+
+def _counts(row: Row) -> bool:
+    """Whether its label is one of a few, so that messages are counted by it."""
+    return "value" not in row and "entities" not in row
 
 
 def judge(engine: Engine, messages: Sequence[BulkMessage]) -> list[Row]:
@@ -203,23 +209,26 @@ def _row(one: BulkMessage, found: Verdict | None) -> Row:
     if found is None:
         why = one.error or "empty, there is nothing to judge"
         return {"id": one.id, "label": "", "probability": None, "points": None, "classes": {}, "error": why}
+    said = (
+        dict.fromkeys(("label", "probability", "points")) | found.fields()
+    )  # a table needs the same columns of all
     return {
         "id": one.id,
-        "label": str(found.label),
-        "probability": round(found.probability, 6),
-        "points": round(found.points, 2),
+        **said,
         "classes": {name: round(p, 6) for name, p in found.classes.items()},
         "error": "",
     }
 
 
 def _written(rows: Sequence[Row], form: Form) -> bytes:
-    """Rows in a form; in tables the classes are JSON in their column."""
+    """Rows in a form; in tables what is no single value is JSON in its column."""
     if form == "jsonl":
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
     import pandas as pd
 
-    frame = pd.DataFrame([row | {"classes": json.dumps(row["classes"])} for row in rows])
+    frame = pd.DataFrame(
+        [{k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in row.items()} for row in rows]
+    )
     return frame.to_csv(index=False).encode() if form == "csv" else bytes(frame.to_parquet(index=False))
 
 

@@ -1,13 +1,14 @@
 """Labelled messages to a dataset folder: the lecture's split to the letter, or ours without leaks.
 
 A dataset folder has `train.csv`, `validation.csv`, `test.csv`, for `grouped` also `test_natural.csv`, and
-`dataset.json` with what is in them and what became of the rest. Columns: Label (index into the labels) and
-Text; ours add Kind, Group (near-duplicates share one, so a split never cuts it), Source, Lang and Year.
-Rows without a label are in `unlabelled.csv`.
+`dataset.json` with what is in them and what became of the rest. Columns: Label (as its task writes it: an
+index into the labels where they exclude one another) and Text; ours add Kind, Group (near-duplicates share
+one, so a split never cuts it), Source, Lang and Year. Rows without a label are in `unlabelled.csv`.
 """
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -24,6 +26,7 @@ import pandas as pd
 from filterd.api import Kind, Message
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd.reading import text
+from filterd.scoring.answers import Target
 from filterd.scoring.bundle import sha256
 from filterd_trainer.data.envelopes import addressed, is_bare
 from filterd_trainer.data.grouping import Report, group, joined, quiet, tokens
@@ -31,6 +34,8 @@ from filterd_trainer.data.marks import NO_MARKS, AllMarks
 from filterd_trainer.data.rows import folded
 from filterd_trainer.data.rules import NO_RULES, SourceRules
 from filterd_trainer.data.sources import LabelledMessage, ReadingLosses
+from filterd_trainer.tasks import tasks
+from filterd_trainer.tasks.task import Task
 
 SEED = 123  # the lecture's
 TRAIN, VALIDATION = 0.7, 0.1  # the rest is the test part
@@ -49,13 +54,22 @@ Parts = dict[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset. labels: class names by index; ham: those that count as ham; about: dataset.json."""
+    """A prepared dataset. task: what its labels are; about: dataset.json."""
 
     folder: Path
-    labels: tuple[str, ...]
-    ham: tuple[str, ...]
+    task: Task
     recipe: str
     about: dict[str, Any]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Their names by index."""
+        return self.task.labels
+
+    @property
+    def ham(self) -> tuple[str, ...]:
+        """Those that count as ham."""
+        return self.task.ham
 
     @classmethod
     def load(cls, folder: Path) -> "Dataset":
@@ -63,10 +77,12 @@ class Dataset:
         file = folder / MANIFEST
         try:
             about = json.loads(file.read_text("utf-8"))
-            return cls(folder, tuple(about["labels"]), tuple(about["ham"]), about["recipe"], about)
+            labels, ham, recipe = about["labels"], about["ham"], about["recipe"]
+            target = Target(**about["target"]) if "target" in about else None
+            return cls(folder, tasks.of(about.get("task", ""), labels, ham, target), recipe, about)
         except OSError as error:
             raise NotFound(f"{file}: {error.strerror}; make it with `trainer data prepare`") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise BadInput(f"{file}: not a dataset's; make it again with `trainer data prepare`") from error
 
     def split(self, name: str) -> pd.DataFrame:
@@ -78,19 +94,15 @@ class Dataset:
             raise NotFound(f"{file}: {error.strerror}; make it with `trainer data prepare`") from error
         except ValueError as error:  # pandas' parser errors and wrong encodings are ValueErrors
             raise BadInput(f"{file}: {error}; make it again with `trainer data prepare`") from error
-        if not {"Label", "Text"} <= set(frame.columns) or not self._labelled(frame["Label"]):
-            raise BadInput(f"{file}: needs columns Label (0 to {len(self.labels) - 1}) and Text")
+        if not {"Label", "Text"} <= set(frame.columns):
+            raise BadInput(f"{file}: needs columns Label and Text")
+        try:
+            frame["Label"] = [self.task.cell(value) for value in frame["Label"]]
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{file}: needs a column Label of {self.task.name}, not {error}") from error
         if "Kind" not in frame:
             frame["Kind"] = Kind.SMS.value
         return frame
-
-    def _labelled(self, column: "pd.Series[Any]") -> bool:
-        return column.dtype.kind == "i" and bool(column.between(0, len(self.labels) - 1).all())
-
-    @property
-    def task(self) -> str:
-        """`spam`: ham against spam; `classes`: labels of which none is ham."""
-        return "spam" if self.ham else "classes"
 
     @property
     def fingerprint(self) -> str:
@@ -225,51 +237,28 @@ def _row(message: LabelledMessage, reading: CorpusReading) -> tuple[Any, ...] | 
     return message.label, whole, found.kind.value, message.source, lang, said.year, tuple(links)
 
 
-def without_case(found: "pd.Series[Any]", losses: ReadingLosses) -> "pd.Series[Any]":
-    """Labels that differ by case alone become one: ham and spam so, others as most are spelled."""
-    spelled = {name: name for name in ("ham", "spam")}
-    for name in found.value_counts().index:  # the commonest first, of equals the one that came first
-        spelled.setdefault(name.casefold(), name)
-    for name in sorted(set(found)):
-        if (ours := spelled[name.casefold()]) != name:
-            losses.read.append(f"label {name!r} is {ours!r}: labels compare without case")
-    return found.map(lambda name: spelled[name.casefold()])
+def coded(
+    frame: pd.DataFrame, kind: type[Task], ham: Sequence[str], losses: ReadingLosses
+) -> tuple[pd.DataFrame, Task]:
+    """The rows with labels as a dataset holds them and a column Stratum, and the task that knows them.
 
-
-def class_names(
-    found: Iterable[str], ham: Sequence[str], task: str = "spam"
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Labels in the order of their indices, ham first, and those that are ham. Raises BadInput, ConfigError.
-
-    ham: what `--ham` says; nothing stands for the label called "ham". task `classes` has no ham.
+    ham: what `--ham` says. Raises BadInput, ConfigError.
     """
-    there = sorted(set(found))
-    if not there:
-        raise BadInput("the inputs hold no message that can be used; check --input and --format")
-    if task == "classes":
-        if ham:
-            raise ConfigError("--ham is for --task spam; of classes none is ham")
-        if len(there) < 2:
-            raise ConfigError(f"every message is labelled {there[0]!r}; give messages of another class")
-        return tuple(there), ()
-    spelled = {name.casefold(): name for name in there}
-    named = tuple(dict.fromkeys(spelled.get(name.casefold(), name) for name in ham)) or ("ham",)
-    if missing := [name for name in named if name not in there]:
-        raise ConfigError(
-            f"no message is labelled {missing[0]!r}, only {', '.join(there[:10])}; say with"
-            " --ham which labels are ham, or rename one with --label OLD=NEW"
-        )
-    if len(there) == len(named):
-        raise ConfigError("every label counts as ham; give an --input with spam as well")
-    return (*named, *(name for name in there if name not in named)), named
+    found = kind.coded(frame["Label"].tolist(), ham, losses.read.append)
+    return frame.assign(Label=found.cells, Stratum=found.strata), found.task
 
 
-def distinct(frame: pd.DataFrame, losses: ReadingLosses) -> pd.DataFrame:
-    """One row a text; a text that comes with different labels is left out, as none of them can be trusted."""
+def distinct(frame: pd.DataFrame, losses: ReadingLosses, task: Task) -> pd.DataFrame:
+    """One row a text, labelled as its task agrees; where it does not, no label of the text can be trusted."""
     told = frame["Text"].map(text.without_head)  # the same text from two senders is the same text
-    contradictory = frame.groupby(told)["Label"].transform("nunique") > 1
-    losses.counts["the same text with different labels"] += int(contradictory.sum())
-    frame = frame[~contradictory]
+    doubted = frame.groupby(told)["Label"].transform("nunique") > 1
+    agreed = {one: task.agreed(some.tolist()) for one, some in frame[doubted].groupby(told)["Label"]}
+    lost = told.map(lambda one: one in agreed and agreed[one] is None)
+    losses.counts["the same text with different labels"] += int(lost.sum())
+    frame = frame[~lost]
+    if settled := {one: label for one, label in agreed.items() if label is not None}:
+        mine = zip(told[frame.index], frame["Label"], strict=True)
+        frame = frame.assign(Label=[settled.get(one, label) for one, label in mine])
     once = frame[~told[frame.index].duplicated()].reset_index(drop=True)
     losses.counts["verbatim copy"] += len(frame) - len(once)
     return once
@@ -309,24 +298,25 @@ def _folded(message: str) -> str:
 
 def grouped(
     frame: pd.DataFrame,
-    labels: Sequence[str],
+    task: Task,
     report: Report = quiet,
     test_source: str = "",
     calibrate_sources: Collection[str] = (),
 ) -> Parts:
-    """Our split of distinct texts: near-duplicates on one side, each label and source cut 70/10/20.
+    """Our split of distinct texts as `coded` has them: near-duplicates on one side, each stratum and source
+    cut 70/10/20.
 
     test_source: all groups with a message of that source are the test part, and no others.
     calibrate_sources: these are the part `calibration`, at most MAX_CALIBRATION of a source and label; what
     is near them is left out.
 
     train, validation and test_natural keep the rates of the data; test is test_natural with the larger
-    classes undersampled to the smallest, kind by kind, so that to be a mail is no sign of spam.
+    classes undersampled to the smallest, kind by kind, so that to be a mail is no sign of spam. Where labels
+    are no classes test is all of it, and there is no test_natural.
     """
-    frame = frame.assign(
-        Label=frame["Label"].map({name: i for i, name in enumerate(labels)}),
-        Group=joined(group(frame["Text"].map(text.without_head).tolist(), report), frame.get("Links", ())),
-    )[["Label", "Text", "Kind", "Group", "Source", *(name for name in ("Lang", "Year") if name in frame)]]
+    groups = joined(group(frame["Text"].map(text.without_head).tolist(), report), frame.get("Links", ()))
+    more = [name for name in ("Lang", "Year") if name in frame]
+    frame = frame.assign(Group=groups)[["Label", "Stratum", "Text", "Kind", "Group", "Source", *more]]
     side = _sides(frame)
     if test_source:
         side = np.where(side == SPLITS.index("test"), SPLITS.index("train"), side)
@@ -335,15 +325,17 @@ def grouped(
     aside, calibration = _set_aside(frame, calibrate_sources)
     parts = {name: frame[~aside & (side == i)].reset_index(drop=True) for i, name in enumerate(SPLITS)}
     for name, part in parts.items():
-        if set(part["Label"]) != set(range(len(labels))):
+        there = {label for cell in part["Label"].unique() for label in task.names(cell)}
+        if part.empty or (task.balanced and there != set(task.labels)):
             raise BadInput(
                 f"{len(frame):,} distinct messages leave {name} without a class; give more --input"
             )
-    parts["test_natural"] = parts["test"]
-    parts["test"] = _undersampled(parts["test_natural"], len(labels))
+    if task.balanced:
+        parts["test_natural"] = parts["test"]
+        parts["test"] = _undersampled(parts["test_natural"], len(task.labels))
     if len(calibration):
         parts[CALIBRATION] = calibration
-    return parts
+    return {name: part.drop(columns="Stratum") for name, part in parts.items()}
 
 
 def _set_aside(frame: pd.DataFrame, sources: Collection[str]) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
@@ -351,7 +343,7 @@ def _set_aside(frame: pd.DataFrame, sources: Collection[str]) -> tuple[npt.NDArr
     ours = frame["Source"].isin(list(sources))
     near = frame["Group"].isin(set(frame.loc[ours, "Group"])).to_numpy()
     mixed = frame[ours].sample(frac=1, random_state=SEED)
-    some = mixed.groupby(["Source", "Label"]).head(MAX_CALIBRATION).sort_index()
+    some = mixed.groupby(["Source", "Stratum"]).head(MAX_CALIBRATION).sort_index()
     return near, some.reset_index(drop=True)
 
 
@@ -362,11 +354,11 @@ def _sides(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
     between the parts of the others: what was test stays test.
     """
     groups = frame.groupby("Group").agg(
-        Label=("Label", "first"), Source=("Source", "first"), Size=("Text", "size"), Text=("Text", "min")
+        Stratum=("Stratum", "first"), Source=("Source", "first"), Size=("Text", "size"), Text=("Text", "min")
     )
     chance = groups["Text"].map(lambda text: hashlib.sha256(f"{SEED} {text}".encode()).digest())
     side = np.zeros(len(groups), np.int64)
-    for _, members in groups.groupby(["Label", "Source"], sort=True):
+    for _, members in groups.groupby(["Stratum", "Source"], sort=True):
         numbers, sizes = members.index.to_numpy(), members["Size"].to_numpy()
         order = chance[numbers].argsort(kind="stable").to_numpy()
         large = sizes[order] > max(1.0, MAX_CAMPAIGN * (1 - TRAIN - VALIDATION) * sizes.sum())
@@ -413,8 +405,7 @@ def leaked(parts: Parts) -> dict[str, dict[str, int]]:
 def write(
     folder: Path,
     parts: Parts,
-    labels: Sequence[str],
-    ham: Sequence[str],
+    task: Task,
     recipe: str,
     about: Mapping[str, Any] | None = None,
     unlabelled: pd.DataFrame | None = None,
@@ -423,7 +414,11 @@ def write(
 
     Raises Unwritable.
     """
-    described = {"recipe": recipe, "labels": list(labels), "ham": list(ham), "seed": SEED, **(about or {})}
+    task = task.fitted(parts["train"]["Label"].tolist())
+    described: dict[str, Any] = {"recipe": recipe, "task": task.name, "labels": list(task.labels)}
+    described |= {"ham": list(task.ham), "seed": SEED, **(about or {})}
+    if task.target:
+        described["target"] = msgspec.structs.asdict(task.target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -434,21 +429,20 @@ def write(
         if unlabelled is not None and len(unlabelled):
             unlabelled.drop(columns=["Label", "Links"]).to_csv(folder / UNLABELLED_FILE, index=False)
         described["leaked"] = leaked(parts)
-        described["files"] = {
-            name: _described(folder, name, frame, labels, ham) for name, frame in parts.items()
-        }
+        described["files"] = {name: _described(folder, name, frame, task) for name, frame in parts.items()}
         (folder / MANIFEST).write_text(json.dumps(described, indent=1) + "\n", "utf-8")
     except OSError as error:
         raise Unwritable(f"{error.filename or folder}: {error.strerror}; choose another --out") from error
     return Dataset.load(folder)
 
 
-def _described(
-    folder: Path, name: str, frame: pd.DataFrame, labels: Sequence[str], ham: Sequence[str]
-) -> dict[str, Any]:
-    counts = {label: int((frame["Label"] == i).sum()) for i, label in enumerate(labels)}
-    spam = sum(count for label, count in counts.items() if ham and label not in ham)
-    described = {"rows": len(frame), "spam_share": round(spam / max(len(frame), 1), 4), "labels": counts}
+def _described(folder: Path, name: str, frame: pd.DataFrame, task: Task) -> dict[str, Any]:
+    found = Counter(label for cell in frame["Label"] for label in task.names(cell))
+    counts = dict.fromkeys(task.labels if task.counted else (), 0) | dict(sorted(found.items()))
+    described: dict[str, Any] = {"rows": len(frame), "labels": counts}
+    if task.ham:
+        spam = sum(count for label, count in counts.items() if label not in task.ham)
+        described["spam_share"] = round(spam / max(len(frame), 1), 4)
     described["sha256"] = sha256(folder / f"{name}.csv")
     for column in ("Kind", "Source", "Lang", "Group"):
         if column in frame:

@@ -21,9 +21,10 @@ from filterd_trainer.data.marks import AllMarks
 from filterd_trainer.data.rows import UNLABELLED
 from filterd_trainer.data.rules import SourceRules
 from filterd_trainer.data.sources import ReadingLosses, Source
+from filterd_trainer.tasks import tasks
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 
 LECTURES = ("lecture", "lecture-slide")  # its book's code, and its slide's
-TASKS = ("spam", "classes")
 RECIPES = ("grouped", *LECTURES)
 KINDS: Mapping[str, Kind | None] = {"auto": None, "mail": Kind.MAIL, "sms": Kind.SMS}
 
@@ -61,7 +62,7 @@ def prepare(request: PrepareRequest, report: Report = quiet) -> tuple[Dataset, R
     """
     _one_of("--recipe", request.recipe, RECIPES)
     _one_of("--format", request.format, sources.FORMATS)
-    _one_of("--task", request.task, TASKS)
+    tasks.kind(request.task)
     if request.task != "spam" and request.recipe in LECTURES:
         raise ConfigError(f"--recipe {request.recipe} is for --task spam; use --recipe grouped")
     _one_of("--kind", request.kind, KINDS)
@@ -73,7 +74,7 @@ def _lecture(request: PrepareRequest) -> tuple[Dataset, ReadingLosses]:
         raise ConfigError("the lecture's recipe takes one --input, the UCI SMS file")
     parts = corpus.lecture(_uci(Path(request.inputs[0])), slide=request.recipe == "lecture-slide")
     about = {"read": corpus.LECTURE_ROWS}
-    return corpus.write(request.out, parts, ("ham", "spam"), ("ham",), request.recipe, about), ReadingLosses()
+    return corpus.write(request.out, parts, HAM_AND_SPAM, request.recipe, about), ReadingLosses()
 
 
 def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, ReadingLosses]:
@@ -87,9 +88,8 @@ def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, ReadingL
     frame = rules.capped(corpus.canonical(messages, losses, reading, report))
     unlabelled = frame[frame["Label"] == UNLABELLED].drop_duplicates("Text")
     frame = frame[frame["Label"] != UNLABELLED]
-    frame = frame.assign(Label=corpus.without_case(frame["Label"], losses))
-    labels, ham = corpus.class_names(frame["Label"], request.ham, request.task)
-    once = corpus.distinct(frame, losses)
+    frame, task = corpus.coded(frame, tasks.kind(request.task), request.ham, losses)
+    once = corpus.distinct(frame, losses, task)
     if request.hold_out:
         once = corpus.without(once, corpus.held_out(request.hold_out), losses)
     asked = {"--test-source": [request.test_source], "--calibrate-source": request.calibrate_sources}
@@ -97,11 +97,12 @@ def _grouped(request: PrepareRequest, report: Report) -> tuple[Dataset, ReadingL
         for name in filter(None, names):
             if name not in set(once["Source"]):
                 raise ConfigError(f"{option} {name}: no --input has that name")
-    parts = corpus.grouped(once, labels, report, request.test_source, request.calibrate_sources)
-    groups = sum(parts[name]["Group"].nunique() for name in ("train", "validation", "test_natural"))
+    parts = corpus.grouped(once, task, report, request.test_source, request.calibrate_sources)
+    natural = "test_natural" if "test_natural" in parts else "test"
+    groups = sum(parts[name]["Group"].nunique() for name in ("train", "validation", natural))
     about = {"read": len(frame), "lost": dict(+losses.counts), "kept": len(once), "groups": groups}
     about["text_format"] = text.TEXT_FORMAT
-    return corpus.write(request.out, parts, labels, ham, "grouped", about, unlabelled), losses
+    return corpus.write(request.out, parts, task, "grouped", about, unlabelled), losses
 
 
 def as_sources(request: PrepareRequest) -> list[Source]:
@@ -124,6 +125,7 @@ def as_sources(request: PrepareRequest) -> list[Source]:
             encoding=request.encoding,
             rename=table,
             rule=rules.of(name),
+            task=tasks.kind(request.task),
         )
         for name, path in found
     ]
@@ -222,12 +224,13 @@ def leaks(dataset: Dataset) -> list[str]:
 
 def _table(dataset: Dataset) -> Table:
     table = Table(title=str(dataset.folder), title_justify="left")
-    share = ["spam share"] if dataset.task == "spam" else []
-    for name in ("file", "rows", *dataset.labels, *share, "sha256"):
-        table.add_column(name, justify="left" if name in {"file", "sha256"} else "right", no_wrap=True)
+    share = ["spam share"] if dataset.ham else []
     files: dict[str, dict[str, Any]] = dataset.about["files"]
+    labels = list(dict.fromkeys(label for file in files.values() for label in file["labels"]))
+    for name in ("file", "rows", *labels, *share, "sha256"):
+        table.add_column(name, justify="left" if name in {"file", "sha256"} else "right", no_wrap=True)
     for name, file in files.items():
-        counts = [f"{file['labels'][label]:,}" for label in dataset.labels]
+        counts = [f"{file['labels'].get(label, 0):,}" for label in labels]
         shares = [f"{file['spam_share']:.1%}"] if share else []
         table.add_row(f"{name}.csv", f"{file['rows']:,}", *counts, *shares, file["sha256"][:16])
     return table

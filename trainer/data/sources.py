@@ -25,6 +25,8 @@ from filterd_trainer.data import rows, tables
 from filterd_trainer.data.rows import NO_FACTS, RowFacts
 from filterd_trainer.data.rules import ALL, Rule
 from filterd_trainer.data.tables import MAX_INPUT, MAX_LINE, Columns, Lost, TableForm, TableRow
+from filterd_trainer.tasks.choice import Spam
+from filterd_trainer.tasks.task import LabelError, Task
 
 FORMATS: Final = ("auto", "csv", "tsv", "jsonl", "parquet", "mails", "mbox", "maildir")
 MAX_MESSAGE: Final = 4 << 20  # bytes; of a larger one the beginning is taken, which is what the filter judges
@@ -75,6 +77,7 @@ class Source:
 
     label_column, text_column: names, or numbers from 1; delimiter, encoding: of a table. What is "" is found.
     rename: an input's own names for labels (of a column, folder or file) to ours. rule: what is left out.
+    task: how labels are written.
     """
 
     path: Path
@@ -87,6 +90,7 @@ class Source:
     encoding: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
     rule: Rule = ALL
+    task: type[Task] = Spam
 
     def label(self, name: str) -> str:
         """Our name of a label: renamed, SpamAssassin's folders understood, else as it is."""
@@ -207,13 +211,14 @@ def _table(source: Source, losses: ReadingLosses, kind: str) -> Iterator[Labelle
         seen = list(islice(found, tables.SEEN_ROWS))
         if not seen:
             raise BadInput(f"{path}: empty; check --input")
-        where = tables.columns(path, seen, label=source.label_column, text=source.text_column)
+        usual = source.task.columns
+        where = tables.columns(path, seen, label=source.label_column, text=source.text_column, usual=usual)
         losses.read.append(_taken(path, seen[0], where, form))
         known: set[str] = set()
         for row in chain(seen[where.header :], found):
             if not row.cells or row.cells == [""]:
                 lost("empty line", row.number)
-            elif max(where.label, where.text) >= len(row.cells):
+            elif where.last >= len(row.cells):
                 lost("row without label or text", row.number)
             else:
                 label = row.cells[where.label]
@@ -222,15 +227,18 @@ def _table(source: Source, losses: ReadingLosses, kind: str) -> Iterator[Labelle
                     place = f"{path}:{row.number - row.lines + 1}"
                     losses.add("row lost to a quotation mark that is not closed", place, count + 1)
                 else:
-                    yield from _checked(source, losses, label, row.cells[where.text], f"{path}:{row.number}")
+                    cells = {name: row.cells[at] for name, at in where.labels.items()}
+                    place = f"{path}:{row.number}"
+                    yield from _checked(source, losses, cells, row.cells[where.text], place)
 
 
 def _taken(path: Path, first: TableRow, where: Columns, form: TableForm) -> str:
     """How a table is read, for a person."""
     how = [form.said()] if form.said() else []
     if where.header:
-        names = [first.cells[i].strip()[:MAX_NAME] for i in (where.label, where.text)]
-        return f"{path}: {', '.join([*how, f'labels in {names[0]!r}, texts in {names[1]!r}'])}"
+        named = ", ".join(repr(name[:MAX_NAME]) for name in where.labels)
+        texts = first.cells[where.text].strip()[:MAX_NAME]
+        return f"{path}: {', '.join([*how, f'labels in {named}, texts in {texts!r}'])}"
     columns = f"labels in column {where.label + 1}, texts in column {where.text + 1}"
     return f"{path}: {', '.join([*how, f'no header: {columns}'])}"
 
@@ -265,52 +273,56 @@ def _object(
         losses.add("left out by --rules", where)
         return
     names = {str(name).lower(): name for name in row}
-    label = _field(row, names, source.label_column, tables.LABELS)
-    text = _field(row, names, source.text_column, tables.TEXTS)
+    text = _text(row, names, source.text_column)
     raw, said = rows.content(row, text), rows.facts(row, source.name)
-    name = str(int(label) if isinstance(label, bool) else "" if label is None else label).strip()
     if raw is None:
         losses.add("no text", where)
-    elif row.get("kind") == "text":
-        yield LabelledMessage(
-            label=rows.UNLABELLED,
-            raw=_bounded(raw, where, losses),
-            where=where,
-            source=source.name,
-            facts=said,
-        )
-    elif not name:
-        losses.add("no label", where)
-    else:
-        yield LabelledMessage(
-            label=source.label(name),
-            raw=_bounded(raw, where, losses),
-            where=where,
-            source=source.name,
-            facts=said,
-        )
+        return
+    unlabelled = row.get("kind") == "text"
+    label = rows.UNLABELLED if unlabelled else _written(source, losses, _labels(source, row, names), where)
+    if label is not None:
+        raw = _bounded(raw, where, losses)
+        yield LabelledMessage(label=label, raw=raw, where=where, source=source.name, facts=said)
 
 
-def _field(row: dict[str, Any], names: dict[str, str], given: str, usual: Sequence[str]) -> object:
-    """The value of a column that is named, else of a usual name; names compare without case."""
-    wanted = (given.lower(),) if given else usual
+def _text(row: dict[str, Any], names: dict[str, str], given: str) -> object:
+    """The text of a column that is named, else of a usual name; names compare without case."""
+    wanted = (given.lower(),) if given else tables.TEXTS
     return next((row[names[name]] for name in wanted if name in names), None)
 
 
+def _labels(source: Source, row: dict[str, Any], names: dict[str, str]) -> dict[str, object]:
+    """The values of the label's columns: those that are named, else of a usual name; empty without any."""
+    given = source.label_column.lower()
+    known: list[Sequence[str]] = [*source.task.columns, *((name,) for name in tables.LABELS)]
+    wanted = known if not given else [[given]] if given in names else [given.split(",")]
+    some = next((one for one in wanted if {name.strip() for name in one} <= set(names)), ())
+    return {names[name.strip()]: row[names[name.strip()]] for name in some}
+
+
+def _written(source: Source, losses: ReadingLosses, values: Mapping[str, object], where: str) -> str | None:
+    """A label in its task's writing; None, and counted, where it cannot be used."""
+    try:
+        if not values:
+            raise LabelError("no label")
+        return source.task.written(values, source.label)
+    except LabelError as error:
+        losses.add(str(error), where)
+        return None
+
+
 def _checked(
-    source: Source, losses: ReadingLosses, label: str, text: object, where: str
+    source: Source, losses: ReadingLosses, values: Mapping[str, object], text: object, where: str
 ) -> Iterator[LabelledMessage]:
     """A row of a table as a message, if it has a label and a text."""
-    label = label.strip()
-    if not label:
-        losses.add("no label", where)
-    elif not isinstance(text, str) or not text.strip():
+    label = _written(source, losses, values, where)
+    if label is None:
+        return
+    if not isinstance(text, str) or not text.strip():
         losses.add("no text", where)
-    else:
-        raw = text.encode("utf-8", "replace")
-        yield LabelledMessage(
-            label=source.label(label), raw=_bounded(raw, where, losses), where=where, source=source.name
-        )
+        return
+    raw = _bounded(text.encode("utf-8", "replace"), where, losses)
+    yield LabelledMessage(label=label, raw=raw, where=where, source=source.name)
 
 
 def _bounded(raw: bytes, where: str, losses: ReadingLosses) -> bytes:
@@ -382,10 +394,8 @@ def _mail(
 ) -> Iterator[LabelledMessage]:
     if not raw.strip():
         losses.add("empty file", where)
-    else:
-        yield LabelledMessage(
-            label=source.label(name), raw=_bounded(raw, where, losses), where=where, source=source.name
-        )
+    elif (label := _written(source, losses, {"folder": name}, where)) is not None:
+        yield LabelledMessage(label=label, raw=_bounded(raw, where, losses), where=where, source=source.name)
 
 
 def _mbox(source: Source, losses: ReadingLosses) -> Iterator[LabelledMessage]:

@@ -1,7 +1,7 @@
 """What is in labelled messages before anything is trained: classes, their ratio, lengths, batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +24,16 @@ QUANTILES = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "99%": 0.99, "longest"
 
 @dataclass(frozen=True)
 class Stats:
-    """counts: messages by class, the largest first; tokens: lengths [n] of each class in GPT-2 tokens."""
+    """rows: messages. counts: by class, the largest first; tokens: lengths [n] of each class in GPT-2 tokens.
+
+    balanced: whether training may see as many of each class.
+    """
 
     name: str
+    rows: int
     counts: Mapping[str, int]
     tokens: Mapping[str, Sequence[int]]
-
-    @property
-    def rows(self) -> int:
-        """All messages."""
-        return sum(self.counts.values())
+    balanced: bool = True
 
     @property
     def ratio(self) -> float:
@@ -57,8 +57,12 @@ def of_dataset(dataset: Dataset) -> dict[str, Stats]:
     found = {}
     for name in dataset.about["files"]:
         frame = dataset.split(name)
-        named = frame.assign(Label=frame["Label"].map(dict(enumerate(dataset.labels))))
-        found[name] = _of(f"{name}.csv", named)
+        names = [
+            dataset.task.names(cell) for cell in frame["Label"]
+        ]  # a message counts for each of its labels
+        whole = frame.assign(Label=pd.Series(names, index=frame.index)).explode("Label", ignore_index=True)
+        balanced = dataset.task.balanced
+        found[name] = replace(_of(f"{name}.csv", whole), rows=len(frame), balanced=balanced)
     return found
 
 
@@ -69,7 +73,7 @@ def _of(name: str, frame: pd.DataFrame) -> Stats:
         label: [len(tokenizer.encode(text)) for text in frame.loc[frame["Label"] == label, "Text"]]
         for label in counts
     }
-    return Stats(name, counts, lengths)
+    return Stats(name, len(frame), counts, lengths)
 
 
 # -- what a person sees --------------------------------------------------------------------------------------
@@ -83,6 +87,8 @@ def show(stats: Stats, console: Console) -> None:
     for label, n in stats.counts.items():
         console.print(f"  {label:>12} {'█' * max(1, round(BAR * n / largest))} {n:,}", markup=False)
     console.print(_lengths(stats))
+    if not stats.balanced:
+        return
     smallest = min(stats.counts.values())
     kept = " + ".join(f"{smallest:,}" for _ in stats.counts)
     console.print(f"Balanced by undersampling: {kept} = {smallest * len(stats.counts):,}")

@@ -32,6 +32,7 @@ DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 UTF_8: Final = "utf-8"
 
 Lost = Callable[[str, int], None]  # the reason, and the line
+UsualColumns = Sequence[Sequence[str]]  # alternatives; a label may have several columns
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,21 @@ class TableRow(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Positions of label and text, and whether the first row names them."""
+    """Positions of the label's columns by name and of the text, and whether the first row names them."""
 
-    label: int
+    labels: dict[str, int]
     text: int
     header: bool
+
+    @property
+    def label(self) -> int:
+        """The first of them."""
+        return next(iter(self.labels.values()))
+
+    @property
+    def last(self) -> int:
+        """The last column that a row has to have."""
+        return max(self.text, *self.labels.values())
 
 
 def form(path: Path, head: bytes, kind: str, *, delimiter: str = "", encoding: str = "") -> TableForm:
@@ -245,31 +256,47 @@ def swallowed(row: TableRow, shape: TableForm, label: int, known: Collection[str
 # -- columns -----------------------------------------------------------------------------------------------
 
 
-def columns(path: Path, seen: Sequence[TableRow], *, label: str = "", text: str = "") -> Columns:
+def columns(
+    path: Path, seen: Sequence[TableRow], *, label: str = "", text: str = "", usual: UsualColumns = ()
+) -> Columns:
     """Where label and text are, in the first rows. label, text: names or, from 1, numbers; "" finds them.
 
+    label: several with commas between them. usual: what a task calls its columns, before LABELS.
     Raises BadInput where they are not there, or no header and no column of labels.
     """
     first = seen[0].cells
     names = [name.strip().lower() for name in first]
-    if not (label or text) and not (set(names) & set(LABELS) and set(names) & set(TEXTS)):
+    known = [*usual, *((name,) for name in LABELS)]
+    found = next((some for some in known if set(some) <= set(names)), ())
+    if not (label or text) and not (found and set(names) & set(TEXTS)):
         return _without_header(path, seen)
-    found, named = [], False
-    for given, usual, option in ((label, LABELS, "label"), (text, TEXTS, "text")):
-        name = given.strip().lower() or next((u for u in usual if u in names), "")
-        if name in names:
-            found.append(names.index(name))
-            named = True
-        elif re.fullmatch(r"[1-9][0-9]?", name) and int(name) <= len(first):
-            found.append(int(name) - 1)
-        else:
-            there = ", ".join(cell[:40] for cell in first[:10])
-            raise BadInput(f"{path}:1: no column {name or option!r} among {there}; use --{option}-column")
-    if not named and names[found[0]] in LABELS and names[found[1]] in TEXTS:
+    whole = not label or label.strip().lower() in names
+    wanted = label.split(",") if not whole else [label] if label else list(found) or [""]
+    labels = [_place(path, first, one, "label") for one in wanted]
+    place = _place(path, first, text or next((one for one in TEXTS if one in names), ""), "text")
+    named = any(one.named for one in (*labels, place))
+    if not named and {names[one.at] for one in labels} <= set(LABELS) and names[place.at] in TEXTS:
         named = True
     if not named:
-        _refuse_unknown_header(path, seen, found[0])
-    return Columns(found[0], found[1], named)
+        _refuse_unknown_header(path, seen, labels[0].at)
+    spelled = {first[one.at].strip() if named else f"column {one.at + 1}": one.at for one in labels}
+    return Columns(spelled, place.at, named)
+
+
+class _Place(NamedTuple):
+    at: int
+    named: bool  # by its name, not its number
+
+
+def _place(path: Path, first: Sequence[str], given: str, option: str) -> _Place:
+    """Where a column is that is named, or numbered from 1. Raises BadInput."""
+    names, name = [one.strip().lower() for one in first], given.strip().lower()
+    if name in names:
+        return _Place(names.index(name), named=True)
+    if re.fullmatch(r"[1-9][0-9]?", name) and int(name) <= len(first):
+        return _Place(int(name) - 1, named=False)
+    there = ", ".join(cell[:40] for cell in first[:10])
+    raise BadInput(f"{path}:1: no column {name or option!r} among {there}; use --{option}-column")
 
 
 def _without_header(path: Path, seen: Sequence[TableRow]) -> Columns:
@@ -280,7 +307,7 @@ def _without_header(path: Path, seen: Sequence[TableRow]) -> Columns:
     if len(labels) > min(MAX_CLASSES, max(2, len(seen) // 2)):
         raise BadInput(f"{path}:1: no header, and the first column holds no labels; {ADVICE}")
     _refuse_unknown_header(path, seen, 0)
-    return Columns(0, 1, header=False)
+    return Columns({"column 1": 0}, 1, header=False)
 
 
 def _refuse_unknown_header(path: Path, seen: Sequence[TableRow], label: int) -> None:

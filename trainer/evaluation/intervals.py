@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from filterd.api import Label
+from filterd.api import Label, ModelAnswer
 from filterd.errors import BadInput
 from filterd.scoring.verdict import Thresholds
 from filterd_trainer.evaluation.metrics import (
@@ -30,6 +30,7 @@ from filterd_trainer.evaluation.metrics import (
     ranked,
     ratio,
 )
+from filterd_trainer.tasks.task import Task
 
 RESAMPLES = 2_000  # percentiles at 2.5% and 97.5% then rest on 50 resamples each
 SEED = 123
@@ -55,6 +56,15 @@ NAMES = {
     "macro_recall": "Recall, mean of classes",
     "macro_f1": "F1, mean of classes",
     "micro_f1": "F1, all messages alike",
+    "micro_precision": "Precision, all labels alike",
+    "micro_recall": "Recall, all labels alike",
+    "exact": "All labels right",
+    "hamming": "Labels wrong (Hamming loss)",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "r2": "R²",
 }
 
 
@@ -85,10 +95,10 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class ClassMetrics(msgspec.Struct, frozen=True):
-    """Any number of classes, each message called by its most probable one.
+    """Any number of classes, each message called by its most probable one; or what another task counts.
 
-    confusion: rows truth, columns called, both in the order of names.
-    by_class: precision, recall and f1 of each class, and its number of messages as "support".
+    confusion: rows truth, columns called, both in the order of names; empty where a message may have several.
+    by_class: precision, recall and f1 of each class, its number of messages as "support"; none of numbers.
     """
 
     messages: int
@@ -177,6 +187,28 @@ def evaluate_classes(
         confusion=confusion,
         estimates=_estimates(figures, len(p), groups, resamples, seed),
         by_class=_by_class(confusion, names),
+    )
+
+
+def evaluate_answers(
+    task: Task,
+    said: Sequence[ModelAnswer],
+    truth: Sequence[ModelAnswer],
+    *,
+    groups: npt.ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> ClassMetrics:
+    """Figures of a task whose labels do not exclude one another. Raises BadInput without any message."""
+    if not len(said):
+        raise BadInput("no messages; give at least one")
+    counts = task.counts(said, truth)
+    return ClassMetrics(
+        messages=len(said),
+        names=list(task.labels),
+        confusion=[],
+        estimates=_estimates(lambda w: task.figures(w @ counts), len(said), groups, resamples, seed),
+        by_class=task.by_label(counts.sum(axis=0)),
     )
 
 

@@ -16,16 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from filterd.api import Kind, Message, Verdict
-from filterd.errors import BadInput, ConfigError, NotFound
+from filterd.api import Kind, Message, ModelAnswer, Verdict
+from filterd.errors import BadInput, NotFound
 from filterd.reading import text
 from filterd.scoring import bundle
+from filterd.scoring.answers import Reader
 from filterd.scoring.engine import Engine, ModelInput, ModelLook, by_message
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation import baselines, results
 from filterd_trainer.evaluation.results import Comparison, Evaluation, MeasuredOn, Result, ResultHistory
-from filterd_trainer.evaluation.scores import Floats, Indices, SplitScores, from_logits
+from filterd_trainer.evaluation.scores import Floats, Indices, SplitAnswers, SplitScores, from_logits
+from filterd_trainer.tasks import tasks
+from filterd_trainer.tasks.task import Task
 
 if TYPE_CHECKING:
     from filterd_trainer.gpt2.model import SpamClassifier
@@ -102,14 +105,29 @@ class EvaluationSplit:
         only = replace(self.only, kind=kind)
         return replace(self, frame=self.frame[chosen], leaked=self.leaked[chosen], only=only)
 
-    def truth(self, labels: Sequence[str]) -> Indices:
+    def truth(self, task: Task) -> Indices:
         """Each message's class as a position among a model's labels, [n]. Raises BadInput."""
+        self.fits(task)
+        labels = task.labels
         missing = [name for name in self.dataset.labels if name not in labels]
         if missing:
             raise BadInput(f"the dataset's label {missing[0]!r} is none of the model's: {', '.join(labels)}")
         places = np.array([list(labels).index(name) for name in self.dataset.labels], dtype=np.int64)
         found: Indices = places[self.frame["Label"].to_numpy()]
         return found
+
+    def answers(self, task: Task) -> list[ModelAnswer]:
+        """What each message should be answered, [n]. Raises BadInput where the model has other labels."""
+        self.fits(task)
+        if missing := set(self.dataset.labels) - set(task.labels):
+            raise BadInput(f"the dataset's label {min(missing)!r} is none of the model's")
+        return [self.dataset.task.truth(cell) for cell in self.frame["Label"]]
+
+    def fits(self, task: Task) -> None:
+        """Raises BadInput where a model answers another question than the dataset's."""
+        ours = self.dataset.task
+        if ours.head != task.head:
+            raise BadInput(f"{self.dataset.folder}: labelled for {ours.name}, the model is of {task.name}")
 
     def facts(self) -> MeasuredOn:
         """The record of it."""
@@ -121,13 +139,14 @@ class EvaluationSplit:
             leaked=int(self.leaked.sum()),
             fingerprint=bundle.sha256(self.dataset.folder / f"{self.split}.csv"),
             only=str(self.only),
+            task=self.dataset.task.name,
         )
 
     def _spam(self) -> int | None:
         ham = self.dataset.ham_indices
         return int((~self.frame["Label"].isin(ham)).sum()) if ham else None
 
-    def assess(self, scored: SplitScores) -> Result:
+    def assess(self, scored: SplitScores | SplitAnswers) -> Result:
         """All figures of a model on it."""
         groups = self.frame["Group"].to_numpy() if "Group" in self.frame else None
         return results.assess(scored, self.split, self.leaked, groups)
@@ -135,9 +154,9 @@ class EvaluationSplit:
 
 def evaluate_models(
     models: Sequence[Path], subject: EvaluationSplit
-) -> tuple[Evaluation, list[SplitScores], list[ResultHistory | None]]:
+) -> tuple[Evaluation, list[SplitScores | SplitAnswers], list[ResultHistory | None]]:
     """Judge a split with one or several models. Raises NotFound, BadInput, BundleError, RuntimeMissing."""
-    scored = [judge(path, name, subject) for path, name in zip(models, names(models), strict=True)]
+    scored = [answers(path, name, subject) for path, name in zip(models, names(models), strict=True)]
     record = results.evaluation(subject.facts(), [subject.assess(one) for one in scored])
     return record, scored, [read_log(path) for path in models]
 
@@ -145,8 +164,7 @@ def evaluate_models(
 def compare_models(models: Sequence[Path], subject: EvaluationSplit) -> tuple[Comparison, list[SplitScores]]:
     """The baselines and then the models; each model beside each before it. Raises as `evaluate_models`."""
     data = subject.dataset
-    if data.task != "spam":
-        raise ConfigError("compare tells ham from spam; `trainer evaluate` has the figures of other classes")
+    data.task.only_spam("trainer compare")
     train, validation = (_texts(data.split(name)) for name in ("train", "validation"))
     test = _texts(subject.frame)
     scored: list[SplitScores] = []
@@ -173,29 +191,76 @@ def compare_models(models: Sequence[Path], subject: EvaluationSplit) -> tuple[Co
     return Comparison(subject.facts(), settings, [subject.assess(one) for one in scored], pairs), scored
 
 
+def answers(path: Path, name: str, subject: EvaluationSplit) -> SplitScores | SplitAnswers:
+    """What the run or bundle at `path` says of each message. Raises as `evaluate_models`."""
+    if subject.dataset.task.exclusive:
+        return judge(path, name, subject)
+    subject.fits(_task(path))
+    started = time.perf_counter()
+    task, found = _answers(path, subject.frame)
+    pace = len(found) / (time.perf_counter() - started)
+    said, truth = [one for one, _ in found], subject.answers(task)
+    return SplitAnswers(
+        name, subject.dataset.task, said, truth, np.array([p for _, p in found]), messages_per_second=pace
+    )
+
+
 def judge(path: Path, name: str, subject: EvaluationSplit, fast_path: bool = True) -> SplitScores:
-    """What the run or bundle at `path` says of each message. Raises as `evaluate_models`.
+    """The same with P of each class, where labels exclude one another. Raises as `evaluate_models`.
 
     fast_path: whether a bundle's own is used, as it is where filterd judges.
     """
     if is_bundle(path):
         return _by_bundle(path, name, subject, fast_path)
-    if (path / CONFIG).is_file():
-        return _by_run(path, name, subject)
-    raise NotFound(f"{path}: neither a run ({CONFIG}) nor a bundle ({bundle.MANIFEST}); name one of the two")
+    return _by_run(_run(path), name, subject)
 
 
-def of_texts(path: Path, texts: Sequence[str]) -> SplitScores:
-    """What a run or a bundle says of SMS whose labels nobody knows; their `truth` means nothing.
+def of_texts(path: Path, texts: Sequence[str]) -> list[tuple[str, float]]:
+    """What a run or a bundle says of SMS, and P(spam), or of what it says. Raises as `evaluate_models`."""
+    frame = pd.DataFrame({"Label": 0, "Text": list(texts), "Kind": Kind.SMS.value})
+    task = _task(path)
+    if task.ham:
+        nobody = EvaluationSplit(Dataset(path, task, "", {}), "", frame, np.zeros(len(texts), dtype=bool))
+        scored = judge(path, path.name, nobody)
+        pairs = zip(scored.called, scored.probability, strict=True)
+        return [(scored.labels[i], float(p)) for i, p in pairs]
+    return [(answer.text, p) for answer, p in _answers(path, frame)[1]]
 
-    Raises as `evaluate_models`.
-    """
+
+def _task(path: Path) -> Task:
+    """What a run or a bundle has learned. Raises NotFound, BundleError."""
+    if is_bundle(path):
+        manifest = bundle.read(path).manifest
+        return tasks.of(manifest.task, manifest.labels, manifest.ham, manifest.target)
     from filterd_trainer.training import runs
 
-    known = bundle.read(path).manifest.labels if is_bundle(path) else runs.read_config(path).labels
-    nobody = Dataset(path, known[:1], (), "", {})
-    frame = pd.DataFrame({"Label": 0, "Text": list(texts), "Kind": Kind.SMS.value})
-    return judge(path, path.name, EvaluationSplit(nobody, "", frame, np.zeros(len(texts), dtype=bool)))
+    return runs.read_config(_run(path)).learns
+
+
+def _run(path: Path) -> Path:
+    if not (path / CONFIG).is_file():
+        raise NotFound(
+            f"{path}: neither a run ({CONFIG}) nor a bundle ({bundle.MANIFEST}); name one of the two"
+        )
+    return path
+
+
+def _answers(path: Path, frame: pd.DataFrame) -> tuple[Task, list[tuple[ModelAnswer, float]]]:
+    """What a model that knows no spam has learned, and its answers with their P, a row each."""
+    task = _task(path)
+    if is_bundle(path):
+        verdicts = verdicts_of(Engine.open(path), frame)
+        return task, [(v.answer, v.probability) for v in verdicts if v.answer]
+    found = map(_reader(task).read, _rows_of_run(path, frame))
+    return task, [(one.answer, one.probability) for one in found]
+
+
+def _reader(task: Task) -> Reader:
+    """Of a task that knows no spam. Raises BadInput."""
+    found = task.reader()
+    if found is None:
+        raise BadInput("the model tells ham from spam, the dataset has other labels; prepare it again")
+    return found
 
 
 def is_bundle(path: Path) -> bool:
@@ -232,7 +297,7 @@ def _texts(frame: pd.DataFrame) -> baselines.LabelledTexts:
 def _by_bundle(path: Path, name: str, subject: EvaluationSplit, fast_path: bool) -> SplitScores:
     engine = Engine.open(path, fast_path=fast_path)
     manifest = engine.bundle.manifest
-    truth = subject.truth(manifest.labels)
+    truth = subject.truth(tasks.of(manifest.task, manifest.labels, manifest.ham, manifest.target))
     started = time.perf_counter()
     verdicts = verdicts_of(engine, subject.frame)
     seconds = time.perf_counter() - started
@@ -270,21 +335,30 @@ def _prepared(engine: Engine, frame: pd.DataFrame) -> list[ModelInput]:
 
 
 def _by_run(path: Path, name: str, subject: EvaluationSplit) -> SplitScores:
-    from filterd_trainer.gpt2 import model
     from filterd_trainer.training import runs
 
-    config, (classifier, labels) = runs.read_config(path), model.from_safetensors(runs.weights_of(path))
-    truth = subject.truth(labels)
-    ham = tuple(i for i, label in enumerate(labels) if label in config.ham)
+    task = runs.read_config(path).learns
+    truth = subject.truth(task)
+    ham = tuple(i for i, label in enumerate(task.labels) if label in task.ham)
     started = time.perf_counter()
-    each = rows_of(config, classifier, subject.frame)
+    each = _rows_of_run(path, subject.frame)
     if ham:
         looks = [ModelLook.of(own, ham) for own in each]
         logits = np.array([look.rows[look.deciding] for look in looks])
-    else:
-        logits = np.array([own.mean(axis=0) for own in each])
-    pace = len(logits) / (time.perf_counter() - started)
-    return from_logits(name, logits, truth, labels, ham, messages_per_second=pace)
+        pace = len(logits) / (time.perf_counter() - started)
+        return from_logits(name, logits, truth, task.labels, ham, messages_per_second=pace)
+    classes = _reader(task).shares(np.array([own.mean(axis=0) for own in each]))
+    pace = len(classes) / (time.perf_counter() - started)
+    return SplitScores(name, classes, classes.max(axis=1), truth, task.labels, ham, messages_per_second=pace)
+
+
+def _rows_of_run(path: Path, frame: pd.DataFrame) -> list[Floats]:
+    """The model's numbers for each window of each message, [windows, outputs] a message."""
+    from filterd_trainer.gpt2 import model
+    from filterd_trainer.training import runs
+
+    config, (classifier, _) = runs.read_config(path), model.from_safetensors(runs.weights_of(path))
+    return list(rows_of(config, classifier, frame))
 
 
 def rows_of(config: "RunConfig", classifier: "SpamClassifier", frame: pd.DataFrame) -> list[Floats]:

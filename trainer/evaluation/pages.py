@@ -8,7 +8,6 @@ import msgspec
 from filterd.api import Label
 from filterd_trainer.evaluation import plots, report
 from filterd_trainer.evaluation.intervals import RESAMPLES, Metrics
-from filterd_trainer.evaluation.metrics import BINS
 from filterd_trainer.evaluation.results import (
     Comparison,
     Evaluation,
@@ -25,13 +24,17 @@ from filterd_trainer.evaluation.results import (
     notes,
     runs_table,
 )
-from filterd_trainer.evaluation.scores import SplitScores
+from filterd_trainer.evaluation.scores import SplitAnswers, SplitScores
+from filterd_trainer.tasks import tasks
+from filterd_trainer.tasks.task import Task
 
 SHOWN = 120  # characters of a misjudged message: enough to recognise it
 CAPTIONS = {
-    "loss": "Cross entropy in nats, as logged while training.",
-    "accuracy": "Share of messages called rightly, as logged while training.",
+    "loss": "As logged while training: cross entropy in nats, of numbers the squared error in variances.",
+    "accuracy": "Share called rightly, as logged while training.",
     "confusion": "Each message by its most probable class.",
+    "labels": "F1 of each label, and how many messages have it.",
+    "numbers": "Each message by the number it has and the one it was given; on the line they are the same.",
     "decisions": "The labels that filterd gives, with its two thresholds.",
     "roc": "The inset shows the region that matters for a mail filter: hardly any ham lost.",
     "reliability": "Dots on the diagonal are probabilities that can be taken at their word.",
@@ -40,16 +43,19 @@ CAPTIONS = {
 }
 
 
-def drawings(scored: SplitScores, result: Result, history: ResultHistory | None) -> dict[str, bytes]:
+def drawings(
+    scored: SplitScores | SplitAnswers, result: Result, history: ResultHistory | None
+) -> dict[str, bytes]:
     """Every plot of one model, PNG by name."""
     found: dict[str, bytes] = {}
     for measure in ("loss", "accuracy") if history else ():
         assert history is not None
         epochs, values = history.curve(measure)
-        found[measure] = plots.learning_curve(
-            measure.title(), epochs, values, history.examples_an_epoch, history.best
-        )
+        title = "Loss" if measure == "loss" else _hit(scored)
+        found[measure] = plots.learning_curve(title, epochs, values, history.examples_an_epoch, history.best)
     several = next(iter(result.classes.values()), None)
+    if isinstance(scored, SplitAnswers):
+        return found | _of_answers(scored, result)
     if several:
         found["confusion"] = plots.confusion_matrix(several.confusion, several.names, several.names)
     if not result.parts:
@@ -70,13 +76,29 @@ def drawings(scored: SplitScores, result: Result, history: ResultHistory | None)
     return found
 
 
+def _hit(scored: SplitScores | SplitAnswers) -> str:
+    said = scored.task.hit if isinstance(scored, SplitAnswers) else Task.hit
+    return said[0].upper() + said[1:]
+
+
+def _of_answers(scored: SplitAnswers, result: Result) -> dict[str, bytes]:
+    """A plot of F1 by label, or of numbers."""
+    if by_label := next(iter(result.classes.values())).by_class:
+        return {"labels": plots.by_label(by_label)}
+    said, truth = ([one.value or 0.0 for one in of] for of in (scored.said, scored.truth))
+    return {"numbers": plots.numbers(truth, said)}
+
+
 def write_evaluation(
-    out: Path, record: Evaluation, scored: Sequence[SplitScores], histories: Sequence[ResultHistory | None]
+    out: Path,
+    record: Evaluation,
+    scored: Sequence[SplitScores | SplitAnswers],
+    histories: Sequence[ResultHistory | None],
 ) -> list[Path]:
     """metrics.json, report.html and the PNGs of the first run. Returns their paths. Raises Unwritable."""
     images = drawings(scored[0], record.runs[0], histories[0])
     if len(scored) > 1 and "roc" in images:
-        images["roc"] = plots.roc_curve(_curves(scored))
+        images["roc"] = plots.roc_curve(_curves([one for one in scored if isinstance(one, SplitScores)]))
     files: dict[str, str | bytes] = {f"{name}.png": png for name, png in images.items()}
     files["metrics.json"] = encoded(record)
     files["report.html"] = evaluation_page(record, images)
@@ -104,24 +126,42 @@ def show_evaluation(record: Evaluation, as_json: bool = False) -> None:
     if not first.classes:
         tables |= {f"Confusion, {n}": confusion_table(m) for n, m in first.parts.items()}
     tables |= {f"Decisions, {n}": decisions_table(m) for n, m in first.parts.items() if m.decisions}
-    tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items()}
+    tables |= {f"By class, {n}": classes_table(m) for n, m in first.classes.items() if m.by_class}
     print_tables(tables, [*notes(next(iter(first.figures.values()))), _leak(record.data)])
 
 
-def show_misjudged(scored: SplitScores, texts: Sequence[str], most: int) -> None:
-    """The messages whose most probable class is not theirs, the surest errors first, a line each."""
-    called = scored.classes.argmax(axis=1)
-    wrong = [i for i in range(len(scored)) if called[i] != scored.truth[i]]
-    wrong.sort(key=lambda i: float(scored.classes[i, scored.truth[i]]))
+def show_misjudged(scored: SplitScores | SplitAnswers, texts: Sequence[str], most: int) -> None:
+    """The messages that were answered wrong, the surest or largest errors first, a line each."""
+    wrong = _wrong_answers(scored) if isinstance(scored, SplitAnswers) else _wrong_classes(scored)
     print(
         f"{len(wrong):,} of {len(scored):,} misjudged{f', the surest {most:,}' if len(wrong) > most else ''}"
     )
-    for i in wrong[:most]:
+    for i, said in wrong[:most]:
         line = " ".join(texts[i].split())
         plain = "".join(c if c.isprintable() else " " for c in line[:SHOWN])
-        names = f"{scored.labels[scored.truth[i]]} called {scored.labels[called[i]]}"
-        of = "P(spam)" if scored.ham else "P"
-        print(f"  {names}  {of} {scored.probability[i]:.3f}  {plain}{'…' if len(line) > SHOWN else ''}")
+        print(f"  {said}  {plain}{'…' if len(line) > SHOWN else ''}")
+
+
+def _wrong_classes(scored: SplitScores) -> list[tuple[int, str]]:
+    """Places of the messages whose most probable class is not theirs, and what was said; the surest first."""
+    called = scored.called
+    wrong = [i for i in range(len(scored)) if called[i] != scored.truth[i]]
+    wrong.sort(key=lambda i: float(scored.classes[i, scored.truth[i]]))
+    of = "P(spam)" if scored.ham else "P"
+    return [
+        (
+            i,
+            f"{scored.labels[scored.truth[i]]} called {scored.labels[called[i]]}"
+            f"  {of} {scored.probability[i]:.3f}",
+        )
+        for i in wrong
+    ]
+
+
+def _wrong_answers(scored: SplitAnswers) -> list[tuple[int, str]]:
+    misses = [scored.task.misses(*pair) for pair in zip(scored.said, scored.truth, strict=True)]
+    wrong = sorted((i for i, miss in enumerate(misses) if miss), key=lambda i: -misses[i])
+    return [(i, f"{scored.truth[i].text} answered {scored.said[i].text}") for i in wrong]
 
 
 def show_comparison(record: Comparison, as_json: bool = False) -> None:
@@ -150,14 +190,15 @@ def evaluation_page(record: Evaluation, images: Mapping[str, bytes]) -> str:
         tables = [_table(decisions_table(m), name) for name, m in first.parts.items()]
         sections.append(report.Chapter("Decisions", tables))
     for name, metrics in first.classes.items():
-        sections.append(report.Chapter(f"By class, {name}", [_table(classes_table(metrics))]))
+        if metrics.by_class:
+            sections.append(report.Chapter(f"By class, {name}", [_table(classes_table(metrics))]))
     training = [name for name in ("loss", "accuracy") if name in images]
     if training:
         sections.append(report.Chapter("Training", [_gallery(images, training)]))
     others = [name for name in images if name not in training]
     sections += [
         report.Chapter("Plots", [_gallery(images, others)]),
-        _method(record.data, spam=bool(first.parts)),
+        _method(record.data),
     ]
     return report.page(f"Evaluation of {first.model}", sections, _lead(record.data))
 
@@ -176,7 +217,7 @@ def comparison_page(record: Comparison, images: Mapping[str, bytes]) -> str:
     sections += [
         report.Chapter("ROC", [_gallery(images, ["roc"]), *shown]),
         report.Chapter("Settings", [report.Grid(lines, ["model", "how"])]),
-        _method(record.data, spam=True),
+        _method(record.data),
     ]
     return report.page("Comparison", sections, _lead(record.data))
 
@@ -209,15 +250,11 @@ def print_tables(tables: Mapping[str, Table], lines: Sequence[str]) -> None:
         console.print(line)
 
 
-def _method(data: MeasuredOn, *, spam: bool) -> report.Chapter:
+def _method(data: MeasuredOn) -> report.Chapter:
     lines = (
-        "Accuracy, precision, recall, F1, MCC (Matthews correlation) and the false-positive rate call a"
-        " message spam from P(spam) = 0.5 on; the decisions use the bundle's own thresholds."
-        if spam
-        else "Each message is called by its most probable class; MCC is the Matthews correlation of all.",
-        f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. ECE, the expected"
-        f" calibration error, uses {BINS} bins of equal mass. A dash is a figure that these"
-        " messages do not define.",
+        tasks.kind(data.task).method,
+        f"Intervals are 95% percentile bootstrap intervals of {RESAMPLES:,} resamples. A dash is a figure"
+        " that these messages do not define.",
         _leak(data),
         f"Fingerprint of the split: {data.fingerprint}",
     )

@@ -52,6 +52,7 @@ STYLE: Any = {
     "legend.frameon": False,
 }
 PROBABILITIES = (1e-6, 1e-4, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999, 1 - 1e-6)
+MAX_LABELS, MAX_NAME = 40, 30  # of a plot by label, and characters of a name
 PROMISE = 0.001  # false-positive rate that filterd promises; see filterd_trainer.evaluation.calibrate
 
 
@@ -108,7 +109,7 @@ def learning_curve(
         axes.set_xlabel("Epochs")
         axes.set_ylabel(measure)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if measure.lower() == "accuracy":
+        if measure.lower() != "loss":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         else:
             axes.set_ylim(bottom=0)
@@ -144,6 +145,38 @@ def confusion_matrix(
         axes.spines[:].set_visible(False)
         axes.set_xlabel("Verdict")
         axes.set_ylabel("Truth")
+    return png.getvalue()
+
+
+def by_label(figures: Mapping[str, Mapping[str, float | None]]) -> bytes:
+    """F1 of each label as a bar, with the number of messages that have it; the commonest above."""
+    ordered = sorted(figures, key=lambda name: figures[name]["support"] or 0.0)[-MAX_LABELS:]
+    height = max(2.6, 0.34 * len(ordered) + 1.2)
+    with _canvas("F1 by label", size=(6.4, height)) as (png, _, (axes,)):
+        values = [figures[name]["f1"] or 0.0 for name in ordered]
+        bars = axes.barh(range(len(ordered)), values, color=BLUE, height=0.62)
+        counts = [
+            f" {f1:.2f}  ({figures[name]['support'] or 0:,.0f})"
+            for name, f1 in zip(ordered, values, strict=True)
+        ]
+        axes.bar_label(bars, counts, color=SOFT, fontsize=9)
+        axes.set_yticks(range(len(ordered)), [name[:MAX_NAME] for name in ordered])
+        axes.set_xlim(0, 1.25)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("F1 (messages)")
+    return png.getvalue()
+
+
+def numbers(truth: npt.ArrayLike, said: npt.ArrayLike) -> bytes:
+    """The number that each message has and the one it was given."""
+    with _canvas("Numbers", size=(5.4, 5.0)) as (png, _, (axes,)):
+        true, given = np.asarray(truth, np.float64), np.asarray(said, np.float64)
+        ends = [min(true.min(), given.min()), max(true.max(), given.max())]
+        axes.plot(ends, ends, color=SOFT, linewidth=1, linestyle=DASHED)
+        axes.scatter(true, given, s=18, color=BLUE, alpha=max(0.15, min(0.8, 60 / len(true))), linewidths=0)
+        axes.set_xlabel("labelled")
+        axes.set_ylabel("answered")
     return png.getvalue()
 
 

@@ -15,17 +15,24 @@ from filterd_trainer.evaluation.intervals import (
     Metrics,
     Spread,
     evaluate,
+    evaluate_answers,
     evaluate_classes,
     spread,
 )
-from filterd_trainer.evaluation.scores import SplitScores, part
+from filterd_trainer.evaluation.scores import SplitAnswers, SplitScores, part, some_of
 
 Row = list[str]
 Table = tuple[Row, list[Row]]  # header and rows
 
-NUMBERS = ("mcc", "roc_auc", "ece", "brier", "log_loss")  # shown as they are; all others are shares, in %
+NUMBERS = (  # shown as they are; all others are shares, in %
+    *("mcc", "roc_auc", "ece", "brier", "log_loss"),
+    *("mae", "rmse", "pearson", "spearman", "r2"),
+)
 COMPARED = ("accuracy", "f1", "mcc", "roc_auc", "recall_at_fpr_0.1", "recall_at_fpr_1", "ece")
-CLASSES_COMPARED = ("accuracy", "macro_f1", "micro_f1", "mcc", "log_loss")
+CLASSES_COMPARED = (
+    *("accuracy", "macro_f1", "micro_f1", "mcc", "log_loss"),
+    *("exact", "mae", "rmse", "pearson", "spearman"),
+)
 UNSEEN = "not in training"
 
 
@@ -33,7 +40,7 @@ class MeasuredOn(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured on. leaked: messages whose text occurs verbatim in the training part.
 
     spam: None where no class is ham. fingerprint: sha256 over the split's labels and texts, in order.
-    only: in words, which of it; "" for all.
+    task: what its labels are. only: in words, which of it; "" for all.
     """
 
     folder: str
@@ -43,13 +50,15 @@ class MeasuredOn(msgspec.Struct, frozen=True, kw_only=True):
     leaked: int
     fingerprint: str
     only: str = ""
+    task: str = "spam"
 
 
 class Result(msgspec.Struct, frozen=True):
     """One model on one split.
 
     parts: by name, the whole split first, then (where some leaked) the messages that are not in training;
-    none where no class is ham. classes: the same for each class, where there are more than two, or no ham.
+    none where no class is ham. classes: the same for each class, where there are more than two, or no ham;
+    of several labels, numbers and words what their task counts.
     """
 
     model: str
@@ -92,7 +101,10 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def assess(
-    scored: SplitScores, split: str, leaked: npt.NDArray[np.bool_], groups: npt.ArrayLike | None = None
+    scored: SplitScores | SplitAnswers,
+    split: str,
+    leaked: npt.NDArray[np.bool_],
+    groups: npt.ArrayLike | None = None,
 ) -> Result:
     """All figures of a model. leaked: [n]; groups: name of each message's near-duplicates, [n].
 
@@ -102,8 +114,12 @@ def assess(
     for name, chosen in {split: np.ones(len(scored), dtype=bool), UNSEEN: ~leaked}.items():
         if name == UNSEEN and (chosen.all() or not chosen.any()):
             continue
-        some = part(scored, chosen)
         of = None if groups is None else np.asarray(groups)[chosen]
+        if isinstance(scored, SplitAnswers):
+            answered = some_of(scored, chosen)
+            classes[name] = evaluate_answers(scored.task, answered.said, answered.truth, groups=of)
+            continue
+        some = part(scored, chosen)
         if scored.ham:
             parts[name] = evaluate(some.probability, some.spam, verdicts=some.verdicts, groups=of)
         if len(scored.labels) > 2 or not scored.ham:
@@ -133,7 +149,8 @@ def figures_table(record: Evaluation) -> Table:
 
 def runs_table(runs: Sequence[Result]) -> Table:
     """The accuracy, F1, … of each of several runs on the whole split."""
-    compared = COMPARED if runs[0].parts else CLASSES_COMPARED
+    there = next(iter(runs[0].figures.values())).estimates
+    compared = [name for name in (COMPARED if runs[0].parts else CLASSES_COMPARED) if name in there]
     rows = [[run.model, *_brief(next(iter(run.figures.values())), compared)] for run in runs]
     return ["run", *(NAMES[name] for name in compared)], rows
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from filterd.api import Label
+from filterd.api import Label, ModelAnswer
 from filterd.scoring.verdict import Calibration, Thresholds
 from filterd_trainer.evaluation.calibrate import apply, margins
+from filterd_trainer.tasks.task import Task
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -50,6 +51,25 @@ class SplitScores:
         return len(self.probability)
 
 
+@dataclass(frozen=True)
+class SplitAnswers:
+    """n messages of a split and what a model answered each, where labels do not exclude one another.
+
+    said, truth: [n]; probability: of what is said, [n].
+    """
+
+    name: str
+    task: Task
+    said: Sequence[ModelAnswer]
+    truth: Sequence[ModelAnswer]
+    probability: Floats
+    fit_seconds: float | None = None
+    messages_per_second: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.said)
+
+
 def from_logits(
     name: str,
     logits: Floats,
@@ -73,6 +93,13 @@ def from_logits(
         fit_seconds=fit_seconds,
         messages_per_second=messages_per_second,
     )
+
+
+def some_of(answered: SplitAnswers, chosen: npt.NDArray[np.bool_]) -> SplitAnswers:
+    """Only the chosen messages, [n]."""
+    places = np.flatnonzero(chosen).tolist()
+    said, truth = ([of[i] for i in places] for of in (answered.said, answered.truth))
+    return replace(answered, said=said, truth=truth, probability=answered.probability[chosen])
 
 
 def part(scored: SplitScores, chosen: npt.NDArray[np.bool_]) -> SplitScores:

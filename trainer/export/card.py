@@ -123,23 +123,22 @@ class HeldOutResults(msgspec.Struct, frozen=True):
 
 
 class ClassResults(msgspec.Struct, frozen=True):
-    """What a model of classes made of the validation part, through the shipped bundle."""
+    """What a model that knows no spam made of the validation part, through the shipped bundle."""
 
     messages: int
-    accuracy: float
-    macro_f1: float
+    figures: dict[str, float | None]
     by_class: dict[str, dict[str, float | None]]
 
 
 def write(manifest: Manifest) -> str:
     """MODEL_CARD.md, from what the manifest's `metrics` hold."""
     metrics = manifest.metrics
-    if manifest.task == "classes":
+    if manifest.reader:
         return "\n".join(
             [
                 _what(manifest, metrics["megabytes"]),
                 _data(metrics["data"]),
-                _classes(msgspec.convert(metrics["validation"], ClassResults)),
+                _answers(manifest, msgspec.convert(metrics["validation"], ClassResults)),
                 _parity(msgspec.convert(metrics["parity"], Parity)),
                 _speed(msgspec.convert(metrics["speed"], Speed)),
                 _licences(manifest, metrics["data"]),
@@ -173,17 +172,28 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def _classes(held: ClassResults) -> str:
+def _answers(manifest: Manifest, held: ClassResults) -> str:
+    figures = [[NAMES[name], _number(value)] for name, value in held.figures.items()]
+    cuts = dict(zip(manifest.labels, manifest.cuts, strict=bool(manifest.cuts)))
     rows = [
-        [name, *(_number(row[key]) for key in ("precision", "recall", "f1")), f"{row['support']:,.0f}"]
+        [
+            name,
+            *([f"{cuts[name]:.3f}"] if cuts else []),
+            *(_number(row[key]) for key in ("precision", "recall", "f1")),
+            f"{row['support']:,.0f}",
+        ]
         for name, row in held.by_class.items()
     ]
-    return f"""## Classes
+    header = ["label", *(["called from P"] if cuts else []), "precision", "recall", "F1", "messages"]
+    target = manifest.target
+    range_ = f" Numbers from {target.low:g} to {target.high:g}." if target else ""
+    return f"""## Answers
 
-On the validation part, {held.messages:,} messages, through this very bundle: accuracy {held.accuracy:.4f}, \
-mean F1 of the classes {held.macro_f1:.4f}. Probabilities were fitted to it, so these figures flatter.
+Task `{manifest.task}`.{range_} On the validation part, {held.messages:,} messages, through this very \
+bundle. What was fitted was fitted to it, so these figures flatter.
 
-{_table(["class", "precision", "recall", "F1", "messages"], rows)}"""
+{_table(["figure", "value"], figures)}
+{_table(header, rows) if rows else ""}"""
 
 
 def _what(manifest: Manifest, megabytes: dict[str, float]) -> str:

@@ -30,7 +30,7 @@ from filterd.scoring.verdict import MAX_LOG_ODDS, Thresholds
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.disguises.augment import surrounded
 from filterd_trainer.evaluation import calibrate
-from filterd_trainer.export import card, classes, exits, fastpath, linear, parity
+from filterd_trainer.export import answers, card, exits, fastpath, linear, parity
 from filterd_trainer.export import left_out as left_outs
 from filterd_trainer.export.assembly import (
     ExportRequest,
@@ -67,7 +67,7 @@ def export(
     """
     config, dataset, model = _read(request)
     if not config.ham:
-        return classes.export(request, config, dataset, model, report)
+        return answers.export(request, config, dataset, model, report)
     if config.recipe.way == "lecture":  # as it was trained: one window, and nothing beside the GPT-2
         request = replace(request, max_tokens=0, max_windows=1, wide=False, fast_path=False)
     earlier = _earlier(request)
@@ -139,7 +139,7 @@ def _read(request: ExportRequest) -> tuple[RunConfig, Dataset, SpamClassifier]:
     if request.quantization not in QUANTIZATIONS:
         raise ConfigError(f"--quantization {request.quantization}: choose {' or '.join(QUANTIZATIONS)}")
     config, dataset = read_config(request.run), Dataset.load(request.data)
-    if dataset.labels != config.labels or dataset.ham != config.ham:
+    if (dataset.labels, dataset.ham, dataset.task.name) != (config.labels, config.ham, config.learns.name):
         raise BadInput(
             f"{request.data}: its labels are {', '.join(dataset.labels)}, those of the run"
             f" {', '.join(config.labels)}"

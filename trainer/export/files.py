@@ -56,7 +56,7 @@ def write_graphs(
 
 def write_floats(model: SpamClassifier, config: RunConfig, folder: Path) -> dict[str, NDArray[Any]]:
     """model.safetensors in floats, the graph over it, and the same with `taps`; returns the weights."""
-    to_safetensors(model, folder / bundle.WEIGHTS, config.labels)
+    to_safetensors(model, folder / bundle.WEIGHTS, config.labels, head=config.learns.head)
     weights = load_file(folder / bundle.WEIGHTS)
     where = locations(folder / bundle.WEIGHTS)
     for name, taps in ((bundle.MODEL, False), (WATCHED, True)):
@@ -82,7 +82,7 @@ def write_int8(
     windows = [w for ids in sample for w in text.windows(ids, manifest.max_tokens, manifest.max_windows) if w]
     ranges = quantize.observe(watched, graph.linear_names(architecture), map(manifest.filled, windows))
     smoothed, linears = quantize.int8(floats, architecture, ranges)
-    to_safetensors(model, folder / bundle.WEIGHTS, config.labels, compact=True)
+    to_safetensors(model, folder / bundle.WEIGHTS, config.labels, compact=True, head=config.learns.head)
     table = (graph.TABLE, graph.TABLE_SCALE)
     compact = load_file(folder / bundle.WEIGHTS)
     where = {name: at for name, at in locations(folder / bundle.WEIGHTS).items() if name in table}

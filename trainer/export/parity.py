@@ -16,7 +16,7 @@ from filterd.scoring import verdict
 from filterd.scoring.backend import Backend, Scores
 from filterd.scoring.bundle import Manifest
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
-from filterd.scoring.verdict import Calibration, Thresholds
+from filterd.scoring.verdict import Thresholds
 from filterd_trainer.export.texts import SplitTexts
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.training.batches import Rows, sorted_batches
@@ -83,14 +83,26 @@ def check(
     few = some.some(BY_PYTORCH)
     by_floats, by_shipped = judged(floats, some), judged(shipped, some)
     windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
-    steepest = max(manifest.calibration.values(), key=lambda line: line.slope)
     return Parity(
         fp32=check_graph(judged(floats, few), judged(TorchBackend(model), few)),
-        alone=check_neighbours(shipped, windows, manifest.ham_indices, steepest),
+        alone=check_neighbours(shipped, windows, _meaning(manifest)),
         shipped=float(np.abs(by_shipped - by_floats).max()),
         flipped=check_flipped(changed(by_shipped, by_floats), max_flipped),
         messages=len(some.texts),
     )
+
+
+def _meaning(manifest: Manifest) -> Callable[[Floats], Floats]:
+    """What a model's numbers [n, outputs] mean: P(spam), or what the reader of its task makes of them."""
+    if manifest.reader:
+        return manifest.reader.shares
+    steepest = max(manifest.calibration.values(), key=lambda line: line.slope)
+
+    def spam(rows: Floats) -> Floats:
+        margins = [verdict.margin(row, manifest.ham_indices) for row in rows.tolist()]
+        return np.array([verdict.probability(one, steepest) for one in margins])
+
+    return spam
 
 
 def check_graph(onnx: Floats, pytorch: Floats) -> float:
@@ -123,25 +135,17 @@ def check_flipped(changed: Flags, allowed: float = MAX_FLIPPED) -> int:
     return count
 
 
-def check_neighbours(
-    backend: Backend, windows: Sequence[list[int]], ham: tuple[int, ...], calibration: Calibration
-) -> float:
+def check_neighbours(backend: Backend, windows: Sequence[list[int]], p: Callable[[Floats], Floats]) -> float:
     """Largest |Δp| between messages alone and in company. Raises BundleError where company matters.
 
-    ham: none where classes are told apart; then the largest of any class's.
+    p: what the model's numbers [n, outputs] mean.
     """
     ordered = sorted(windows, key=len)
     some = [ordered[i] for i in np.linspace(0, len(ordered) - 1, min(NEIGHBOURS, len(ordered))).astype(int)]
 
-    def p(logits: npt.NDArray[np.float32]) -> Floats:
-        rows = logits.astype(float).tolist()
-        if not ham:
-            return np.array([verdict.softmax([calibration.slope * x for x in row]) for row in rows])
-        margins = [verdict.margin(row, ham) for row in rows]
-        return np.array([verdict.probability(m, calibration) for m in margins])
-
-    alone = p(np.concatenate([backend.score([window]).logits for window in some]))
-    difference = max(float(np.abs(alone - p(found)).max()) for found in _in_company(backend.score, some))
+    alone = p(np.concatenate([backend.score([window]).logits for window in some]).astype(np.float64))
+    found = [p(rows.astype(np.float64)) for rows in _in_company(backend.score, some)]
+    difference = max(float(np.abs(alone - one).max()) for one in found)
     if difference > MAX_DIFFERENCE:
         raise BundleError(
             f"export: a message's probability changes by {difference:.2g} with its batch, {MAX_DIFFERENCE} is"

@@ -25,6 +25,8 @@ from filterd.scoring.bundle import Architecture
 from filterd_trainer.gpt2 import half
 from filterd_trainer.gpt2.adapters import Adapter
 from filterd_trainer.gpt2.checkpoint import write_tensors
+from filterd_trainer.tasks import tasks
+from filterd_trainer.tasks.choice import Choice
 
 VOCABULARY = 50257
 
@@ -368,9 +370,17 @@ def _add(gpt: GPT2, tensors: dict[str, Tensor]) -> None:
         gpt.prefix = Prefix(torch.empty(len(gpt.h), 2, states.shape[2], gpt.architecture.width))
 
 
-def to_safetensors(model: SpamClassifier, file: Path, labels: Sequence[str], compact: bool = False) -> None:
+def to_safetensors(
+    model: SpamClassifier,
+    file: Path,
+    labels: Sequence[str],
+    *,
+    compact: bool = False,
+    head: str = Choice.head,
+) -> None:
     """Write a classifier. Raises Unwritable.
 
+    head: what its outputs are (`filterd_trainer.tasks.task.Task.head`).
     compact: the token embedding as int8 with one scale a row, the other matrices as fp16.
     """
     tensors = gpt2_tensors(model.gpt)
@@ -381,7 +391,7 @@ def to_safetensors(model: SpamClassifier, file: Path, labels: Sequence[str], com
         tensors["wte.weight"], tensors[_SCALE] = _rows_to_int8(model.gpt.wte.weight.detach())
     tensors |= {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
     architecture = msgspec.json.encode(model.gpt.architecture).decode()
-    metadata = {"architecture": architecture, "labels": json.dumps(list(labels))}
+    metadata = {"architecture": architecture, "labels": json.dumps(list(labels)), "head": head}
     if model.exit is not None:
         tensors |= {f"exit.{name}": tensor for name, tensor in model.exit.state_dict().items()}
         metadata["exit_after"] = str(model.exit.after)
@@ -395,18 +405,19 @@ def from_safetensors(file: Path) -> tuple[SpamClassifier, tuple[str, ...]]:
         architecture = msgspec.json.decode(metadata["architecture"], type=Architecture)
         labels = msgspec.json.decode(metadata["labels"], type=tuple[str, ...])
         after = int(metadata.get("exit_after", 0))
-    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+        outputs = tasks.outputs(metadata.get("head", Choice.head), labels)
+    except (KeyError, ValueError, ConfigError, msgspec.MsgspecError) as error:
         raise BadInput(f"{file}: its header is not a classifier's ({error}); train a new one") from error
     heads = {name: tensors.pop(name) for name in list(tensors) if name.startswith("head.")}
     of_exit = {name: tensors.pop(name) for name in list(tensors) if name.startswith("exit.")}
-    width, classes = architecture.width, len(labels)
-    _check_shapes({"head.weight": (classes, width), "head.bias": (classes,)}, heads, file)
+    width = architecture.width
+    _check_shapes({"head.weight": (outputs, width), "head.bias": (outputs,)}, heads, file)
     if _SCALE in tensors:
         embedding = {name: tensors.pop(name) for name in ("wte.weight", _SCALE) if name in tensors}
         rows = architecture.vocabulary
         _check_shapes({"wte.weight": (rows, width), _SCALE: (rows, 1)}, embedding, file)
         tensors["wte.weight"] = embedding["wte.weight"].float() * embedding[_SCALE].float()
-    model = SpamClassifier(gpt2_from_tensors(architecture, tensors, file), classes)
+    model = SpamClassifier(gpt2_from_tensors(architecture, tensors, file), outputs)
     model.head.load_state_dict({name.removeprefix("head."): t.float() for name, t in heads.items()})
     if after:
         model.add_exit(after)

@@ -64,6 +64,7 @@ from filterd_trainer.retraining.refit import Indices
 from filterd_trainer.retraining.report import RetrainRecord
 from filterd_trainer.retraining.run_folder import RetrainFolder
 from filterd_trainer.retraining.strategies import HeadTraining
+from filterd_trainer.tasks.choice import Spam
 from filterd_trainer.training import runs
 from filterd_trainer.training.train import CONFIG, MODEL
 
@@ -132,7 +133,7 @@ def retrain(request: RetrainRequest, report: Report = lambda stage: None) -> Ret
         _no_trial(request)
         champion = Engine.open(_champion(request))
         if champion.bundle.manifest.task != "spam":
-            raise ConfigError(f"{champion.bundle.id}: tells classes apart; corrections say ham or spam")
+            raise ConfigError(f"{champion.bundle.id}: knows no spam; corrections say ham or spam")
         night = run_folder.claim(request.runs, _plan(request, champion.bundle, store))
         outcome = _Retraining(request, champion, store, night, report).run()
         run_folder.prune(request.runs, request.keep_runs)
@@ -265,7 +266,7 @@ class _Retraining:
         parts = {"train": train, "validation": validation, "test": held}
         parts = {name: self._classed(frame) for name, frame in parts.items()}
         folder.mkdir(mode=0o700, exist_ok=True)
-        return corpus.write(folder, parts, manifest.labels, manifest.ham, "retrain")
+        return corpus.write(folder, parts, Spam(labels=manifest.labels, ham=manifest.ham), "retrain")
 
     def _classed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Labels as the bundle's classes: people say ham or spam, the champion which of several of them."""
@@ -467,7 +468,7 @@ class _Watched:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self.labels, self.ham = dataset.labels, dataset.ham
+        self.task = dataset.task
 
     def split(self, name: str) -> Any:
         """A part; see `filterd_trainer.training.runs.LabelledSplits`."""

@@ -43,7 +43,7 @@ def average(folders: Sequence[Path], out: Path) -> RunConfig:
         raise BadInput(f"two runs have the same seed ({', '.join(map(str, seeds))}); name each run once")
     mean = _mean([from_safetensors(weights_of(folder))[0] for folder in folders])
     claim(out)
-    to_safetensors(mean, out / MODEL, first.labels)
+    to_safetensors(mean, out / MODEL, first.labels, head=first.learns.head)
     config = msgspec.structs.replace(first, averaged=seeds)
     write_config(out, config)
     return config

@@ -15,7 +15,7 @@ class Display:
     """Shows a run; use it as a context manager. lecture: say things as the lecture prints them."""
 
     def __init__(self, run: Fit, lecture: bool, console: Console | None = None) -> None:
-        self._run, self._lecture = run, lecture
+        self._run, self._lecture, self._hit = run, lecture, run.plan.task.hit
         self._console = console or Console(highlight=False)
         self._loss: float | None = None
         self._before: dict[str, PartMetrics] = {}
@@ -54,7 +54,7 @@ class Display:
         self._before = {figures.part: figures for figures in baselines}
         for figures in baselines:
             self.say(
-                f"before training: {figures.part} loss {figures.loss:.3f}, accuracy {figures.accuracy:.2%}"
+                f"before training: {figures.part} loss {figures.loss:.3f}, {self._hit} {figures.accuracy:.2%}"
             )
 
     def after(self, finals: list[PartMetrics]) -> None:
@@ -70,7 +70,7 @@ class Display:
             first = self._before.get(final.part)
             began = f", before training {first.accuracy:.2%}" if first else ""
             self.say(
-                f"{final.part.capitalize()} accuracy: {final.accuracy:.2%}{began}; loss {final.loss:.3f}"
+                f"{final.part.capitalize()} {self._hit}: {final.accuracy:.2%}{began}; loss {final.loss:.3f}"
             )
 
     def step(self, loss: float) -> None:
@@ -87,7 +87,7 @@ class Display:
             self.say(
                 f"epoch {row.epoch}, step {row.step:,}:"
                 f" loss {row.train_loss:.4f}, validation {row.validation_loss:.4f};"
-                f" accuracy {row.train_accuracy:.2%}, validation {row.validation_accuracy:.2%};"
+                f" {self._hit} {row.train_accuracy:.2%}, validation {row.validation_accuracy:.2%};"
                 f" {_speed(self._run):.0f} messages/s{'; best so far' if row.best else ''}"
             )
         elif row.epoch_end:

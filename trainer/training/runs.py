@@ -7,7 +7,7 @@ and the base it names, and refuses where either has changed since.
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from filterd.api import Kind
 from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd.reading import text
 from filterd.scoring import bundle
+from filterd.scoring.answers import Target
 from filterd.scoring.tokenizer import END_OF_TEXT_ID, Tokenizer
 from filterd_trainer.disguises.augment import augment
 from filterd_trainer.gpt2 import checkpoint, device, strategies, weights
@@ -34,6 +35,9 @@ from filterd_trainer.gpt2.model import (
     read_header,
     to_safetensors,
 )
+from filterd_trainer.tasks import tasks
+from filterd_trainer.tasks.choice import Choice
+from filterd_trainer.tasks.task import Task
 from filterd_trainer.training import features, processes
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.progress import Display
@@ -52,12 +56,8 @@ class LabelledSplits(Protocol):
     """
 
     @property
-    def labels(self) -> Sequence[str]:
-        """Class names by index."""
-
-    @property
-    def ham(self) -> Sequence[str]:
-        """Those of them that count as ham."""
+    def task(self) -> Task:
+        """What its labels are."""
 
     def split(self, name: str) -> Any:
         """`train`, `validation` or `test`."""
@@ -68,6 +68,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     data_sha256: of the texts and labels of training and validation, in order; base_sha256: of the weights
     that training began with. max_tokens: where messages are cut. ham: the labels that count as ham.
+    task: its name; "" is `spam`, or `classes` without ham. target: of a number.
     averaged: the seeds of the runs whose mean it is (trainer/training/average.py); none for a run of its own.
     """
 
@@ -86,6 +87,13 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     threads: int
     versions: dict[str, str]
     averaged: tuple[int, ...] = ()
+    task: str = ""
+    target: Target | None = None
+
+    @property
+    def learns(self) -> Task:
+        """The task, with its labels."""
+        return tasks.of(self.task, self.labels, self.ham, self.target)
 
 
 def read_config(folder: Path) -> RunConfig:
@@ -125,16 +133,13 @@ def train(
     objective: makes the loss from the plan before its first step; cross entropy without it.
     Raises the errors of what it reads and writes, and Interrupted.
     """
+    task = data.task
+    _possible(recipe, task)
     target = device.choose(on)
     together = processes.join(target)
     claim(folder, resume)
     together.wait()  # or a slower one would find a run where the first has begun this one
-    if recipe.keep == "halfway" and not _trained(recipe.base, tuple(data.labels)):
-        raise ConfigError(
-            f"{recipe.base}: no classifier of {', '.join(data.labels)}, so there is nothing to keep half"
-            " of; name a run or bundle that is one as --base, or write keep: last"
-        )
-    model = begin(recipe.base, tuple(data.labels), seed)
+    model = begin(recipe.base, task, seed)
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     parts, length = encode(data, recipe, tokenizer, model.gpt.architecture.context)
     config = RunConfig(
@@ -143,8 +148,10 @@ def train(
         data=str(source.resolve()),
         data_sha256=_fingerprint(data),
         base_sha256=_sha256(model.state_dict()),
-        labels=tuple(data.labels),
-        ham=tuple(data.ham),
+        labels=task.labels,
+        ham=task.ham,
+        task=task.name,
+        target=task.target,
         architecture=model.gpt.architecture,
         max_tokens=length,
         text_format=text.TEXT_FORMAT,
@@ -155,14 +162,25 @@ def train(
     )
     if together.first or resume:
         _record(folder, config, resume)
-    plan = replace(_plan(model.to(target), parts, recipe, folder), processes=together)
+    plan = replace(_plan(model.to(target), parts, recipe, folder, task), processes=together)
     if objective:
         plan = replace(plan, objective=objective(plan))
     run = _fit(plan, seed, config, console if together.first else Console(quiet=True))
     strategies.settle(run.plan.model)
     if together.first:
-        to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, config.labels)
+        to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, task.labels, head=task.head)
     return config
+
+
+def _possible(recipe: Recipe, task: Task) -> None:
+    """Raises ConfigError for what a recipe asks and the task cannot."""
+    if recipe.keep == "halfway" and not _trained(recipe.base, task):
+        raise ConfigError(
+            f"{recipe.base}: no classifier of {', '.join(task.labels)}, so there is nothing to keep half of;"
+            " name a run or bundle that is one as --base, or write keep: last"
+        )
+    if recipe.exit_after and task.name != "spam":
+        raise ConfigError(f"exit_after is for --task spam, this data is of {task.name}; leave it out")
 
 
 def _fit(plan: TrainingPlan, seed: int, config: RunConfig, console: Console | None) -> Fit:
@@ -222,7 +240,8 @@ def _record(folder: Path, config: RunConfig, resume: bool) -> None:
         write_config(folder, config)
         return
     before = read_config(folder)
-    for name in ("recipe", "seed", "data_sha256", "base_sha256", "labels", "max_tokens", "text_format"):
+    kept = ("recipe", "seed", "data_sha256", "base_sha256", "labels", "target", "max_tokens", "text_format")
+    for name in kept:
         if getattr(before, name) != getattr(config, name):
             raise ConfigError(f"{folder}: {name} is no longer what the run began with; start a new one")
 
@@ -241,18 +260,20 @@ def encode(
     names = ["train", "validation"] + (["test"] if recipe.way == "lecture" else [])
     samples = {name: _samples(data, name, recipe) for name in names}
     if recipe.augment:
-        samples["train"] += _augmented(samples["train"], data, recipe.augment)
+        samples["train"] += _augmented(samples["train"], data.task, recipe.augment)
     ids = {name: [tokenizer.encode(one.text) for one in some] for name, some in samples.items()}
     longest = max((len(row) for row in ids["train"]), default=0)
     length = min(recipe.max_tokens or longest, context)
-    return {name: _part(samples[name], ids[name], recipe, length) for name in names}, length
+    return {name: _part(samples[name], ids[name], recipe, length, data.task) for name in names}, length
 
 
 class SplitMessage(NamedTuple):
-    """A message of a split; source: which input it came from, "" where the data do not say."""
+    """A message of a split. cell: its label, as the dataset holds it; source: which input it came from, ""
+    where the data do not say.
+    """
 
     text: str
-    target: int
+    cell: Any
     kind: str
     source: str
 
@@ -262,20 +283,18 @@ def _samples(data: LabelledSplits, name: str, recipe: Recipe) -> list[SplitMessa
     if not len(frame):
         raise BadInput(f"split {name}: holds no message; prepare the data again")
     sources = frame["Source"] if "Source" in frame else [""] * len(frame)
-    columns = (_texts(frame, recipe), classes(frame["Label"], data.labels), frame["Kind"], sources)
+    columns = (_texts(frame, recipe), cells(frame["Label"], data.task), frame["Kind"], sources)
     return [
-        SplitMessage(text=t, target=target, kind=str(kind), source=str(source))
-        for t, target, kind, source in zip(*columns, strict=True)
+        SplitMessage(text=t, cell=cell, kind=str(kind), source=str(source))
+        for t, cell, kind, source in zip(*columns, strict=True)
     ]
 
 
-def _augmented(samples: list[SplitMessage], data: LabelledSplits, copies: int) -> list[SplitMessage]:
+def _augmented(samples: list[SplitMessage], task: Task, copies: int) -> list[SplitMessage]:
     """Changed copies of all, the same ones for the same data."""
     draw = Random(AUGMENT_SEED)  # noqa: S311 — no secret
-    ham_targets = {i for i, label in enumerate(data.labels) if label in data.ham}
-    ham = {
-        kind: [one.text for one in samples if one.kind == kind and one.target in ham_targets] for kind in Kind
-    }
+    innocent = [one for one in samples if task.ham and task.names(one.cell)[0] in task.ham]
+    ham = {kind: [one.text for one in innocent if one.kind == kind] for kind in Kind}
     return [
         one._replace(text=augment(one.text, Kind(one.kind), draw, ham[Kind(one.kind)]))
         for _ in range(copies)
@@ -283,18 +302,20 @@ def _augmented(samples: list[SplitMessage], data: LabelledSplits, copies: int) -
     ]
 
 
-def _part(samples: list[SplitMessage], ids: list[list[int]], recipe: Recipe, length: int) -> TrainingPart:
+def _part(
+    samples: list[SplitMessage], ids: list[list[int]], recipe: Recipe, length: int, task: Task
+) -> TrainingPart:
     rows: list[list[int]] = []
-    targets: list[int] = []
+    labels: list[Any] = []
     groups: list[str] = []
     owners: list[int] = []
     for i, (one, row) in enumerate(zip(samples, ids, strict=True)):
         for cut in _cut(row, recipe, length):
             rows.append(cut)
-            targets.append(one.target)
-            groups.append(_group(recipe, one))
+            labels.append(one.cell)
+            groups.append(_group(recipe, one, task))
             owners.append(i)
-    return TrainingPart(Rows.of(rows), torch.tensor(targets), groups, owners)
+    return TrainingPart(Rows.of(rows), task.targets(labels), groups, owners)
 
 
 def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
@@ -303,9 +324,10 @@ def _cut(ids: list[int], recipe: Recipe, length: int) -> list[list[int]]:
     return text.windows(ids or [END_OF_TEXT_ID], length, recipe.windows)
 
 
-def _group(recipe: Recipe, one: SplitMessage) -> str:
-    by_kind = f"{one.kind} {one.target}"
-    names = {"none": "", "label": f"{one.target}", "kind": by_kind}
+def _group(recipe: Recipe, one: SplitMessage, task: Task) -> str:
+    label = task.group(one.cell)
+    by_kind = f"{one.kind} {label}"
+    names = {"none": "", "label": label, "kind": by_kind}
     return names.get(recipe.balance, f"{by_kind} {one.source}")
 
 
@@ -319,43 +341,47 @@ def _texts(frame: Any, recipe: Recipe) -> Iterable[str]:
     ]
 
 
-def classes(column: Iterable[Any], labels: Sequence[str]) -> list[int]:
-    """Positions of a column of labels, which holds their names or those positions. Raises BadInput."""
-    index: dict[Any, int] = {name: i for i, name in enumerate(labels)} | {i: i for i in range(len(labels))}
+def cells(column: Iterable[Any], task: Task) -> list[Any]:
+    """A column of labels as a dataset holds them, or of names that exclude one another. Raises BadInput."""
+    places = {name: i for i, name in enumerate(task.labels)} if task.exclusive else {}
     try:
-        return [index[value] for value in column]
-    except KeyError as error:
-        raise BadInput(f"label {error.args[0]!r} is none of {', '.join(labels)}; prepare the data") from error
+        return [task.cell(places.get(value, value)) for value in column]
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"label {error} is none of {', '.join(task.labels)}; prepare the data") from error
 
 
 # ---- Weights ---------------------------------------------------------------------------------------------
 
 
-def begin(base: str, labels: tuple[str, ...], seed: int) -> SpamClassifier:
+def begin(base: str, task: Task, seed: int) -> SpamClassifier:
     """The classifier that training begins with: the base's blocks, and its head where its labels are ours.
 
     A new head is drawn right after the seed, as in the lecture. Raises NotFound and BadInput.
     """
     torch.manual_seed(seed)
-    if _trained(base, labels):
+    if _trained(base, task):
         return from_safetensors(weights.find(base) / MODEL)[0]
     gpt = GPT2(PRESETS[base]) if _drawn(base) else weights.load(weights.find(base))
     torch.manual_seed(seed)
-    return SpamClassifier(gpt, len(labels))
+    return SpamClassifier(gpt, task.outputs)
 
 
 def _drawn(base: str) -> bool:
     return base == FRESH and not Path(base).is_dir()
 
 
-def _trained(base: str, labels: tuple[str, ...]) -> bool:
+def _trained(base: str, task: Task) -> bool:
     """Whether the base is a classifier of these labels already."""
     file = None if _drawn(base) else weights.find(base) / MODEL
-    return bool(file and file.is_file() and json.loads(read_header(file).get("labels", "[]")) == list(labels))
+    if not file or not file.is_file():
+        return False
+    header = read_header(file)
+    labels = json.loads(header.get("labels", "[]")) == list(task.labels)
+    return labels and header.get("head", Choice.head) == task.head
 
 
 def _plan(
-    model: SpamClassifier, parts: dict[str, TrainingPart], recipe: Recipe, folder: Path
+    model: SpamClassifier, parts: dict[str, TrainingPart], recipe: Recipe, folder: Path, task: Task
 ) -> TrainingPlan:
     strategies.begin(model, recipe.strategy, recipe.size)
     if recipe.exit_after and (model.exit is None or model.exit.after != recipe.exit_after):
@@ -372,7 +398,8 @@ def _plan(
             name: replace(part, rows=features.compute(model, part.rows, first, folder, recipe.precision))
             for name, part in parts.items()
         }
-    return TrainingPlan(model, parts["train"], parts["validation"], recipe, first, folder, parts.get("test"))
+    train, validation = parts["train"], parts["validation"]
+    return TrainingPlan(model, train, validation, recipe, first, folder, parts.get("test"), task=task)
 
 
 # ---- For the record --------------------------------------------------------------------------------------
@@ -382,7 +409,7 @@ def _fingerprint(data: LabelledSplits) -> str:
     digest = hashlib.sha256()
     for name in ("train", "validation"):
         frame = data.split(name)
-        for label, message in zip(classes(frame["Label"], data.labels), frame["Text"], strict=True):
+        for label, message in zip(cells(frame["Label"], data.task), frame["Text"], strict=True):
             digest.update(f"{name}\0{label}\0{message}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

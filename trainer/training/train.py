@@ -30,6 +30,8 @@ from filterd_trainer.gpt2 import checkpoint
 from filterd_trainer.gpt2.adamw import AdamW, clip
 from filterd_trainer.gpt2.device import autocast
 from filterd_trainer.gpt2.model import SpamClassifier
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
+from filterd_trainer.tasks.task import Task
 from filterd_trainer.training import batches, layers
 from filterd_trainer.training.batches import Batch, Order, Rows
 from filterd_trainer.training.processes import ALONE, Processes
@@ -56,7 +58,7 @@ class TrainingInterrupted(FilterdError):
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """A split as the loop wants it. rows: token ids, or cached features; targets: [n] classes.
+    """A split as the loop wants it. rows: token ids, or cached features; targets: [n, …], of its task.
 
     owners: of each row, the position of its message in the split; a longer message has several rows.
     """
@@ -108,7 +110,7 @@ class TrainProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class LogRow:
-    """One row of log.jsonl. Losses are cross entropy in nats; seconds count training alone."""
+    """One row of log.jsonl. Losses and accuracies are the task's own; seconds count training alone."""
 
     step: int
     epoch: int
@@ -139,18 +141,13 @@ class Objective(Protocol):
         """Mean loss of a batch, []: outputs [B, classes], classes [B], positions in the training part [B]."""
 
 
-def plain(out: Tensor, targets: Tensor, _rows: Batch) -> Tensor:
-    """Cross entropy, in nats."""
-    return cross_entropy(out, targets)
-
-
 @dataclass(frozen=True)
 class TrainingPlan:
     """What a run consists of: the model, the data, the recipe, and where its state is kept.
 
     first: the block whose input the parts' rows are; None where they are token ids.
     test: looked at once, before training, and only where the lecture does.
-    objective: what is made smaller; evaluations measure cross entropy whatever it is.
+    task: what is learned; objective: what is made smaller in place of its loss, which evaluations measure.
     processes: those that share each batch.
     """
 
@@ -161,8 +158,9 @@ class TrainingPlan:
     first: int | None
     folder: Path
     test: TrainingPart | None = None
-    objective: Objective = plain
+    objective: Objective | None = None
     processes: Processes = ALONE
+    task: Task = HAM_AND_SPAM
 
     def orders(self) -> tuple[Order, Order]:
         """Draws of the training and of the validation batches."""
@@ -206,16 +204,17 @@ def outputs(plan: TrainingPlan, part: TrainingPart, batch: Batch) -> list[Tensor
 
 
 def measure(plan: TrainingPlan, part: TrainingPart, chosen: list[Batch]) -> Figures:
-    """Mean loss in nats and accuracy over the messages of some batches, each judged by one process."""
+    """Mean loss and accuracy of some batches, as the task has them, each judged by one process."""
     plan.model.eval()
     loss, hits, seen = 0.0, 0, 0
     with torch.inference_mode():
         for batch in chosen[plan.processes.rank :: plan.processes.count]:
             out = logits(plan, part, batch)
             targets = part.targets[batch].to(out.device)
-            loss += float(cross_entropy(out, targets, reduction="sum"))
-            hits += int((out.argmax(-1) == targets).sum())
-            seen += len(batch)
+            found = plan.task.judged(out, targets)
+            loss += float(found.loss) * found.items
+            hits += found.hits
+            seen += found.items
     plan.model.train()
     all_loss, all_hits, all_seen = plan.processes.sums(loss, hits, seen)
     return all_loss / max(all_seen, 1), all_hits / max(all_seen, 1)
@@ -267,7 +266,7 @@ class Fit:
         return drawn
 
     def step(self, batch: Batch) -> float:
-        """One step of the optimiser; returns the batch's loss in nats."""
+        """One step of the optimiser; returns the batch's loss."""
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = group["factor"] * rate(self.plan.recipe, self.state.step, self.steps)
@@ -278,11 +277,12 @@ class Fit:
             of_batch = share * len(piece) / len(mine)
             *early, out = outputs(self.plan, self.plan.train, piece)  # (B, classes)
             targets = self.plan.train.targets[piece].to(out.device)
-            lost = self.plan.objective(out, targets, piece)
+            found = self.plan.task.judged(out, targets)
+            lost = self.plan.objective(out, targets, piece) if self.plan.objective else found.loss
             whole = lost + sum(EXIT_WEIGHT * cross_entropy(one, targets) for one in early)
             (of_batch * whole).backward()  # type: ignore[no-untyped-call]
             loss += of_batch * lost.item()
-            hits += of_batch * float((out.argmax(-1) == targets).float().mean())
+            hits += of_batch * found.hits / max(found.items, 1)
         loss, hits = self.plan.processes.sums(loss, hits)
         self.plan.processes.sum_gradients(self.trained.values())
         if self.plan.recipe.clip_norm:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from filterd.api import ASKING, Action, Kind, Label, Message, Verdict
+from filterd.api import ASKING, Action, Entity, Kind, Label, Message, Verdict
 from filterd.errors import BadInput
 
 MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
@@ -72,12 +72,17 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
 class VerdictBody(msgspec.Struct, kw_only=True):
     """A verdict in JSON: as `filterd check --json` has it, less `file`; and `available`, `subject`, `action`.
 
-    label: ham, unsure or spam, or the class where the model knows no spam; there are no points then.
+    label: ham, unsure or spam. Of a model that knows no spam it is the answer in one line, without points but
+    with `task` and, as the task has them, `labels`, `value` (without probability) or `entities`.
     """
 
     label: str
-    probability: float
+    probability: float | msgspec.UnsetType = msgspec.UNSET
     points: float | msgspec.UnsetType = msgspec.UNSET
+    task: str | msgspec.UnsetType = msgspec.UNSET
+    labels: list[str] | msgspec.UnsetType = msgspec.UNSET
+    value: float | msgspec.UnsetType = msgspec.UNSET
+    entities: list[Entity] | msgspec.UnsetType = msgspec.UNSET
     kind: Kind
     model: str
     ms: float
@@ -152,9 +157,7 @@ def verdicts(found: Sequence[Verdict], names: Sequence[str]) -> VerdictsBody:
 def verdict(found: Verdict, name: str) -> VerdictBody:
     """A verdict as its JSON object; name is the caller's own id."""
     return VerdictBody(
-        label=found.name or found.label,
-        probability=round(found.probability, 6),
-        points=msgspec.UNSET if found.name else round(found.points, 2),
+        **found.fields(),
         kind=found.kind,
         model=found.model,
         ms=round(found.seconds * 1000, 3),

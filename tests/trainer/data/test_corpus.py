@@ -1,6 +1,7 @@
 import json
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from filterd.errors import BadInput, ConfigError, NotFound, Unwritable
 from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.data.sources import LabelledMessage, ReadingLosses
+from filterd_trainer.tasks.choice import HAM_AND_SPAM, Spam
 from tests.conftest import SHARED
 
 UCI = SHARED / "sms_uci" / "SMSSpamCollection"
@@ -27,6 +29,11 @@ def messages(count: int, label: str, source: str = "one", kind: str = "sms") -> 
     return pd.DataFrame({"Label": label, "Text": texts, "Kind": kind, "Source": source})
 
 
+def grouped(frame: pd.DataFrame, **asked: Any) -> corpus.Parts:
+    """The split of rows whose labels are names."""
+    return corpus.grouped(*corpus.coded(frame, Spam, (), ReadingLosses()), **asked)
+
+
 def campaign(count: int, label: str, source: str = "one", name: str = "x") -> pd.DataFrame:
     """Messages that differ in their last word only."""
     body = " ".join(f"{name}{letter}" for letter in "abcdefghijkl")
@@ -41,7 +48,7 @@ def campaign(count: int, label: str, source: str = "one", name: str = "x") -> pd
 def test_the_lectures_numbers_to_the_letter(tmp_path: Path) -> None:
     frame = corpus.read_uci(UCI)
     assert frame["Label"].value_counts().to_dict() == {"ham": 4825, "spam": 747}
-    data = corpus.write(tmp_path, corpus.lecture(UCI), ("ham", "spam"), ("ham",), "lecture")
+    data = corpus.write(tmp_path, corpus.lecture(UCI), HAM_AND_SPAM, "lecture")
     written = {name: (file["rows"], file["sha256"]) for name, file in data.about["files"].items()}
     assert written == LECTURE
     assert data.about["leaked"] == {"test": {"rows": 300, "verbatim": 37, "near": 74}}
@@ -110,7 +117,8 @@ def test_messages_are_read_as_the_filter_reads_them() -> None:
 def test_labels_are_ordered_ham_first(
     found: str, ham: list[str], expected: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> None:
-    assert corpus.class_names(found.split(), ham) == expected
+    task = Spam.coded(found.split(), ham, print).task
+    assert (task.labels, task.ham) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,12 +131,12 @@ def test_labels_are_ordered_ham_first(
 )
 def test_labels_that_do_not_do(found: str, ham: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        corpus.class_names(found.split(), ham)
+        Spam.coded(found.split(), ham, print)
 
 
 def test_no_messages_at_all() -> None:
     with pytest.raises(BadInput, match="--input"):
-        corpus.class_names([], [])
+        Spam.coded([], [], print)
 
 
 def test_copies_go_and_contradictions_too() -> None:
@@ -136,7 +144,7 @@ def test_copies_go_and_contradictions_too() -> None:
     labels = ["ham", "ham", "ham", "spam", "spam", "ham"]
     frame = pd.DataFrame({"Label": labels, "Text": texts, "Kind": "sms", "Source": "x"})
     losses = ReadingLosses()
-    once = corpus.distinct(frame, losses)
+    once = corpus.distinct(frame, losses, HAM_AND_SPAM)
     assert once[["Label", "Text"]].to_numpy().tolist() == [["ham", "a"], ["spam", "c"]]
     assert losses.counts == {"the same text with different labels": 2, "verbatim copy": 2}
     assert len(once) + losses.counts.total() == len(frame)
@@ -153,7 +161,7 @@ def mixed() -> corpus.Parts:
         campaign(9, "spam", source, name)
         for source, name in zip(cycle(["one", "two"]), "pqrstuvw", strict=False)
     ]
-    return corpus.grouped(pd.concat(frames, ignore_index=True), ["ham", "spam"])
+    return grouped(pd.concat(frames, ignore_index=True))
 
 
 def test_every_message_is_in_one_part(mixed: corpus.Parts) -> None:
@@ -192,14 +200,14 @@ def test_a_kind_without_spam_is_not_in_the_balanced_test() -> None:
         messages(60, "ham", "two", "mail"),
         messages(60, "spam", "two", "mail"),
     ]
-    parts = corpus.grouped(pd.concat(frames, ignore_index=True), ["ham", "spam"])
+    parts = grouped(pd.concat(frames, ignore_index=True))
     assert set(parts["test"]["Kind"]) == {"mail"}
     assert set(parts["test_natural"]["Kind"]) == {"mail", "sms"}
 
 
 def test_a_large_campaign_trains() -> None:
     frames = [messages(200, "ham"), messages(100, "spam"), campaign(40, "spam")]
-    parts = corpus.grouped(pd.concat(frames, ignore_index=True), ["ham", "spam"])
+    parts = grouped(pd.concat(frames, ignore_index=True))
     assert parts["train"]["Text"].str.startswith("xa xb").sum() == 40
 
 
@@ -208,7 +216,7 @@ def test_near_duplicates_of_different_sources_stay_together() -> None:
     frames += [campaign(2, "spam", source) for source in ("one", "two")]
     frame = pd.concat(frames, ignore_index=True)
     frame.loc[frame.index[-2:], "Text"] += " more"
-    parts = corpus.grouped(frame, ["ham", "spam"])
+    parts = grouped(frame)
     whole = pd.concat([parts[name] for name in ("train", "validation", "test_natural")])
     assert whole[whole["Text"].str.startswith("xa xb")]["Group"].nunique() == 1
 
@@ -236,7 +244,7 @@ def test_one_source_and_its_near_duplicates_are_the_test_part() -> None:
             campaign(1, "spam", "two").assign(Text=lambda f: f["Text"] + " more"),
         ]
     ).reset_index(drop=True)
-    parts = corpus.grouped(frame, ("ham", "spam"), test_source="two")
+    parts = grouped(frame, test_source="two")
     assert set(parts["train"]["Source"]) == set(parts["validation"]["Source"]) == {"one"}
     tested = parts["test_natural"]
     assert (tested["Source"] == "two").sum() == 121
@@ -245,15 +253,15 @@ def test_one_source_and_its_near_duplicates_are_the_test_part() -> None:
 
 def test_the_split_is_the_same_every_time(mixed: corpus.Parts) -> None:
     whole = pd.concat([messages(90, "ham"), messages(90, "spam")], ignore_index=True)
-    first, second = (corpus.grouped(whole, ["ham", "spam"]) for _ in range(2))
+    first, second = (grouped(whole) for _ in range(2))
     assert all(first[name].equals(second[name]) for name in first)
 
 
 def test_another_source_moves_nothing_between_the_parts_of_the_others() -> None:
     known = [messages(90, label, "one") for label in ("ham", "spam")]
     new = [messages(40, label, "another") for label in ("spam", "ham")]
-    few = corpus.grouped(pd.concat(known, ignore_index=True), ["ham", "spam"])
-    more = corpus.grouped(pd.concat([*new, *known], ignore_index=True), ["ham", "spam"])
+    few = grouped(pd.concat(known, ignore_index=True))
+    more = grouped(pd.concat([*new, *known], ignore_index=True))
     for name in ("train", "validation", "test_natural"):
         of_known = more[name][more[name]["Source"] == "one"]
         assert set(of_known["Text"]) == set(few[name]["Text"])
@@ -261,14 +269,14 @@ def test_another_source_moves_nothing_between_the_parts_of_the_others() -> None:
 
 def test_three_classes_are_balanced_too() -> None:
     frames = [messages(100, "ham"), messages(50, "spam"), messages(30, "phish")]
-    parts = corpus.grouped(pd.concat(frames, ignore_index=True), ["ham", "phish", "spam"])
+    parts = grouped(pd.concat(frames, ignore_index=True))
     assert parts["test"]["Label"].value_counts().to_dict() == {0: 6, 1: 6, 2: 6}
 
 
 def test_too_few_messages_are_refused() -> None:
     frames = [messages(50, "ham"), messages(2, "spam")]
     with pytest.raises(BadInput, match=r"52 distinct messages leave \w+ without a class"):
-        corpus.grouped(pd.concat(frames, ignore_index=True), ["ham", "spam"])
+        grouped(pd.concat(frames, ignore_index=True))
 
 
 # -- the folder ------------------------------------------------------------------------------------------
@@ -279,7 +287,7 @@ def test_a_folder_comes_back_as_it_was_written(tmp_path: Path, mixed: corpus.Par
     mixed["train"].loc[0, "Text"] = 'null\n"quoted", and ü'
     mixed["train"].loc[1, "Text"] = "NA"
     mixed["train"].loc[2, "Text"] = "123"
-    data = corpus.write(tmp_path / "out", mixed, ("ham", "spam"), ("ham",), "grouped", {"read": 800})
+    data = corpus.write(tmp_path / "out", mixed, HAM_AND_SPAM, "grouped", {"read": 800})
     again = Dataset.load(tmp_path / "out")
     assert again == data
     assert (again.labels, again.ham, again.ham_indices, again.recipe) == (
@@ -298,13 +306,13 @@ def test_a_folder_comes_back_as_it_was_written(tmp_path: Path, mixed: corpus.Par
 def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
     part = pd.DataFrame({"Label": [0, 1], "Text": ["0012", "1e5"]})
     parts = dict.fromkeys(corpus.SPLITS, part)
-    data = corpus.write(tmp_path, parts, ("ham", "spam"), ("ham",), "lecture")
+    data = corpus.write(tmp_path, parts, HAM_AND_SPAM, "lecture")
     assert data.split("train")["Text"].tolist() == ["0012", "1e5"]
 
 
 def test_the_fingerprint_is_of_the_files(tmp_path: Path, mixed: corpus.Parts) -> None:
-    data = corpus.write(tmp_path / "a", mixed, ("ham", "spam"), ("ham",), "grouped")
-    same = corpus.write(tmp_path / "b", mixed, ("ham", "spam"), ("ham",), "grouped")
+    data = corpus.write(tmp_path / "a", mixed, HAM_AND_SPAM, "grouped")
+    same = corpus.write(tmp_path / "b", mixed, HAM_AND_SPAM, "grouped")
     assert data.fingerprint == same.fingerprint
     with (tmp_path / "b" / "test.csv").open("a") as file:
         file.write("0,more,sms,9,one\n")
@@ -312,9 +320,9 @@ def test_the_fingerprint_is_of_the_files(tmp_path: Path, mixed: corpus.Parts) ->
 
 
 def test_a_folder_written_over_keeps_nothing_old(tmp_path: Path, mixed: corpus.Parts) -> None:
-    corpus.write(tmp_path, mixed, ("ham", "spam"), ("ham",), "grouped")
+    corpus.write(tmp_path, mixed, HAM_AND_SPAM, "grouped")
     few = {name: mixed[name] for name in corpus.SPLITS}
-    corpus.write(tmp_path, few, ("ham", "spam"), ("ham",), "lecture")
+    corpus.write(tmp_path, few, HAM_AND_SPAM, "lecture")
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "dataset.json",
         "test.csv",
@@ -358,4 +366,4 @@ def test_no_folder_and_no_room(tmp_path: Path, mixed: corpus.Parts) -> None:
         Dataset.load(tmp_path / "absent")
     (tmp_path / "file").write_text("")
     with pytest.raises(Unwritable, match="--out"):
-        corpus.write(tmp_path / "file", mixed, ("ham", "spam"), ("ham",), "grouped")
+        corpus.write(tmp_path / "file", mixed, HAM_AND_SPAM, "grouped")

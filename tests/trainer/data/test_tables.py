@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from filterd.errors import BadInput, ConfigError
 from filterd_trainer.data import prepare, sources, tables
-from filterd_trainer.data.corpus import without_case
 from filterd_trainer.data.sources import ReadingLosses, Source
 from filterd_trainer.data.tables import TableForm
+from filterd_trainer.tasks.task import spelling
 
 ROWS = [("ham", "see you at noon"), ("spam", "win, now; tomorrow"), ("ham", "ok"), ("spam", "claim: £9")]
 MAIL = "From: a@example.org\nSubject: Roof\n\nThe roof is done.\n"
@@ -168,10 +168,8 @@ def test_labels_are_one_whatever_their_case(tmp_path: Path) -> None:
 
 
 def test_other_classes_are_spelled_as_most_are() -> None:
-    import pandas as pd
-
-    found = without_case(pd.Series(["SPORTS", "Sports", "Sports", "Ham"]), ReadingLosses())
-    assert found.tolist() == ["Sports", "Sports", "Sports", "ham"]
+    ours = spelling(["SPORTS", "Sports", "Sports", "Ham"], print)
+    assert ours == {"SPORTS": "Sports", "Sports": "Sports", "Ham": "ham"}
 
 
 def test_parquet(tmp_path: Path) -> None:

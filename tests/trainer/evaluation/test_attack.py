@@ -20,6 +20,7 @@ from filterd_trainer.evaluation import attack as attacking
 from filterd_trainer.evaluation import attack_page
 from filterd_trainer.evaluation.attack import AttackRecord
 from filterd_trainer.evaluation.judge import EvaluationSplit
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from tests.filterd import fakes
 
 SPAM = "you have won a prize, claim your prize number {} today"
@@ -39,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 
     parts = {"train": frame(40, 0), "validation": frame(16, 100), "test": frame(16, 200)}
     parts["test_natural"] = frame(32, 300)
-    corpus.write(tmp_path / "data", parts, ("ham", "spam"), ("ham",), "grouped")
+    corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     return tmp_path / "data"
 
 

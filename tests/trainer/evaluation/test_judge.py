@@ -21,6 +21,7 @@ from filterd_trainer.data import corpus
 from filterd_trainer.evaluation import judge as judging
 from filterd_trainer.evaluation.judge import EvaluationSplit
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, from_safetensors, to_safetensors
+from filterd_trainer.tasks.choice import HAM_AND_SPAM, Spam
 from filterd_trainer.training.recipe import Recipe
 from filterd_trainer.training.runs import RunConfig
 from tests.filterd import fakes
@@ -47,7 +48,7 @@ def dataset(tmp_path: Path) -> Path:
     test.loc[:1, "Text"] = train["Text"].to_numpy()[:2]
     test.loc[18, ["Text", "Kind"]] = [MAIL.format(1), "mail"]
     parts = {"train": train, "validation": validation, "test": test}
-    corpus.write(tmp_path / "data", parts, ("ham", "spam"), ("ham",), "grouped")
+    corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     return tmp_path / "data"
 
 
@@ -134,11 +135,11 @@ def test_a_long_message_goes_by_its_most_spam_like_window(dataset: Path, tmp_pat
 
 def test_a_label_means_what_the_model_calls_so(dataset: Path) -> None:
     subject = EvaluationSplit.load(dataset, "test")
-    assert subject.truth(("ham", "spam")).tolist() == subject.frame["Label"].tolist()
-    turned = subject.truth(("spam", "scam", "ham"))
+    assert subject.truth(HAM_AND_SPAM).tolist() == subject.frame["Label"].tolist()
+    turned = subject.truth(Spam(labels=("spam", "scam", "ham"), ham=("ham",)))
     assert turned.tolist() == [2 if label == 0 else 0 for label in subject.frame["Label"]]
     with pytest.raises(BadInput, match="'spam' is none of the model's"):
-        subject.truth(("ham", "scam"))
+        subject.truth(Spam(labels=("ham", "scam"), ham=("ham",)))
 
 
 def test_leaks_are_counted_and_train_itself_has_none(dataset: Path) -> None:

@@ -12,6 +12,7 @@ from filterd.errors import BadInput, ConfigError
 from filterd.scoring import bundle
 from filterd_trainer.data import corpus
 from filterd_trainer.evaluation import left_out, readers
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 
 HAM, SPAM = ("meeting", "lunch", "thanks", "train"), ("prize", "winner", "claim", "click")
 
@@ -70,7 +71,7 @@ def test_equal_shares(frame: pd.DataFrame) -> None:
 def test_the_command_reads_a_dataset(frame: pd.DataFrame, tmp_path: Path) -> None:
     names = ("train", "validation", "test", "test_natural")
     parts = dict(zip(names, (frame[::2], frame[1::4], frame[3::4], frame[3::4]), strict=True))
-    data = corpus.write(tmp_path, parts, ("ham", "spam"), ("ham",), "grouped", {})
+    data = corpus.write(tmp_path, parts, HAM_AND_SPAM, "grouped", {})
     found = left_out.run(data, "ngrams", "label", head=False)
     assert {one.source for one in found} == {"one", "two", "sms_mz", "turned", "bank"}
     console = Console(file=io.StringIO(), width=160)
@@ -83,7 +84,7 @@ def test_the_command_reads_a_dataset(frame: pd.DataFrame, tmp_path: Path) -> Non
 def test_too_few_sources(tmp_path: Path) -> None:
     frame = rows("one")
     parts = dict.fromkeys(("train", "validation", "test", "test_natural"), frame)
-    data = corpus.write(tmp_path, parts, ("ham", "spam"), ("ham",), "grouped", {})
+    data = corpus.write(tmp_path, parts, HAM_AND_SPAM, "grouped", {})
     with pytest.raises(BadInput, match="three sources"):
         left_out.sample(data)
 

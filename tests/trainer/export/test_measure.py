@@ -17,6 +17,7 @@ from filterd_trainer.cli import app
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation.judge import EvaluationSplit, MessageFilter, judge
 from filterd_trainer.export import card, measure
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from tests.trainer.samples import labelled
 
 MESSAGES = 40
@@ -35,7 +36,7 @@ def dataset(tmp_path: Path) -> Path:
     mail = pd.DataFrame({"Label": [0], "Text": ["a subject\n\nsee you"], "Kind": "mail", "Group": [99]})
     test = pd.concat([rows, mail.assign(Source="own")], ignore_index=True)
     parts = {"train": rows[:4], "validation": rows[4:8], "test": test}
-    corpus.write(tmp_path / "data", parts, ("ham", "spam"), ("ham",), "grouped")
+    corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     return tmp_path / "data"
 
 

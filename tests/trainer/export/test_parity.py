@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from filterd.errors import BundleError
+from filterd.scoring import verdict
 from filterd.scoring.backend import Scores
 from filterd.scoring.verdict import Calibration
 from filterd_trainer.export import parity
@@ -29,7 +31,10 @@ class Told:
 
 
 def checked(moved: Moved) -> float:
-    return parity.check_neighbours(Told(moved), WINDOWS, (0,), LINE)
+    def p(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([verdict.probability(verdict.margin(row, (0,)), LINE) for row in rows.tolist()])
+
+    return parity.check_neighbours(Told(moved), WINDOWS, p)
 
 
 def test_the_order_of_sums_does_not_matter() -> None:

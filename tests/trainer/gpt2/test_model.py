@@ -263,7 +263,7 @@ def test_loading_a_compact_file_and_writing_it_again_changes_nothing(tmp_path: P
 
 def damaged(tmp_path: Path, name: str, value: Tensor | None, compact: bool = False) -> Path:
     file = tmp_path / "model.safetensors"
-    to_safetensors(classifier(), file, LABELS, compact)
+    to_safetensors(classifier(), file, LABELS, compact=compact)
     tensors, metadata = read_tensors(file)
     tensors.pop(name, None)
     if value is not None:

@@ -21,6 +21,7 @@ from filterd_trainer.gpt2.model import GPT2
 from filterd_trainer.pretraining import pretrain, student, teacher
 from filterd_trainer.pretraining import texts as reading
 from filterd_trainer.pretraining.teacher import Projection, Teacher, TeacherFeatures
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from tests.trainer.tiny import TINY, texts
 
 STATES = 24  # width of the teacher below
@@ -201,7 +202,7 @@ def prepared(folder: Path) -> Dataset:
     made, labels = texts(40, seed=1)
     rows = {"Label": labels, "Text": [f"{t} {i}" for i, t in enumerate(made)], "Kind": "sms"}
     frame = pd.DataFrame({**rows, "Group": range(40), "Source": ["a"] * 30 + ["b"] * 10})
-    return corpus.write(folder, {"train": frame}, ("ham", "spam"), ("ham",), "grouped", {})
+    return corpus.write(folder, {"train": frame}, HAM_AND_SPAM, "grouped", {})
 
 
 def test_each_source_and_label_has_its_share(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from filterd.errors import BadInput
 from filterd_trainer.data import corpus
 from filterd_trainer.simulation import stream
 from filterd_trainer.simulation.stream import Stream, StreamSettings
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from tests.trainer.simulation import mails
 
 
@@ -48,7 +49,7 @@ def test_what_the_bundle_was_trained_on_is_left_out(where: Path, tmp_path: Path)
     texts = [mail.texts[0] for mail in load(where).mails]
     some = pd.DataFrame({"Label": 0, "Text": texts, "Kind": "mail"})
     parts = {"train": some[:30], "validation": some[30:40], "test": some[40:]}
-    known = corpus.write(tmp_path, parts, ("ham", "spam"), ("ham",), "grouped")
+    known = corpus.write(tmp_path, parts, HAM_AND_SPAM, "grouped")
     found = load(where, known=known)
     assert {mail.texts[0] for mail in found.mails} == set(texts[40:])
     assert found.lost["not of the dataset's test part"] == 40

@@ -12,16 +12,17 @@ from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from filterd_trainer.training import average as averaging
 from filterd_trainer.training import runs
 from filterd_trainer.training.runs import read_config
-from tests.trainer.training.test_runs import LABELS, TINY, frame, small, tensors
+from tests.trainer.training.test_runs import TINY, frame, small, tensors
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     parts = {"train": frame(60, 0), "validation": frame(20, 100), "test": frame(20, 200)}
-    return corpus.write(tmp_path_factory.mktemp("data"), parts, LABELS, ("ham",), "grouped")
+    return corpus.write(tmp_path_factory.mktemp("data"), parts, HAM_AND_SPAM, "grouped")
 
 
 @pytest.fixture(scope="module")

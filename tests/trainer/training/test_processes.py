@@ -16,6 +16,7 @@ from filterd.scoring.bundle import Architecture
 from filterd_trainer.data import corpus
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2, read_tensors
+from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from filterd_trainer.training import recipe, runs
 from filterd_trainer.training.processes import ALONE, Processes
 
@@ -46,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     texts = [f"prize {i} for you, call now" if i % 3 == 0 else f"see you at {i}" for i in range(90)]
     frame = pd.DataFrame({"Label": [int(i % 3 == 0) for i in range(90)], "Text": texts, "Kind": "sms"})
     parts = {"train": frame[:55], "validation": frame[55:75], "test": frame[75:]}
-    corpus.write(tmp_path / "data", parts, ("ham", "spam"), ("ham",), "grouped")
+    corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     torch.manual_seed(5)
     weights.save(GPT2(TINY), tmp_path / "base", "a test")
     for name, exit_after in (("all", 1), ("last_block", 0)):

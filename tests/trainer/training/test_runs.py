@@ -21,6 +21,7 @@ from filterd_trainer.data import corpus
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2, from_safetensors, read_tensors
+from filterd_trainer.tasks.choice import HAM_AND_SPAM, Spam
 from filterd_trainer.training import recipe, runs
 from tests.trainer import tiny
 
@@ -40,7 +41,7 @@ def frame(count: int, start: int) -> pd.DataFrame:
 @pytest.fixture
 def data(tmp_path: Path) -> Dataset:
     parts = {"train": frame(60, 0), "validation": frame(20, 100), "test": frame(20, 200)}
-    return corpus.write(tmp_path / "data", parts, LABELS, ("ham",), "grouped")
+    return corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
 
 
 @pytest.fixture
@@ -85,9 +86,9 @@ def test_the_same_seed_gives_the_same_weights(data: Dataset, base: Path, tmp_pat
 def test_training_goes_on_from_a_run(data: Dataset, base: Path, tmp_path: Path) -> None:
     runs.train(data, data.folder, tmp_path / "run", small(base), on="cpu")
     first, _ = from_safetensors(tmp_path / "run" / "model.safetensors")
-    again = runs.begin(str(tmp_path / "run"), LABELS, seed=9)
+    again = runs.begin(str(tmp_path / "run"), HAM_AND_SPAM, seed=9)
     assert torch.equal(again.head.weight, first.head.weight)
-    other = runs.begin(str(tmp_path / "run"), ("ham", "scam", "spam"), seed=9)
+    other = runs.begin(str(tmp_path / "run"), Spam(labels=("ham", "scam", "spam"), ham=("ham",)), seed=9)
     assert other.head.out_features == 3 and torch.equal(other.gpt.wte.weight, first.gpt.wte.weight)
 
 
@@ -133,7 +134,7 @@ def test_resume_refuses_what_has_changed(data: Dataset, base: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match="recipe"):
         runs.train(data, data.folder, tmp_path / "run", small(base, epochs=3), on="cpu", resume=True)
     parts = {"train": frame(61, 0), "validation": frame(20, 100), "test": frame(20, 200)}
-    other = corpus.write(tmp_path / "data", parts, LABELS, ("ham",), "grouped")
+    other = corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     with pytest.raises(ConfigError, match="data_sha256"):
         runs.train(other, other.folder, tmp_path / "run", small(base), on="cpu", resume=True)
 
@@ -146,7 +147,7 @@ def test_a_base_that_is_not_there_is_one_line(data: Dataset, tmp_path: Path, mis
 
 def test_an_empty_split_is_refused(base: Path, tmp_path: Path) -> None:
     parts = {"train": frame(10, 0), "validation": frame(10, 0)[:0], "test": frame(10, 0)}
-    empty = corpus.write(tmp_path / "data", parts, LABELS, ("ham",), "grouped")
+    empty = corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     with pytest.raises(BadInput, match="validation"):
         runs.train(empty, empty.folder, tmp_path / "run", small(base), on="cpu")
 
@@ -166,7 +167,7 @@ def test_changed_copies_train_and_each_source_has_its_group(data: Dataset, tmp_p
 def test_windows_of_a_long_message_train_as_messages(tmp_path: Path) -> None:
     long = pd.DataFrame({"Label": [1], "Text": ["one two three four five six seven eight"], "Kind": "sms"})
     parts = {"train": long, "validation": frame(3, 0), "test": frame(3, 0)}
-    data = corpus.write(tmp_path / "data", parts, LABELS, ("ham",), "grouped")
+    data = corpus.write(tmp_path / "data", parts, HAM_AND_SPAM, "grouped")
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     wanted = recipe.load("mini", max_tokens=3, windows=2, augment=0, balance="kind")
     part = runs.encode(data, wanted, tokenizer, 64)[0]["train"]
@@ -180,7 +181,7 @@ def test_windows_of_a_long_message_train_as_messages(tmp_path: Path) -> None:
 @pytest.mark.shared
 @pytest.mark.skipif(not LECTURE.is_file(), reason="../shared/data/sms_uci is absent")
 def test_the_lectures_messages_are_padded_to_120_tokens(tmp_path: Path) -> None:
-    data = corpus.write(tmp_path, corpus.lecture(LECTURE), LABELS, ("ham",), "lecture")
+    data = corpus.write(tmp_path, corpus.lecture(LECTURE), HAM_AND_SPAM, "lecture")
     tokenizer = Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER)
     parts, length = runs.encode(data, recipe.load("lecture"), tokenizer, 1024)
     assert length == 120
