@@ -56,7 +56,7 @@ class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StrategyTask(NamedTuple):
-    """What one process does. asked: the recipe, data and base of all runs, which a result has to match."""
+    """What one process does: a run of a method, by a recipe with its rate. out: folder of all results."""
 
     data: Path
     out: Path

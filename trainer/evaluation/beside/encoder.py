@@ -33,10 +33,12 @@ class TextEncoder(nn.Module):
             raise NotFound(f"{folder}: no config.json; name an encoder's folder in the hub's layout")
         try:
             from transformers import AutoModel, AutoTokenizer
+            from transformers.utils.logging import disable_progress_bar
         except ImportError as error:
             raise ConfigError(
                 f"an encoder needs transformers ({error}): pip install '.[encoders]'"
             ) from error
+        disable_progress_bar()  # of reading a file, within a command that has a bar of its own
         here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._tokens = AutoTokenizer.from_pretrained(folder, **here)

@@ -28,8 +28,8 @@ from filterd_trainer.evaluation.results import Table
 SPLIT = "test"
 TIMED = 100  # messages whose latency is measured
 NOTE = (
-    "Training: CPU seconds; of a run or bundle of ours the seconds of its log, a dash where it has none."
-    " Latency: one message alone, median. Size: what judging needs, on disk."
+    "fit: CPU seconds of training; of a run of ours its log's seconds, of a bundle a dash. MB: what judging"
+    " needs, on disk. ms: one message alone, median. J: energy of a message, a dash where nobody tells it."
 )
 
 
@@ -121,7 +121,7 @@ def table(rows: Sequence[RowResult]) -> Table:
         ]
         for one in sorted(rows, key=lambda one: -one.accuracy)
     ]
-    return ["", "accuracy", "macro F1", "training, s", "size, MB", "latency, ms", "J a message"], lines
+    return ["", "accuracy", "macro F1", "fit, s", "MB", "ms", "J"], lines
 
 
 def macro_f1(called: Sequence[int], truth: Sequence[int], classes: int) -> float:
