@@ -23,8 +23,8 @@ from rich.table import Table
 from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy.server import SmtpProxy
 from tests.bench import _mails, _smtp
+from tests.filterd.protocols.fakes import Tagging
 from tests.peers.postfix import free_port
-from tests.plugins.smtp_proxy.peers import Tagging
 
 MAILS = int(os.environ.get("BENCH_MAILS", "100"))
 LIMIT = 32 << 20  # bytes of a mail, of all three

@@ -35,3 +35,20 @@ def of_archive() -> Iterator[tuple[str, bytes]]:
         for member in archive:
             if member.isfile() and (file := archive.extractfile(member)):
                 yield member.name.partition("/data/")[2], file.read()
+
+
+# Mails with one forged header where a program may look past it: behind a field with lines of blanks, below a
+# quoted mbox line. The shared cases are of the same kinds.
+FORGED_LINE = b"X-Spam-Flag: YES\n"
+_REST = b"From: Ann <ann@example.org>\nTo: ben@example.net\n\nAt noon?\n.\nAnn\n"
+_FORGED = {
+    "blanks": b"Subject:\n \n\t\n lunch\n" + FORGED_LINE + _REST,
+    "mbox": b">From ann@example.org Tue Mar  4 09:59:00 2025\n" + FORGED_LINE + b"Subject: lunch\n" + _REST,
+}
+CASES = ("a01b-ws-fold-ham", "a30b-gtfrom-nofrom")
+
+
+def forged() -> dict[str, bytes]:
+    """Such mails by name, those of ../shared/cases where they are."""
+    files = [SHARED.parent / "cases" / f"{name}.eml" for name in CASES]
+    return _FORGED | {file.stem: file.read_bytes() for file in files if file.exists()}

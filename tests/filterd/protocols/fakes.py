@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from filterd import headers
 from filterd.api import Kind, Label, Message, Verdict
 from filterd.errors import FilterdError
 
@@ -63,3 +64,13 @@ class FakeClassifier:
     def tag(self, raw: bytes, found: Verdict) -> bytes:
         end = b"\r\n" if b"\r\n" in raw else b"\n"
         return b"".join(f"{name}: {value}".encode() + end for name, value in self.headers(found)) + raw
+
+
+class Tagging(FakeClassifier):
+    """The fake classifier with the header lines that filterd really writes."""
+
+    def tag(self, raw: bytes, found: Verdict) -> bytes:
+        return headers.tag(raw, found)
+
+    def is_ours(self, header_name: str) -> bool:
+        return headers.HeaderStyle().is_ours(header_name)

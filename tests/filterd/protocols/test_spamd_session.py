@@ -20,14 +20,16 @@ from pathlib import Path
 
 import pytest
 
-from filterd import __version__, listen
+from filterd import __version__, headers, listen
 from filterd.api import Label
 from filterd.errors import DeadlineExceeded, FilterdError, LearningClosed, Overloaded, StoreError
+from filterd.kit.fold import fold
 from filterd.protocols.spamd import server as spamd
 from filterd.protocols.spamd import session
 from filterd.protocols.spamd.server import SpamdServer
 from filterd.protocols.spamd.wire import SpamdCommand, SpamdRequest
-from tests.filterd.protocols.fakes import HAM, SPAM, FakeClassifier, verdict
+from tests.filterd.mails import FORGED_LINE, forged
+from tests.filterd.protocols.fakes import HAM, SPAM, FakeClassifier, Tagging, verdict
 
 DIALOGS = sorted((Path(__file__).parent / "dialogs").glob("*.txt"))
 LINE_ENDS = {" ": "\r\n", "": "\r\n", "~": "\n", "|": ""}
@@ -114,25 +116,41 @@ async def test_dialog(file: Path, piece: int, peer: Peer) -> None:
         assert await peer.ask(sent, eof=eof, piece=piece) == expected
 
 
+@pytest.mark.parametrize("raw", forged().values(), ids=forged())
+@pytest.mark.parametrize("piece", [1 << 20, 1], ids=["whole", "bytes"])
+async def test_a_forged_header_is_gone_and_nothing_else(raw: bytes, piece: int, peer: Peer) -> None:
+    peer.classifier = Tagging()
+    peer.make()
+    await peer.start()
+    ours = b"".join(fold(*field).encode() for field in headers.fields(verdict(Label.HAM, -3.25)))
+    mbox = raw.find(b"\n") + 1 if raw.startswith(b">From ") else 0
+    without = raw.replace(FORGED_LINE, b"")
+    expected = without[:mbox] + ours + without[mbox:]
+    for command, content in (("PROCESS", expected), ("HEADERS", expected[: expected.index(b"\n\n") + 2])):
+        sent = f"{command} SPAMC/1.5\r\nContent-length: {len(raw)}\r\n\r\n".encode() + raw
+        answer = await peer.ask(sent, piece=piece)
+        assert answer.partition(b"\r\n\r\n")[2] == content
+
+
 def test_every_command_has_a_dialog() -> None:
     sent = "".join(file.read_text() for file in DIALOGS)
     assert all(f"> {command} SPAMC/" in sent for command in SpamdCommand)
 
 
 @pytest.mark.parametrize(
-    ("raw", "headers"),
+    ("raw", "head"),
     [
         pytest.param(b"A: b\r\n\r\nbody\r\n\r\nmore", b"A: b\r\n\r\n", id="crlf"),
         pytest.param(b"A: b\n\nbody\n\nmore", b"A: b\n\n", id="lf"),
         pytest.param(b"A: b\nC: d\n", b"A: b\nC: d\n", id="no-body"),
     ],
 )
-def test_headers_end_with_the_blank_line(raw: bytes, headers: bytes) -> None:
+def test_headers_end_with_the_blank_line(raw: bytes, head: bytes) -> None:
     answer = session.judged(
         SpamdRequest(SpamdCommand.HEADERS, 1.1, body=raw), verdict(Label.HAM, 0.0), FakeClassifier()
     )
     end = b"\r\n" if b"\r\n" in raw else b"\n"
-    assert answer == b"SPAMD/1.0 0 EX_OK\r\nX-Spam-Score: 0.0" + end + headers
+    assert answer == b"SPAMD/1.0 0 EX_OK\r\nX-Spam-Score: 0.0" + end + head
 
 
 def test_report_is_one_ascii_line_per_fact() -> None:

@@ -1,5 +1,6 @@
 """The dialogs of `dialogs/`, whole and byte by byte; and what no file can say."""
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from filterd_plugins.milter.session import (
     MilterState,
 )
 from filterd_plugins.milter.wire import MilterCommand, MilterError
+from tests.filterd.mails import forged
 from tests.filterd.protocols.fakes import FakeClassifier
 from tests.plugins.milter import dialog
 from tests.plugins.milter.dialog import DIALOGS, VERDICTS, packet
@@ -93,6 +95,28 @@ def test_dialog(file: Path, cut: Callable[[bytes], list[bytes]]) -> None:
             assert dialog.field(session.mail, name) == dialog.unescaped(value), where
     assert session.mail is None
     assert session.waiting == 0
+
+
+@pytest.mark.parametrize("raw", forged().values(), ids=forged())
+@pytest.mark.parametrize("cut", [whole, bytes_of], ids=["whole", "bytes"])
+def test_a_forged_header_is_told_to_go_and_no_other(raw: bytes, cut: Callable[[bytes], list[bytes]]) -> None:
+    """As Postfix sends it, with "X-Mailbox-Line" for an mbox line (smtpd.c) and blanks before a value."""
+    if raw.startswith(b">From "):
+        raw = b"X-Mailbox-Line: " + raw
+    head, _, body = raw.partition(b"\n\n")
+    lines = [field.split(b":", 1) for field in re.split(rb"\n(?![ \t])", head)]
+    sent = b"".join(_packet(b"L", name + b"\0" + value + b"\0") for name, value in lines)
+    content = body.replace(b"\n", b"\r\n")
+    session = made(way=NEGOTIATE + CONNECT + MAIL)
+    for piece in cut(sent + packet("N") + _packet(b"B", content) + END):
+        session.receive(piece)
+    assert session.mail and session.mail.raw == raw.replace(b"\n", b"\r\n")
+    gone = packet("m #1 X-Spam-Flag||")
+    assert session.answer(HAM) == gone + packet("i #0 X-Spam-Score| -3.2|") + packet("a")
+
+
+def _packet(letter: bytes, data: bytes) -> bytes:
+    return struct.pack("!I", len(data) + 1) + letter + data
 
 
 def test_every_command_and_action_has_a_dialog() -> None:

@@ -11,23 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from filterd import headers
-from filterd.api import Classifier, Verdict
+from filterd.api import Classifier
 from filterd.kit.door import Door
 from filterd_plugins.smtp_proxy.server import LmtpProxy, SmtpProxy
-from tests.filterd.protocols.fakes import FakeClassifier
 
 TIMEOUT_S = 20.0
-
-
-class Tagging(FakeClassifier):
-    """The fake classifier with the header lines that filterd really writes."""
-
-    def tag(self, raw: bytes, found: Verdict) -> bytes:
-        return headers.tag(raw, found)
-
-    def is_ours(self, header_name: str) -> bool:
-        return headers.HeaderStyle().is_ours(header_name)
 
 
 class Proxy:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from filterd import headers
 from filterd.api import Label, Message, Verdict
 from filterd.errors import DeadlineExceeded, FilterdError, Overloaded
-from tests.filterd.protocols.fakes import verdict
-from tests.plugins.smtp_proxy.peers import Proxy, Sink, Tagging, Talk, until
+from tests.filterd.mails import FORGED_LINE, forged
+from tests.filterd.protocols.fakes import Tagging, verdict
+from tests.plugins.smtp_proxy.peers import Proxy, Sink, Talk, until
 
 MAIL = b"From: ann@example.net\r\nSubject: lunch\r\n\r\nAt noon?\r\n"
 SPAM = b"From: win@example.net\r\nSubject: your prize\r\n\r\nClaim it.\r\n"
@@ -99,6 +101,17 @@ async def test_a_mail_comes_out_as_it_came_in(content: bytes, bench: Bench) -> N
     assert untagged(taken.data) == (b"\r\n" if headless else b"") + content
     assert taken.data.startswith(b"X-Spam-Status: No, score=")
     assert bench.classifier.seen[0].raw == content
+
+
+@pytest.mark.parametrize("raw", forged().values(), ids=forged())
+async def test_a_forged_header_is_gone_and_nothing_else(raw: bytes, bench: Bench) -> None:
+    await bench.start()
+    content, line = raw.replace(b"\n", b"\r\n"), FORGED_LINE.replace(b"\n", b"\r\n")
+    assert await bench.send(content) == "250 2.0.0 taken"
+    (taken,) = bench.sink.taken
+    tagged = headers.tag(content, verdict(Label.HAM, -3.25))
+    assert taken.data == dotted(tagged)
+    assert line in content and line not in tagged
 
 
 async def test_a_mail_without_a_byte(bench: Bench) -> None:

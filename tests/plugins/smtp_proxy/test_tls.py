@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.smtp_proxy.peers import Proxy, Sink, Tagging, Talk, until
+from tests.filterd.protocols.fakes import Tagging
+from tests.plugins.smtp_proxy.peers import Proxy, Sink, Talk, until
 from tests.plugins.smtp_proxy.test_server import ENVELOPE, MAIL, dotted, untagged
 
 READY = "220 Ready to start TLS"
