@@ -30,7 +30,9 @@ MAX_TEXT_BYTES: Final = 524_288  # decoded text of one mail; the model reads a f
 MAX_SOURCE_BYTES: Final = 2_097_152  # decoded HTML of one mail; comments and style sheets are most of it
 MAX_RAW_BYTES: Final = 16_777_216  # of one part before decoding; 0.1 s of quoted-printable
 FIRST_RAW_BYTES: Final = 786_432  # of a part that are decoded first: half a megabyte in base64
-MAX_HTML_PARTS: Final = 3  # rendered as a browser would; further ones lose their tags the cheap way
+MAX_HTML_PARTS: Final = 3  # rendered as a browser would, however long; of further ones the small ones
+MAX_SMALL_PARTS: Final = 20  # further ones; Apple's Mail writes one between any two attachments
+MAX_SMALL_SOURCE: Final = 20_000  # characters of all further ones; the rest lose their tags the cheap way
 MAX_ATTACHMENTS: Final = 10  # facts about attachments
 MAX_READ_ATTACHMENTS: Final = 8  # that are opened for their words
 MAX_ATTACHED_BYTES: Final = 2_097_152  # of all that are opened
@@ -87,7 +89,8 @@ class _Left:
     lines: int = MAX_LINES
     text: int = MAX_TEXT_BYTES
     source: int = MAX_SOURCE_BYTES
-    html_parts: int = MAX_HTML_PARTS
+    html_parts: int = MAX_HTML_PARTS + MAX_SMALL_PARTS
+    small_source: int = MAX_SMALL_SOURCE
     attachments: int = MAX_READ_ATTACHMENTS
     attached: int = MAX_ATTACHED_BYTES
     charset: bytes = b""  # the first that a text part declares; headers in 8 bits are in it, too
@@ -200,12 +203,19 @@ class _Walk:
         if not charset and not content.isascii() and (meta := _META_CHARSET.search(content, 0, 2_048)):
             charset = meta[1]
         self._left.charset = self._left.charset or charset
-        self._left.html_parts -= 1
-        seen = visible(
-            decode(content, charset=charset, nearby=self._left.nearby), quick=self._left.html_parts < 0
-        )
+        source = decode(content, charset=charset, nearby=self._left.nearby)
+        seen = visible(source, quick=not self._is_rendered(len(source)))
         self._found(seen.links, seen.facts)
         return _Shown(seen.text, html=True)
+
+    def _is_rendered(self, size: int) -> bool:
+        """Whether an HTML part of so many characters is, one by one from the first."""
+        left = self._left
+        left.html_parts -= 1
+        if left.html_parts >= MAX_SMALL_PARTS:
+            return True
+        left.small_source -= size
+        return left.html_parts >= 0 and left.small_source >= 0
 
     def _attachment(self, head: Head, start: int, end: int) -> None:
         """Note what kind of file is attached, and what it says where that can be read."""

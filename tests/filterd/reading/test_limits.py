@@ -6,7 +6,7 @@ import binascii
 import pytest
 
 from filterd.api import Kind, Message
-from filterd.reading import text
+from filterd.reading import mime, text
 
 SPAM = b"Congratulations! You have won a prize, claim it now at http://win.example/\n"
 HEAD = b"From: a <a@b.test>\nTo: c@d.test\nSubject: hi\nMIME-Version: 1.0\n"
@@ -119,3 +119,13 @@ def test_large_attachments_are_no_doubt() -> None:
         b"Content-Type: text/csv; name=a.csv\nContent-Disposition: attachment", b"1;2;3\n" * 900_000
     )
     assert read(raw).facts == ("attachment:csv",)
+
+
+def test_many_small_pages_are_rendered_and_long_ones_beyond_are_doubt() -> None:
+    page = 'Content-Type: text/html\n\n<p>one</p><p style="display:none">two</p>{}\n--b\n'
+    small = "From: a@example.org\nContent-Type: multipart/mixed; boundary=b\n\n--b\n" + page.format("") * 9
+    found = read(small.encode())
+    assert found.body.split() == ["one"] * 9
+    assert "tangled-html" not in found.facts
+    found = read((small + page.format("x" * mime.MAX_SMALL_SOURCE)).encode())
+    assert "tangled-html" in found.facts
