@@ -20,7 +20,7 @@ from filterd.history.textsearch import TextSearch
 
 SCHEMA = 1
 DAY_S = 86_400.0
-MAX_PRUNED = 20_000  # rows deleted in one transaction: half a second, which writers wait for
+MAX_PRUNED = 8_000  # rows deleted in one transaction: half a second, which writers wait for
 
 
 class MessageContent(NamedTuple):
