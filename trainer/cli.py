@@ -110,7 +110,9 @@ def data_items(
     from filterd_trainer.data.corpus import Dataset
     from filterd_trainer.evaluation import items
 
-    items.show(Console(highlight=False), items.run(Dataset.load(dataset), messages))
+    of = Dataset.load(dataset)
+    of.task.only_spam("trainer data items")
+    items.show(Console(highlight=False), items.run(of, messages))
 
 
 @data.command("prepare")
@@ -487,7 +489,9 @@ def left_out_command(
     from filterd_trainer.data.corpus import Dataset
     from filterd_trainer.evaluation import left_out
 
-    found = left_out.run(Dataset.load(dataset), reader, balance, messages, head=head)
+    of = Dataset.load(dataset)
+    of.task.only_spam("trainer left-out")
+    found = left_out.run(of, reader, balance, messages, head=head)
     if as_json:
         for one in found:
             typer.echo(json.dumps(asdict(one)))
@@ -646,7 +650,9 @@ def attack_command(
     def told(line: str) -> None:
         typer.echo(line, err=True)
 
-    record = attacking.attack(model, judge.EvaluationSplit.load(dataset, split), messages, told)
+    subject = judge.EvaluationSplit.load(dataset, split)
+    subject.dataset.task.only_spam("trainer attack")
+    record = attacking.attack(model, subject, messages, told)
     attack_page.show(record, as_json)
     if out:
         attack_page.write(out, record)
@@ -715,6 +721,7 @@ def card_command(
     subject = judge.EvaluationSplit.load(
         dataset, split, judge.MessageFilter(source or (), None, without or ())
     )
+    subject.dataset.task.only_spam("trainer card")
     made = measure.put(bundle, subject, seed or (), lambda line: typer.echo(line, err=True))
     typer.echo(f"{made.path}: {made.id}")
 
