@@ -38,7 +38,8 @@ class TextEncoder(nn.Module):
             raise ConfigError(
                 f"an encoder needs transformers ({error}): pip install '.[encoders]'"
             ) from error
-        disable_progress_bar()  # of reading a file, within a command that has a bar of its own
+        # Of reading a file, within a command that has a bar of its own.
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._tokens = AutoTokenizer.from_pretrained(folder, **here)
