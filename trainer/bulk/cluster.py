@@ -35,7 +35,7 @@ LOCAL: Final = "local"  # the address of a cluster that is made for this run, on
 ROW_A_BLOCK: Final = 1  # byte, with which a block is full: the first row fills it, so parts spread evenly
 
 # It counts its users over the network unless told not to, and fears for constructors' arguments that we keep.
-QUIET: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+SETTINGS: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 Open = Callable[..., Engine]
 
@@ -73,7 +73,7 @@ def run(
 @contextmanager
 def _connected(address: str, processes: int) -> Iterator[Any]:
     """Ray, while this process is part of a cluster."""
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray.data
@@ -85,7 +85,7 @@ def _connected(address: str, processes: int) -> Iterator[Any]:
     try:
         with hushed():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises bare ones, too
         raise ConfigError(f"--ray {address}: {_line(error)}") from error
     try:
         yield ray
