@@ -27,9 +27,9 @@ def settle(margin: float, fit: FastPathEntry, memory: Recollection, thresholds: 
     if memory.word:
         return None
     label = beyond(margin, fit)
-    if label is Label.HAM and fit.ham and memory.shift <= 0 and memory.weight <= 1:
+    if label is Label.HAM and fit.ham and max(memory.shift, memory.campaign) <= 0 and memory.weight <= 1:
         return min(estimate(margin, fit.ham), log_odds(thresholds.unsure) - BESIDE)
-    if label is Label.SPAM and fit.spam and memory.shift >= 0 and memory.weight >= 1:
+    if label is Label.SPAM and fit.spam and min(memory.shift, memory.campaign) >= 0 and memory.weight >= 1:
         return max(estimate(margin, fit.spam), log_odds(thresholds.spam) + BESIDE)
     return None
 

@@ -4,8 +4,9 @@ An *owner* is who said so. Asked for an owner, the memory answers with
 
 - his own word, where he corrected this very message: final, and final for him alone;
 - his learner (`owner.py`): how much the model still counts, and the nats that are added to it;
-- his word on the campaign (`campaigns.py`), bounded by CAMPAIGN_NATS: one word is most of it, contradiction
-  takes it away, and campaigns that were wrong for him lose their say;
+- his word on the campaign (`campaigns.py`), bounded by CAMPAIGN_NATS and by a goal on its side of the
+  thresholds: one word is most of it, contradiction takes it away, and campaigns that were wrong for him lose
+  their say;
 - what *others* agree on: the votes of their learners (`panel.py`) and their words on the campaign. One owner
   alone has no say in what others get, nor have several up to TOLERATED of the agreement that is asked for;
   from there it grows to all of OTHERS_NATS where `agreement` of all owners agree. Who is contradicted by the
@@ -30,6 +31,10 @@ from filterd.scoring.traits import Traits, hash_bytes
 from filterd.scoring.verdict import MAX_LOG_ODDS
 
 CERTAIN: Final = MAX_LOG_ODDS  # a person's word on this very message outdoes the most confident model
+SPAM_GOAL: Final = (
+    7.0  # log-odds up to which a campaign moves a mail; thresholds of bundles lie between 0.5 and 6
+)
+HAM_GOAL: Final = -3.0  # a slip of one person is no certainty about all copies
 CAMPAIGN_NATS: Final = 20.0  # of an owner's word on a campaign, at most; one word is 0.8 of it
 OTHERS_NATS: Final = 8.0  # of others' learners, at most; half as much again of their campaigns
 OTHERS_CAMPAIGN_NATS: Final = 12.0
@@ -47,18 +52,19 @@ Near = list[tuple[int, float]]  # campaigns that a body is like, and how much of
 class Recollection(NamedTuple):
     """What the memory has to say about a message, to whom it is judged for.
 
-    weight: of the model's log-odds; shift: nats added to them; word: what was said of this very message,
-    +1 spam, -1 ham, 0 nothing.
+    weight: of the model's log-odds; shift: nats added to them; campaign: nats added then, as far as the
+    goals; word: what was said of this very message, +1 spam, -1 ham, 0 nothing.
     """
 
     weight: float = 1.0
     shift: float = 0.0
     word: int = 0
+    campaign: float = 0.0
 
     @property
     def silent(self) -> bool:
         """Whether the model's answer stays as it is."""
-        return not self.word and self.weight == 1.0 and self.shift == 0.0
+        return not self.word and self.weight == 1.0 and self.shift == self.campaign == 0.0
 
 
 def fuse(model_log_odds: float, memory: Recollection) -> float:
@@ -68,6 +74,10 @@ def fuse(model_log_odds: float, memory: Recollection) -> float:
     if memory.silent:
         return model_log_odds
     fused = memory.weight * model_log_odds + memory.shift
+    if memory.campaign > 0:  # on its side of the thresholds, but no surer than that
+        fused = max(fused, min(SPAM_GOAL, fused + memory.campaign))
+    else:
+        fused = min(fused, max(HAM_GOAL, fused + memory.campaign))
     over = abs(fused) - SQUASH
     if over <= 0:
         return fused
@@ -108,9 +118,9 @@ class Memory:
         campaign, likeness = self.campaigns.find(traits.sketch)
         if campaign != NONE:
             who.judge_campaign(likeness * self.campaigns.own(campaign, who.key), spam)
-        before = who.weights.nbytes if who.weights is not None else 0
+        before = who.nbytes
         step = who.learn(traits, spam, model)
-        self._bytes += (who.weights.nbytes if who.weights is not None else 0) - before
+        self._bytes += who.nbytes - before
         self.panel.move(who.seat, traits, step if spam else -step)
         self.campaigns.add(traits.sketch, who.key, spam, alone=len(self.owners) == 1)
         self.words[_word_key(traits, owner)] = (1.0 + step) * (1 if spam else -1)
@@ -127,7 +137,7 @@ class Memory:
         who.unlearn(traits, spam, step)
         self.campaigns.add(traits.sketch, who.key, spam, -1)
         if not who.corrections:
-            self._bytes -= who.weights.nbytes if who.weights is not None else 0
+            self._bytes -= who.nbytes
             del self.owners[owner]
             self._doubted -= doubted
             self.panel.leave(who.seat, doubtful=doubted)
@@ -138,19 +148,20 @@ class Memory:
         if not self.words:
             return Recollection()
         mine = self._mine(owner)
-        weight, shift, word = 1.0, 0.0, 0
+        weight, shift, word, campaign = 1.0, 0.0, 0, 0.0
         near = self.campaigns.near(traits.sketch)
         for name, who in mine.items():
             weight *= who.model_say(traits.kind)
             shift += who.trust(traits.kind) * who.score(traits)
             said = next(filter(None, (share * self.campaigns.own(one, who.key) for one, share in near)), 0.0)
-            shift += CAMPAIGN_NATS * who.campaigns * said
+            campaign += CAMPAIGN_NATS * who.campaigns * said
             word = word or _sign(self.words.get(_word_key(traits, name), 0.0))
-        return Recollection(weight, shift + self._others(traits, mine, near), word)
+        agreed, copies = self._others(traits, mine, near)
+        return Recollection(weight, shift + agreed, word, campaign + copies)
 
     def dormant(self, owner: str | None) -> list[str]:
         """Who would be asked, and has no table in memory; see `awake`."""
-        return [name for name, who in self._mine(owner).items() if who.weights is None]
+        return [name for name, who in self._mine(owner).items() if who.table is None]
 
     def awake(self, name: str, corrections: Iterable[tuple[Traits, Label, float]]) -> None:
         """Give an owner his table again, from all his corrections."""
@@ -158,9 +169,9 @@ class Memory:
         for traits, label, model in corrections:
             who.learn(traits, label is Label.SPAM, model)
         old = self.owners.get(name)
-        if old and old.weights is None and who.weights is not None:
-            old.weights = who.weights
-            self._bytes += old.weights.nbytes
+        if old and old.table is None and who.table is not None:
+            old.table = who.table
+            self._bytes += old.nbytes
             self.owners.move_to_end(name)
             self._bound()
 
@@ -172,7 +183,7 @@ class Memory:
         """Add an owner as he was saved."""
         self.owners[name] = who
         self._doubted += who.doubtful
-        self._bytes += who.weights.nbytes if who.weights is not None else 0
+        self._bytes += who.nbytes
 
     def _mine(self, owner: str | None) -> dict[str, Owner]:
         """Whose word is the asker's own."""
@@ -181,16 +192,16 @@ class Memory:
         names = dict.fromkeys([owner, SITE] if owner is not None else [SITE])
         return {name: self.owners[name] for name in names if name in self.owners}
 
-    def _others(self, traits: Traits, mine: dict[str, Owner], near: Near) -> float:
-        """Nats that owners who agree add for those who did not say so."""
+    def _others(self, traits: Traits, mine: dict[str, Owner], near: Near) -> tuple[float, float]:
+        """Nats that owners who agree add for those who did not say so: for mail like it, for copies."""
         others = len(self.owners) - len(mine) - self._doubted
         if others < 2:  # one alone has no say
-            return 0.0
+            return 0.0, 0.0
         seats = {who.seat for who in mine.values()}
         found = OTHERS_NATS * self._agreed(self.panel.votes(traits, seats), min(others, len(self.panel)))
         keys = [who.key for who in mine.values()]
         said = [share * self._agreed(self._votes(one, keys), others) for one, share in near]
-        return found + OTHERS_CAMPAIGN_NATS * max(said, key=abs, default=0.0)
+        return found, OTHERS_CAMPAIGN_NATS * max(said, key=abs, default=0.0)
 
     def _votes(self, campaign: int, but: list[int]) -> float:
         """How many more owners say spam of a campaign than ham, without some of them."""
@@ -224,17 +235,17 @@ class Memory:
         if found is None:
             found = self.owners[name] = Owner(hash_bytes(name.encode()) & 0xFFFFFFFF)
             found.seat = self.panel.sit()
-            self._bytes += found.weights.nbytes if found.weights is not None else 0
+            self._bytes += found.nbytes
         self.owners.move_to_end(name)
         return found
 
     def _bound(self) -> None:
         """Let go of the tables of who was not asked for longest, and of who has had none for longest."""
         while self._bytes > MAX_TABLES and len(self.owners) > 1:
-            name = next(n for n, who in self.owners.items() if who.weights is not None)
+            name = next(n for n, who in self.owners.items() if who.table is not None)
             who = self.owners[name]
-            self._bytes -= who.weights.nbytes if who.weights is not None else 0
-            who.weights = None
+            self._bytes -= who.nbytes
+            who.table = None
             self.owners.move_to_end(name, last=False)
         if len(self.owners) > MAX_DORMANT:
             _, who = self.owners.popitem(last=False)

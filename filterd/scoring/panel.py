@@ -7,18 +7,19 @@ a thousand corrections of one owner are one vote, and what agreement is needed i
 its owners are believed again.
 """
 
+import math
 from collections.abc import Collection
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from filterd.scoring.owner import blocks
-from filterd.scoring.traits import Traits
+from filterd.scoring.traits import BITS as ID_BITS
+from filterd.scoring.traits import Ids, Traits
 
 SEATS: Final = 64  # more owners share them; 256 KB each
 BITS: Final = 16  # places of a seat's table
-VOTE: Final = 4.0  # nats of a seat's learner that are a whole vote
+VOTE: Final = 16.0  # nats of a seat's learner that are a whole vote: most of a step for what nobody expected
 HEARD: Final = 0.5  # of a vote: what mail has in common by chance stays below
 
 Floats = NDArray[np.float32]
@@ -53,13 +54,13 @@ class Panel:
 
     def move(self, seat: int, traits: Traits, nats: float) -> None:
         """Move a seat's learner so that this message's score goes by `nats`."""
-        for ids, share in blocks(traits, 1 << BITS):
+        for ids, share in _blocks(traits):
             self.tables[ids, seat] += np.float32(nats * share)
 
     def votes(self, traits: Traits, but: Collection[int] = ()) -> float:
         """How many more seats say spam than ham, without some of them."""
         total: Floats = np.zeros(self.tables.shape[1], dtype=np.float32)
-        for ids, share in blocks(traits, 1 << BITS):
+        for ids, share in _blocks(traits):
             total += np.float32(share / VOTE) * self.tables[ids].sum(axis=0)
         said = np.clip((np.abs(total) - HEARD) / (1.0 - HEARD), 0.0, 1.0) * np.sign(total)
         said[self.heard[: len(said)] <= 0] = 0.0
@@ -77,3 +78,17 @@ class Panel:
             raise ValueError("panel")
         self.tables = tables.astype(np.float32)
         self.owners, self.heard = owners.astype(np.int32), heard.astype(np.int32)
+
+
+def _blocks(traits: Traits) -> list[tuple[Ids, float]]:
+    """Places of the head's and the words' ids, and the value of each; their squares sum to 1."""
+    blocks = [_folded(ids) for ids in (traits.head, traits.words) if len(ids)]
+    return [(ids, 1.0 / math.sqrt(len(blocks) * len(ids))) for ids in blocks]
+
+
+def _folded(ids: Ids) -> Ids:
+    """Places in a smaller table, each once; sorted, as ids are."""
+    found = ids >> np.uint32(ID_BITS - BITS)
+    new = np.ones(len(found), dtype=bool)
+    np.not_equal(found[1:], found[:-1], out=new[1:])
+    return found[new]

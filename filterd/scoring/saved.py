@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from filterd.errors import StoreError
 from filterd.scoring.memory import Memory
-from filterd.scoring.owner import Owner
+from filterd.scoring.owner import Owner, Table
 
-FORMAT: Final = 3  # of the file; part of its header
+FORMAT: Final = 4  # of the file; part of its header
 MAX_HEADER: Final = 64 << 20  # bytes; 0.2 KB an owner
 MAX_ARRAYS: Final = 1 << 30  # bytes; more is no memory of ours
 
@@ -79,7 +79,7 @@ def save(memory: Memory) -> MemoryState:
             _Owner(
                 name=name,
                 key=who.key,
-                places=0 if who.weights is None else len(who.weights),
+                places=0 if who.table is None else len(who.table.weights),
                 counts=who.counts,
                 model=who.model,
                 campaigns=who.campaigns,
@@ -88,11 +88,12 @@ def save(memory: Memory) -> MemoryState:
                 seat=who.seat,
             )
         )
-    tables = [who.weights for who in memory.owners.values() if who.weights is not None]
-    arrays["tables"] = np.concatenate([np.empty(0, dtype=np.float16), *tables])
+    tables = [Table.empty(0), *(who.table for who in memory.owners.values() if who.table is not None)]
+    arrays["weights"] = np.concatenate([one.weights for one in tables])
+    arrays["seen"] = np.concatenate([one.seen for one in tables])
     keys, said = memory.words.keys(), memory.words.values()
     arrays["word_keys"] = np.fromiter(keys, np.uint64, len(keys))
-    arrays["words"] = np.fromiter(said, np.float32, len(said))
+    arrays["words"] = np.fromiter(said, np.float64, len(said))
     campaigns = {name: array.copy() for name, array in memory.campaigns.arrays().items()}
     return MemoryState(memory.revision, copy.deepcopy(owners), arrays | campaigns)
 
@@ -142,16 +143,17 @@ def _memory(header: _Header, arrays: Arrays, agreement: float) -> Memory:
     memory.words = dict(zip(arrays["word_keys"].tolist(), arrays["words"].tolist(), strict=True))
     at = 0
     for one in header.owners:
-        table = arrays["tables"][at : at + one.places].astype(np.float16) if one.places else None
-        memory.take(one.name, _owner(one, table))
+        part = slice(at, at + one.places)
+        table = Table(arrays["weights"][part].astype(np.float16), arrays["seen"][part].astype(np.uint16))
+        memory.take(one.name, _owner(one, table if one.places else None))
         at += one.places
     memory.revision = header.revision
     return memory
 
 
-def _owner(one: _Owner, table: NDArray[np.float16] | None) -> Owner:
+def _owner(one: _Owner, table: Table | None) -> Owner:
     who = Owner(one.key)
-    who.weights, who.counts, who.model = table, one.counts, one.model
+    who.table, who.counts, who.model = table, one.counts, one.model
     who.campaigns, who.seat = one.campaigns, one.seat
     who.agreed, who.contradicted = one.agreed, one.contradicted
     return who
