@@ -1,7 +1,7 @@
 """100,000 corrections by 1,000 owners: memory, CPU time a message, and a restart; no store, no model.
 
-Made mails of 1.5 KB; half of what an owner calls spam is of campaigns that others meet too. `BENCH_CORRECTIONS` is
-another number of corrections. CPU times, as the machine may be busy.
+Made mails of 1.5 KB, which many owners meet. `BENCH_CORRECTIONS` is another number of corrections. CPU times,
+as the machine may be busy.
 """
 
 import os
