@@ -65,7 +65,8 @@ class Table(NamedTuple):
 
     def grown(self, places: int) -> "Table":
         """The same in more places: each part of one has what the whole had."""
-        return Table(*(np.repeat(one, places // len(one)) for one in self))
+        times = places // len(self.weights)
+        return Table(np.repeat(self.weights, times), np.repeat(self.seen, times))
 
 
 class Owner:
@@ -193,7 +194,8 @@ def _telling(corrections: int) -> Floats:
     """Inverse document frequency [corrections + 1], of what was never seen 1, of what all share 0."""
     seen = np.arange(corrections + 1)
     found = np.log((corrections + 1.5) / (seen + 0.5)) / math.log((corrections + 1.5) / 0.5)
-    return found.clip(0.0).astype(np.float32)
+    values: Floats = found.clip(0.0).astype(np.float32)
+    return values
 
 
 def cells(traits: Traits, places: int) -> list[tuple[Ids, Floats, float]]:

@@ -23,10 +23,8 @@ WORDS: Final = {
 
 
 def said(rng: random.Random, count: int, language: str = "en") -> str:
-    known = WORDS[language].split()
-    return " ".join(
-        rng.choice(known) + (rng.choice("abcdefgh") if rng.random() < 0.5 else "") for _ in range(count)
-    )
+    known, ends = WORDS[language].split(), [*"abcdefgh", *8 * [""]]
+    return " ".join(rng.choice(known) + rng.choice(ends) for _ in range(count))
 
 
 def webmail(rng: random.Random, to: str, n: int) -> str:
@@ -46,10 +44,9 @@ def hosted(rng: random.Random, to: str, n: int) -> str:
 def shop(rng: random.Random, to: str, n: int) -> str:
     style = "".join(f".c{i} {{ color: #{i:06x}; padding: {i}px }}\n" for i in range(40))
     rows = "".join(f"<tr><td>{said(rng, 4)}</td><td>{rng.randrange(99)}.00</td></tr>" for _ in range(8))
-    html = f"<html><style>{style}</style><body><p>Thank you for your order {n}</p><table>{rows}</table></body></html>"
-    return (
-        f"From: orders@shop.example\nTo: {to}\nSubject: Your order {n}\nContent-Type: text/html\n\n{html}\n"
-    )
+    body = f"<body><p>Thank you for your order {n}</p><table>{rows}</table></body>"
+    head = f"From: orders@shop.example\nTo: {to}\nSubject: Your order {n}\nContent-Type: text/html\n"
+    return f"{head}\n<html><style>{style}</style>{body}</html>\n"
 
 
 def post(rng: random.Random, to: str, n: int) -> str:
