@@ -157,7 +157,7 @@ class Memory:
             campaign += CAMPAIGN_NATS * who.campaigns * said
             word = word or _sign(self.words.get(_word_key(traits, name), 0.0))
         agreed, copies = self._others(traits, mine, near)
-        return Recollection(weight, shift + agreed, word, campaign + copies)
+        return Recollection(weight=weight, shift=shift + agreed, word=word, campaign=campaign + copies)
 
     def dormant(self, owner: str | None) -> list[str]:
         """Who would be asked, and has no table in memory; see `awake`."""
