@@ -41,15 +41,16 @@ demo: $(VENV)/.run  ## set everything up and judge real messages with the defaul
 
 setup: $(VENV)/.develop  ## install everything that developing needs into .venv
 
-check: $(VENV)/.develop  ## style, types, import rule, docs in step with the code
+check: $(VENV)/.develop  ## style, types, import rule, docs in step with the code, and what quick does
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q tests/test_imports.py tests/test_docs.py
+	@$(MAKE) --no-print-directory quick
 
-quick: $(VENV)/.develop  ## style, and the tests of pure code: under a minute
+quick: $(VENV)/.develop  ## style, and the tests of pure code, which have to cover its branches: under a minute
 	@$(BIN)/ruff check .
-	@$(BIN)/pytest -q -m "not slow" $(QUICK)
+	@$(BIN)/coverage run -m pytest -q -m "not slow" $(QUICK)
+	@$(BIN)/coverage report
 
 test: $(VENV)/.develop  ## run the tests, a file at a time in each of PROCESSES (a process a core, up to four)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(PROCESSES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -61,4 +62,4 @@ fuzz: $(VENV)/.develop  ## read mutated mails for SECONDS (60): nothing raises, 
 	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build .coverage *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

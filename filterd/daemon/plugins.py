@@ -6,7 +6,7 @@ key of a plugin, or a secret that cannot be read, is said while the old configur
 
 import inspect
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 from filterd.api import Label, Message, Plugin, Verdict
@@ -34,7 +34,7 @@ def chosen(config: Config, where: str) -> list[ConfiguredPlugin]:
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"{where}: plugins.{name}: no such plugin; there are {there}")
-        kind: type[Plugin] = known[name].load()
+        kind = _loaded(known[name], where)
         if not any(_takes(getattr(kind, method, None), count) for method, count in METHODS.items()):
             raise ConfigError(
                 f"{where}: plugins.{name}: was made for another filterd: it has neither protocol(door) nor "
@@ -42,6 +42,18 @@ def chosen(config: Config, where: str) -> list[ConfiguredPlugin]:
             )
         section = settings(config, name, kind.Settings, where)
         found.append(ConfiguredPlugin(name, kind, section))
+    return found
+
+
+def _loaded(entry: EntryPoint, where: str) -> type[Plugin]:
+    """A plugin's class. Raises ConfigError, whatever its module raises: it is somebody else's code."""
+    try:
+        found: type[Plugin] = entry.load()
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: plugins.{entry.name}: {entry.value} cannot be loaded"
+            f" ({type(error).__name__}: {error}); install what it needs, or ask its author"
+        ) from error
     return found
 
 

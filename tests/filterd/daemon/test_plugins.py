@@ -88,3 +88,20 @@ def test_a_plugin_that_nobody_could_connect_to_is_refused(
     else:
         with pytest.raises(ConfigError, match=r"plugins\.mine: was made for another filterd"):
             plugins.check(config, "filterd.yaml")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ImportError("No module named 'their_library'"), SyntaxError("invalid syntax"), AttributeError("x")],
+)
+def test_a_plugin_whose_module_fails_is_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> type:
+        raise error
+
+    entry = SimpleNamespace(name="mine", value="theirs.server:Mine", load=load)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    config = parse("plugins: {mine: {listen: ['unix:/run/x']}}", "filterd.yaml")
+    with pytest.raises(
+        ConfigError, match=r"^filterd\.yaml: plugins\.mine: theirs\.server:Mine cannot be loaded"
+    ):
+        plugins.check(config, "filterd.yaml")
