@@ -24,7 +24,7 @@ from filterd_trainer.evaluation.plots import (
     VERMILION,
 )
 from filterd_trainer.evaluation.results import Table
-from filterd_trainer.simulation.figures import (
+from filterd_trainer.simulation.metrics import (
     BOTH,
     COMPARED,
     WINDOW,

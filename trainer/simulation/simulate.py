@@ -19,10 +19,10 @@ from filterd.scoring import bundle
 from filterd_trainer.data import prepare
 from filterd_trainer.gpt2 import checkpoint
 from filterd_trainer.retraining import lock
-from filterd_trainer.simulation import arms, figures, pages
+from filterd_trainer.simulation import arms, metrics, pages
 from filterd_trainer.simulation import stream as streams
 from filterd_trainer.simulation.arms import Arm, Bogofilter, Margins, Ours
-from filterd_trainer.simulation.figures import BOTH, SimulationRecord
+from filterd_trainer.simulation.metrics import BOTH, SimulationRecord
 from filterd_trainer.simulation.replay import (
     RepeatedComplaints,
     Replay,
@@ -137,10 +137,10 @@ class _Simulation:
         return SimulationRecord(
             bundle=name,
             settings=self._settings,
-            data=figures.described(stream, [str(i) for i in self._request.inputs]),
-            arms=[figures.arm(arm, segments, stream) for arm, segments in runs.items()],
-            differences=figures.differences(runs, stream),
-            hostile=[figures.hostile(n, s, frozen, stream) for n, s in hostile.items() if frozen],
+            data=metrics.described(stream, [str(i) for i in self._request.inputs]),
+            arms=[metrics.arm(arm, segments, stream) for arm, segments in runs.items()],
+            differences=metrics.differences(runs, stream),
+            hostile=[metrics.hostile(n, s, frozen, stream) for n, s in hostile.items() if frozen],
             skipped=skipped,
         )
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from filterd_trainer.simulation import figures, pages
-from filterd_trainer.simulation.figures import SimulationRecord
+from filterd_trainer.simulation import metrics, pages
+from filterd_trainer.simulation.metrics import SimulationRecord
 from filterd_trainer.simulation.stream import StreamSettings
-from tests.trainer.simulation.test_figures import judged, segments, stream
+from tests.trainer.simulation.test_metrics import judged, segments, stream
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +20,10 @@ def record() -> SimulationRecord:
     return SimulationRecord(
         bundle="filterd-mini-1",
         settings=StreamSettings(),
-        data=figures.described(one, ["site=mails"]),
-        arms=[figures.arm(name, run, one) for name, run in runs.items()],
-        differences=figures.differences(runs, one),
-        hostile=[figures.hostile("strangers", segments({83}), frozen, one)],
+        data=metrics.described(one, ["site=mails"]),
+        arms=[metrics.arm(name, run, one) for name, run in runs.items()],
+        differences=metrics.differences(runs, one),
+        hostile=[metrics.hostile("strangers", segments({83}), frozen, one)],
         skipped={"bogofilter-same": "bogofilter is not installed"},
     )
 

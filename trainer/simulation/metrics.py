@@ -1,4 +1,4 @@
-"""The figures of a simulation: from what was said of each mail to tables with intervals.
+"""The metrics of a simulation: from what was said of each mail to tables with intervals.
 
 An *error* is what a user sees: ham called spam, or spam that is in the inbox, which it is as `unsure` too.
 *Not right* counts unsure ham as well. Arms are compared on the same mails by a paired bootstrap over groups
