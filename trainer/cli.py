@@ -123,7 +123,7 @@ def data_prepare(
     ] = None,
     recipe: Annotated[str, typer.Option(help="grouped (ours), lecture or lecture-slide.")] = "grouped",
     task: Annotated[
-        str, typer.Option(help="spam, classes, multilabel or regression: what a label is.")
+        str, typer.Option(help="spam, classes, hierarchical, multilabel or regression: what a label is.")
     ] = "spam",
     form: Annotated[
         str, typer.Option("--format", help="auto, csv, tsv, jsonl, parquet, mails, mbox or maildir.")

@@ -19,7 +19,7 @@ NOTHING: Final = "none"  # said where no label is called; no label may be named 
 CUT: Final = 0.5  # P from which a label is called where nothing was fitted
 DECIMALS: Final = 2  # of a number for people
 
-TaskName = Literal["spam", "classes", "multilabel", "regression"]
+TaskName = Literal["spam", "classes", "multilabel", "regression", "hierarchical"]
 Floats = NDArray[np.float64]
 
 
@@ -152,6 +152,52 @@ class RegressionReader:
         return AnswerReading(answer, place, {})
 
 
+class HierarchicalReader:
+    """A category, and a subcategory of it. The first numbers are of the categories, the others of the labels.
+
+    categories: in the order of the labels that name them. parents: the category of each label, [labels].
+    """
+
+    def __init__(self, facts: LabelFacts) -> None:
+        if len(facts.labels) < 2:
+            raise TaskError("a hierarchy has two or more labels")
+        self._labels, self._slope = facts.labels, facts.slope
+        of_label = [path_of(label)[0] for label in facts.labels]
+        self.categories = tuple(dict.fromkeys(of_label))
+        self.parents = np.array([self.categories.index(name) for name in of_label])
+        self.outputs = len(self.categories) + len(facts.labels)
+
+    def shares(self, logits: Floats) -> Floats:
+        """P of each label: of its category, times its own among those of the category; rows sum to 1."""
+        count = len(self.categories)
+        scaled = self._slope * logits
+        found = softmax(scaled[:, :count])[:, self.parents]
+        for category in range(count):
+            mine = self.parents == category
+            found[:, mine] *= softmax(scaled[:, count:][:, mine])
+        return found
+
+    def of_categories(self, shares: Floats) -> Floats:
+        """P of each category, [n, categories], from those of labels."""
+        found: Floats = shares @ (self.parents[:, None] == np.arange(len(self.categories)))
+        return found
+
+    def read(self, rows: NDArray[Any]) -> AnswerReading:
+        """The most probable category, and within it the most probable label."""
+        shares = self.shares(rows.astype(np.float64).mean(axis=0, keepdims=True))
+        category = int(self.of_categories(shares)[0].argmax())
+        best = int(np.where(self.parents == category, shares[0], -1.0).argmax())
+        name = self._labels[best]
+        answer = ModelAnswer(task="hierarchical", text=name, labels=path_of(name))
+        return AnswerReading(answer, float(shares[0, best]), _named(self._labels, shares[0]))
+
+
+def path_of(label: str) -> tuple[str, ...]:
+    """A label's category and, where it has one, its subcategory."""
+    category, _, rest = label.partition(SEPARATOR)
+    return (category, rest) if rest else (category,)
+
+
 def softmax(logits: Floats) -> Floats:
     """P of each column, [n, k]; rows sum to 1."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -167,6 +213,7 @@ READERS: Final[dict[str, Callable[[LabelFacts], Reader]]] = {
     "classes": ChoiceReader,
     "multilabel": MultilabelReader,
     "regression": RegressionReader,
+    "hierarchical": HierarchicalReader,
 }
 
 

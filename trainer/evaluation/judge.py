@@ -149,7 +149,7 @@ class EvaluationSplit:
     def assess(self, scored: SplitScores | SplitAnswers) -> Result:
         """All figures of a model on it."""
         groups = self.frame["Group"].to_numpy() if "Group" in self.frame else None
-        return results.assess(scored, self.split, self.leaked, groups)
+        return results.assess(scored, self.split, self.leaked, groups, self.dataset.task)
 
 
 def evaluate_models(

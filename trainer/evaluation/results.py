@@ -20,6 +20,7 @@ from filterd_trainer.evaluation.intervals import (
     spread,
 )
 from filterd_trainer.evaluation.scores import SplitAnswers, SplitScores, part, some_of
+from filterd_trainer.tasks.task import Task
 
 Row = list[str]
 Table = tuple[Row, list[Row]]  # header and rows
@@ -105,8 +106,10 @@ def assess(
     split: str,
     leaked: npt.NDArray[np.bool_],
     groups: npt.ArrayLike | None = None,
+    task: Task | None = None,
 ) -> Result:
-    """All figures of a model. leaked: [n]; groups: name of each message's near-duplicates, [n].
+    """All figures of a model. leaked: [n]; groups: name of each message's near-duplicates, [n]. task: of the
+    model, where its labels have a level above them.
 
     Raises BadInput for an empty split.
     """
@@ -124,6 +127,9 @@ def assess(
             parts[name] = evaluate(some.probability, some.spam, verdicts=some.verdicts, groups=of)
         if len(scored.labels) > 2 or not scored.ham:
             classes[name] = evaluate_classes(some.classes, some.truth, scored.labels, groups=of)
+        if task and (above := task.coarser(some.classes, some.truth)):
+            found = evaluate_classes(above.shares, above.truth, above.names, groups=of)
+            classes[f"categories, {name}"] = found
     return Result(scored.name, parts, classes, scored.fit_seconds, scored.messages_per_second)
 
 

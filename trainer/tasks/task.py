@@ -48,6 +48,14 @@ class FittedLabels(NamedTuple):
     cuts: tuple[float, ...] = ()
 
 
+class CoarserLabels(NamedTuple):
+    """Categories of labels. shares: P of each, [n, names]; truth: the true ones, [n]."""
+
+    names: tuple[str, ...]
+    shares: Floats
+    truth: npt.NDArray[np.int64]
+
+
 class CodedLabels(NamedTuple):
     """The labels of a dataset's messages, once all are known.
 
@@ -167,6 +175,11 @@ class Task:
         """Precision, recall, F1 and number of messages of each label, from sums [m]."""
         del sums
         return {}
+
+    def coarser(self, shares: Floats, truth: npt.NDArray[np.int64]) -> "CoarserLabels | None":
+        """The level above, from P of each label [n, labels] and the true ones [n]; None without one."""
+        del shares, truth
+        return None
 
     def misses(self, said: ModelAnswer, truth: ModelAnswer) -> float:
         """How far off an answer is; 0 for a right one."""

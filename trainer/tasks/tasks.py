@@ -6,11 +6,14 @@ from typing import Final
 from filterd.errors import ConfigError
 from filterd.scoring.answers import Target
 from filterd_trainer.tasks.choice import Classes, Spam
+from filterd_trainer.tasks.hierarchical import Hierarchical
 from filterd_trainer.tasks.multilabel import Multilabel
 from filterd_trainer.tasks.regression import Regression
 from filterd_trainer.tasks.task import Task
 
-TASKS: Final[dict[str, type[Task]]] = {one.name: one for one in (Spam, Classes, Multilabel, Regression)}
+TASKS: Final[dict[str, type[Task]]] = {
+    one.name: one for one in (Spam, Classes, Multilabel, Regression, Hierarchical)
+}
 
 
 def kind(name: str) -> type[Task]:

@@ -67,6 +67,18 @@ def rating(draw: Draw) -> dict[str, object]:
     return {"rating": value, "text": " ".join(["a", *words, "thing", filler(draw)])}
 
 
+def path(draw: Draw) -> dict[str, object]:
+    """A category and a subcategory in two columns, and words of both."""
+    category = str(draw.choice(list(WORDS)))
+    sub = int(draw.integers(2))
+    words = [str(word) for word in draw.choice(WORDS[category][2 * sub : 2 * sub + 2], 3)]
+    return {
+        "category": category,
+        "subcategory": ("early", "late")[sub],
+        "text": " ".join([*words, filler(draw)]),
+    }
+
+
 class Case(NamedTuple):
     """A task: how its table is made and named, what a message is answered, which figure it has to reach."""
 
@@ -89,6 +101,7 @@ CASES = [
         0.8,
         ",".join(WORDS),
     ),
+    Case("hierarchical", path, "match league league", "sports/late", "accuracy", 0.8),
     Case("regression", rating, "a superb lovely thing", "5", "pearson", 0.8),
 ]
 
@@ -154,7 +167,7 @@ def test_a_run_and_its_bundle_are_evaluated(
     pages.show_evaluation(record)
     pages.show_misjudged(scored[0], subject.frame["Text"].tolist(), 3)
     written = pages.write_evaluation(tmp_path, record, scored, histories)
-    assert len([path for path in written if path.suffix == ".png"]) == 3
+    assert len([one for one in written if one.suffix == ".png"]) == 3
     page = re.sub(r"base64,[^\"]*", "", (tmp_path / "report.html").read_text())
     assert "spam" not in (capsys.readouterr().out + page).lower()
     figures = steps.evaluate(made.run, made.data)
