@@ -133,7 +133,7 @@ def test_the_verdict(folder: Path, said: bytes) -> None:
         repr(found)
         == "Verdict(label=<Label.SPAM: 'spam'>, probability=0.99, points=9.5, kind=<Kind.SMS: 'sms'>,"
         " model='m-1', tests=('GPT2',), classes={'ham': 0.01, 'spam': 0.99}, available=True, subject='s',"
-        " seconds=0.0015, action=None, name='')"
+        " seconds=0.0015, action=None, answer=None)"
     )
 
 
