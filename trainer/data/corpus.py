@@ -244,6 +244,8 @@ def coded(
 
     ham: what `--ham` says. Raises BadInput, ConfigError.
     """
+    if frame.empty:
+        raise BadInput("the inputs hold no message that can be used; check --input and --format")
     found = kind.coded(frame["Label"].tolist(), ham, losses.read.append)
     return frame.assign(Label=found.cells, Stratum=found.strata), found.task
 

@@ -4,7 +4,6 @@ What is fitted, on the validation part, is the task's affair (`Task.fit`): a tem
 or nothing. No thresholds of spam, no wide half, no fast path, no exit.
 """
 
-import shutil
 import tempfile
 from dataclasses import replace
 from itertools import chain
@@ -22,7 +21,6 @@ from filterd.scoring.answers import Reader
 from filterd.scoring.backend import Backend, open_backend
 from filterd.scoring.bundle import Bundle, Manifest
 from filterd.scoring.engine import Engine, by_message
-from filterd.scoring.tokenizer import Tokenizer
 from filterd.scoring.verdict import Calibration
 from filterd_trainer.data.corpus import Dataset
 from filterd_trainer.evaluation.intervals import ClassMetrics, evaluate_answers, evaluate_classes
@@ -37,7 +35,7 @@ from filterd_trainer.export.assembly import (
     with_probes,
 )
 from filterd_trainer.export.card import ClassResults
-from filterd_trainer.export.files import write_graphs
+from filterd_trainer.export.files import write_model
 from filterd_trainer.export.texts import SplitTexts, compared, messages
 from filterd_trainer.gpt2.model import SpamClassifier
 from filterd_trainer.tasks.task import Task
@@ -59,12 +57,11 @@ def export(
     task, cells = dataset.task, dataset.split("validation")["Label"].tolist()
     validation = messages(dataset, "validation")
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
-        shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
-        tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
         manifest = manifest_of(request, config, model.gpt.architecture)
         report("writing the graph")
-        write_graphs(request.quantization, config, dataset, model, manifest, Path(scratch), folder)
-        shipped = open_backend(folder)
+        tokenizer, shipped = write_model(
+            request.quantization, config, dataset, model, manifest, Path(scratch), folder
+        )
         report(f"judging {len(validation.texts):,} validation messages")
         rows = rows_of(engine_of(manifest, tokenizer, shipped), validation)
         fitted = task.fit(means(rows), cells)

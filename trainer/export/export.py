@@ -41,7 +41,7 @@ from filterd_trainer.export.assembly import (
     provenance,
     with_probes,
 )
-from filterd_trainer.export.files import write_graphs
+from filterd_trainer.export.files import write_model
 from filterd_trainer.export.texts import SplitTexts, compared, messages
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors
 from filterd_trainer.training.runs import RunConfig, read_config, weights_of
@@ -73,12 +73,11 @@ def export(
     earlier = _earlier(request)
     validation = messages(dataset, "validation")
     with bundle.writing(request.out) as folder, tempfile.TemporaryDirectory() as scratch:
-        shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
-        tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
         manifest = manifest_of(request, config, model.gpt.architecture)
         report("writing the graph")
-        write_graphs(request.quantization, config, dataset, model, manifest, Path(scratch), folder)
-        shipped = open_backend(folder)
+        tokenizer, shipped = write_model(
+            request.quantization, config, dataset, model, manifest, Path(scratch), folder
+        )
         judging = engine_of(manifest, tokenizer, shipped)
         left_out = messages(dataset, request.calibrate_on) if request.calibrate_on else None
         report(f"judging {len(validation.texts):,} validation messages")

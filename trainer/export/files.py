@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from filterd.reading import text
 from filterd.scoring import bundle
-from filterd.scoring.backend import QUANTIZATION
+from filterd.scoring.backend import QUANTIZATION, Backend, open_backend
 from filterd.scoring.bundle import Manifest
 from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.data.corpus import Dataset
@@ -32,7 +32,7 @@ OBSERVED = 256  # training messages that outlier channels are looked for in
 WATCHED = "watched.onnx"  # in the scratch folder
 
 
-def write_graphs(
+def write_model(
     quantization: str,
     config: RunConfig,
     dataset: Dataset,
@@ -40,18 +40,20 @@ def write_graphs(
     manifest: Manifest,
     scratch: Path,
     folder: Path,
-) -> None:
-    """The model in floats in one folder, and as it ships in another, which has the tokenizer already."""
+) -> tuple[Tokenizer, Backend]:
+    """The model in floats in one folder, as it ships in another with the tokenizer; those two, opened."""
+    shutil.copy(bundle.DEFAULT / bundle.TOKENIZER, folder / bundle.TOKENIZER)
+    tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
     floats = write_floats(model, config, scratch)
     if quantization == "fp32":
         for name in (bundle.MODEL, bundle.WEIGHTS):
             shutil.copy(scratch / name, folder / name)
         where = locations(folder / bundle.WEIGHTS)
         exits.write(folder, model, load_file(folder / bundle.WEIGHTS), None, where, "fp32")
-        return
-    tokenizer = Tokenizer.load(folder / bundle.TOKENIZER)
-    ids = [tokenizer.encode(t) for t in messages(dataset, "train").some(OBSERVED).texts]
-    write_int8(model, config, floats, scratch / WATCHED, ids, manifest, folder)
+    else:
+        ids = [tokenizer.encode(t) for t in messages(dataset, "train").some(OBSERVED).texts]
+        write_int8(model, config, floats, scratch / WATCHED, ids, manifest, folder)
+    return tokenizer, open_backend(folder)
 
 
 def write_floats(model: SpamClassifier, config: RunConfig, folder: Path) -> dict[str, NDArray[Any]]:

@@ -299,12 +299,8 @@ def pretrain(
     tell: Callable[[str], None] = print,
 ) -> None:
     """Pretrain and leave a weights folder. Raises Interrupted, and the errors of what it reads and writes."""
-    target = device.choose(on)
-    together = processes.join(target)
-    say = tell if together.first else silent
+    target, together, say = begun(folder, settings, resume=resume, on=on, tell=tell)
     with together.first_alone():
-        if together.first:
-            claim(folder, settings, resume)
         text = tokens.prepare(files, folder, Tokenizer.load(bundle.DEFAULT / bundle.TOKENIZER), say)
     torch.manual_seed(settings.seed)
     gpt = begin(settings.base).to(target).train()
@@ -320,8 +316,16 @@ def pretrain(
         weights.save(gpt.cpu(), folder, f"trainer pretrain, {run.state.tokens:,} tokens")
 
 
-def silent(_line: str) -> None:
-    """What processes but the first say."""
+def begun(
+    folder: Path, settings: PretrainSettings, *, resume: bool, on: str, tell: Callable[[str], None]
+) -> tuple[torch.device, Processes, Callable[[str], None]]:
+    """The device, this run's processes, whose first has claimed the folder, and how this one speaks."""
+    target = device.choose(on)
+    together = processes.join(target)
+    with together.first_alone():
+        if together.first:
+            claim(folder, settings, resume)
+    return target, together, tell if together.first else lambda _line: None
 
 
 def fit(run: Course, tell: Callable[[str], None]) -> None:

@@ -28,9 +28,8 @@ from filterd.scoring.tokenizer import Tokenizer
 from filterd_trainer.disguises.augment import disguised
 from filterd_trainer.gpt2 import device, weights
 from filterd_trainer.gpt2.model import GPT2, INITIAL_STD
-from filterd_trainer.pretraining.pretrain import Course, PretrainSettings, begin, claim, fit, silent
+from filterd_trainer.pretraining.pretrain import Course, PretrainSettings, begin, begun, fit
 from filterd_trainer.pretraining.teacher import COMPONENTS, Teacher, TeacherFeatures
-from filterd_trainer.training import processes
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.processes import ALONE, Processes
 
@@ -184,12 +183,7 @@ def distil(
 
     Raises Interrupted, and the errors of what it reads and writes.
     """
-    target = device.choose(on)
-    together = processes.join(target)
-    say = tell if together.first else silent
-    with together.first_alone():
-        if together.first:
-            claim(folder, settings, resume)
+    target, together, say = begun(folder, settings, resume=resume, on=on, tell=tell)
     features = TeacherFeatures.load(folders)
     torch.manual_seed(settings.seed)
     gpt = begin(settings.base)

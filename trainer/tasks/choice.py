@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from filterd.api import ModelAnswer
-from filterd.errors import BadInput, ConfigError
+from filterd.errors import ConfigError
 from filterd.scoring.answers import TaskName
 from filterd_trainer.tasks.task import (
     FEW,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SLOPES: Final = (0.05, 20.0)  # of 1 / temperature; beyond, the validation part says nothing of it
 LEAST: Final = 1e-12  # P whose logarithm is still taken
-EMPTY: Final = "the inputs hold no message that can be used; check --input and --format"
 
 
 class Choice(Task):
@@ -53,8 +52,6 @@ class Choice(Task):
     @classmethod
     def coded(cls, written: Sequence[str], ham: Sequence[str], tell: Tell) -> CodedLabels:
         """See `Task`."""
-        if not written:
-            raise BadInput(EMPTY)
         ours = spelling(written, tell)
         task = cls.named(sorted(set(ours.values())), ham)
         place = {name: i for i, name in enumerate(task.labels)}

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from filterd.api import ModelAnswer
-from filterd.errors import BadInput
 from filterd.scoring.answers import SEPARATOR, HierarchicalReader, LabelFacts, TaskName, path_of
-from filterd_trainer.tasks.choice import EMPTY, Classes
+from filterd_trainer.tasks.choice import Classes
 from filterd_trainer.tasks.task import (
     CoarserLabels,
     CodedLabels,
@@ -57,8 +56,6 @@ class Hierarchical(Classes):
     @classmethod
     def coded(cls, written: Sequence[str], ham: Sequence[str], tell: Tell) -> CodedLabels:
         """See `Task`."""
-        if not written:
-            raise BadInput(EMPTY)
         pairs = [one.partition(SEPARATOR) for one in written]
         ours = spelling((category for category, _, _ in pairs), tell)
         return super().coded([f"{ours[category]}{mark}{rest}" for category, mark, rest in pairs], ham, tell)

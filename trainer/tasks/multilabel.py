@@ -12,7 +12,6 @@ import numpy.typing as npt
 from filterd.api import ModelAnswer
 from filterd.errors import BadInput, ConfigError
 from filterd.scoring.answers import NOTHING, LabelFacts, MultilabelReader, Reader, TaskName
-from filterd_trainer.tasks.choice import EMPTY
 from filterd_trainer.tasks.task import (
     CodedLabels,
     Figures,
@@ -67,8 +66,6 @@ class Multilabel(Task):
         """See `Task`."""
         if ham:
             raise ConfigError("--ham is for --task spam; of several labels none is ham")
-        if not written:
-            raise BadInput(EMPTY)
         rows: list[list[str]] = [json.loads(one) for one in written]
         ours = spelling((name for row in rows for name in row), tell)
         names = [sorted({ours[name] for name in row}) for row in rows]

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from filterd.api import ModelAnswer
 from filterd.errors import BadInput, ConfigError
 from filterd.scoring.answers import DECIMALS, Reader, Target, TaskName
-from filterd_trainer.tasks.choice import EMPTY
 from filterd_trainer.tasks.task import (
     CodedLabels,
     Figures,
@@ -66,8 +65,6 @@ class Regression(Task):
         """See `Task`."""
         if ham:
             raise ConfigError("--ham is for --task spam; a number is not ham")
-        if not written:
-            raise BadInput(EMPTY)
         cells = [float(one) for one in written]
         edges = np.unique(np.quantile(cells, np.linspace(0, 1, STRATA + 1)[1:-1]))
         return CodedLabels(cls(labels=(LABEL,)), cells, np.searchsorted(edges, cells).tolist())

@@ -136,7 +136,7 @@ def test_labels_that_do_not_do(found: str, ham: list[str], says: str) -> None:
 
 def test_no_messages_at_all() -> None:
     with pytest.raises(BadInput, match="--input"):
-        Spam.coded([], [], print)
+        corpus.coded(pd.DataFrame({"Label": []}), Spam, [], ReadingLosses())
 
 
 def test_copies_go_and_contradictions_too() -> None:

@@ -1,6 +1,5 @@
 """The properties that training, caching and serving build on, each at a size that takes milliseconds."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,34 +22,9 @@ from filterd_trainer.gpt2.model import (
     to_safetensors,
 )
 from filterd_trainer.gpt2.strategies import begin
+from tests.trainer.gpt2.small import LABELS, LENGTHS, SMALL, classifier, messages
 
-SMALL = Architecture(vocabulary=97, context=24, width=32, layers=3, heads=4)
-LENGTHS = torch.tensor([12, 1, 7, 11])
 TOLERANCE = 2e-6  # float32, logits of size 1
-LABELS = ("ham", "spam", "smishing")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def classifier(seed: int = 0, dropout: float = 0.0) -> SpamClassifier:
-    torch.manual_seed(seed)
-    model = SpamClassifier(GPT2(SMALL, dropout), len(LABELS))
-    # GPT-2's small initial weights would make every test pass: let attention matter.
-    with torch.no_grad():
-        for block in model.gpt.h:
-            block.attn.c_attn.weight.mul_(20)  # type: ignore[union-attr, operator]
-    return model
-
-
-def messages(pad: int = 0) -> Tensor:
-    ids = torch.randint(0, SMALL.vocabulary, (4, 12), generator=torch.Generator().manual_seed(1))
-    return torch.where(torch.arange(12) < LENGTHS[:, None], ids, pad)
 
 
 def full_pass(model: SpamClassifier, ids: Tensor, last: Tensor) -> Tensor:

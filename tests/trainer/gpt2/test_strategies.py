@@ -1,6 +1,5 @@
 """What each strategy trains, where it begins, and that files keep what it leaves."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,36 +11,11 @@ from filterd.scoring.bundle import Architecture
 from filterd_trainer.gpt2 import blocks, strategies
 from filterd_trainer.gpt2.checkpoint import write_tensors
 from filterd_trainer.gpt2.model import GPT2, SpamClassifier, from_safetensors, read_tensors, to_safetensors
-
-SMALL = Architecture(vocabulary=97, context=24, width=32, layers=3, heads=4)
-LENGTHS = torch.tensor([12, 1, 7, 11])
-LABELS = ("ham", "spam")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.trainer.gpt2.small import LABELS, LENGTHS, classifier, messages
 
 
 def same(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, atol=2e-6, rtol=1e-5)
-
-
-def classifier() -> SpamClassifier:
-    torch.manual_seed(0)
-    model = SpamClassifier(GPT2(SMALL), len(LABELS))
-    with torch.no_grad():
-        for block in model.gpt.h:
-            block.attn.c_attn.weight.mul_(20)  # type: ignore[union-attr, operator]
-    return model
-
-
-def messages(pad: int = 0) -> Tensor:
-    ids = torch.randint(0, SMALL.vocabulary, (4, 12), generator=torch.Generator().manual_seed(1))
-    return torch.where(torch.arange(12) < LENGTHS[:, None], ids, pad)
 
 
 def moved(strategy: str, size: int = 4, steps: int = 3) -> SpamClassifier:

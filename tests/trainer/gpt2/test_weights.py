@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,14 +59,6 @@ def greedy(theirs: GPT2LMHeadModel, ids: Tensor, n: int) -> Tensor:
         for _ in range(n):
             ids = torch.cat([ids, theirs(ids).logits[:, -1:].argmax(-1)], dim=1)
     return ids
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

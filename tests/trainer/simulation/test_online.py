@@ -104,15 +104,20 @@ def test_every_run(inputs: list[str], tmp_path: Path) -> None:
     assert online.simulate(request, QUIET) == record, "nothing is done again"
 
 
-def test_beside_bogofilter(inputs: list[str], tmp_path: Path) -> None:
-    request = OnlineRequest(
+def bogofilter_alone(inputs: list[str], out: Path) -> OnlineRequest:
+    settings = OnlineSettings(messages=20)
+    return OnlineRequest(
         inputs=inputs,
         bundle=bundle.DEFAULT,
-        out=tmp_path,
-        settings=OnlineSettings(messages=20),
+        out=out,
+        settings=settings,
         modes=("errors",),
         only=("bogofilter",),
     )
+
+
+def test_beside_bogofilter(inputs: list[str], tmp_path: Path) -> None:
+    request = bogofilter_alone(inputs, tmp_path)
     need_program("bogofilter")
     record = online.simulate(request, QUIET)
     assert [run.corrections > 0 for run in record.runs] == [True]
@@ -133,14 +138,7 @@ def test_options_of_the_other_way_are_refused(tmp_path: Path, given: list[str], 
 
 def test_without_bogofilter(inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(online, "bogofilter_missing", lambda: "not there")
-    request = OnlineRequest(
-        inputs=inputs,
-        bundle=bundle.DEFAULT,
-        out=tmp_path,
-        settings=OnlineSettings(messages=20),
-        modes=("errors",),
-        only=("bogofilter",),
-    )
+    request = bogofilter_alone(inputs, tmp_path)
     record = online.simulate(request, QUIET)
     assert (record.skipped, record.runs) == ({"bogofilter": "not there"}, [])
 

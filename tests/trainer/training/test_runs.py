@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -189,15 +188,6 @@ def test_the_lectures_messages_are_padded_to_120_tokens(tmp_path: Path) -> None:
     assert int(parts["train"].rows.row(0)[-1]) == END_OF_TEXT_ID
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_does_not_show_in_the_result(
     data: Dataset, base: Path, tmp_path: Path, number: signal.Signals

@@ -30,11 +30,6 @@ TINY = Architecture(vocabulary=50, context=16, width=16, layers=3, heads=2)
 SPAM_TOKEN = 7  # the whole difference between the classes
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def part(count: int, seed: int) -> TrainingPart:
     generator = torch.Generator().manual_seed(seed)
     rows, targets = [], []

@@ -1,6 +1,6 @@
 """Classifiers of other kinds: each learns a difference that is there, by its seed, and takes any text."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,14 +20,6 @@ KINDS: list[Callable[[], Any]] = [
     partial(WordNetwork, RecurrentNet, epochs=6),
 ]
 NAMES = ["word2vec", "CNN", "LSTM"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("make", KINDS, ids=NAMES)
