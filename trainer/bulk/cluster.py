@@ -22,7 +22,7 @@ import msgspec
 
 from filterd.api import Kind
 from filterd.config import Config
-from filterd.errors import ConfigError
+from filterd.errors import ConfigError, FilterdError
 from filterd.judge import open_engine
 from filterd.kit.hush import hushed
 from filterd.scoring import bundle
@@ -65,6 +65,8 @@ def run(
                 counts += found
                 advance(found.total())
         except ray.exceptions.RayError as error:
+            if ours := _ours(error):
+                raise ours from error
             raise ScoringDied(f"{out}: {_line(error)}; the same command goes on from here") from error
     score.end(out)
     return counts
@@ -102,7 +104,7 @@ def _stream(
     context.enable_progress_bars = False
     context.target_max_block_size = ROW_A_BLOCK
     files = {file.name: file.read_bytes() for file in path.resolve().iterdir() if file.is_file()}
-    actors = processes or max(1, int(ray.cluster_resources()["CPU"]))
+    actors = processes or max(1, int(ray.cluster_resources().get("CPU", 1)))
     parts = ray.data.read_datasource(
         _source([one.resolve() for one in paths], there, score.PART),
         num_cpus=0,  # the actors have them all
@@ -172,6 +174,17 @@ class ScoringActor:
             part = msgspec.msgpack.decode(row["messages"], type=list[tuple[str, bytes, Kind | None, str]])
             content, counts = score.judged(self._engine, [BulkMessage(*one) for one in part], self._form)
         return _table(number=row["number"], counts=json.dumps(counts), content=content)
+
+
+def _ours(error: BaseException | None) -> FilterdError | None:
+    """What our own code raised in a process of the cluster, such as that an input is missing."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, FilterdError):
+            return error
+        seen.add(id(error))
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def _line(error: BaseException) -> str:

@@ -158,7 +158,8 @@ def _results(
 
 def there(out: Path, form: Form) -> set[int]:
     """Numbers of the parts that are done."""
-    return {int(part.stem.removeprefix("part-")) for part in out.glob(f"part-*.{form}")}
+    numbers = (part.stem.removeprefix("part-") for part in out.glob(f"part-*.{form}"))
+    return {int(number) for number in numbers if number.isdecimal()}  # people put files of theirs there
 
 
 def place(out: Path, number: int, form: Form) -> Path:

@@ -37,6 +37,9 @@ class EnergyMeter:
             if folder.name.count(":") > 1:  # a part of a package, counted there already
                 continue
             try:
+                # `psys` is the whole platform, with the packages in it: they would be counted twice.
+                if not (folder / "name").read_text("ascii").startswith("package"):
+                    continue
                 wraps = int((folder / "max_energy_range_uj").read_text("ascii"))
                 counter = PackageCounter(folder / "energy_uj", wraps)
                 counter.read()

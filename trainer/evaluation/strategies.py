@@ -6,6 +6,7 @@ few, whose validation loss is the lowest with the first seed: what moves little 
 judged with the weights at the end and chooses nothing.
 """
 
+import hashlib
 import multiprocessing
 import shutil
 import time
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from filterd.errors import BadInput, ConfigError, FilterdError
-from filterd_trainer.evaluation import judge, measure
+from filterd.errors import FilterdError
+from filterd_trainer.evaluation import judge, measure, unfinished
 from filterd_trainer.evaluation.results import Table
 from filterd_trainer.training import recipe as recipes
 from filterd_trainer.training.recipe import Recipe
@@ -41,7 +42,7 @@ SPLIT = "test"
 
 
 class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. trained: parameters; seconds: of CPU time, from reading the data to the weights; memory_bytes:
+    """One run. trained: parameters; seconds: of CPU time, with the data read, to the weights; memory_bytes:
     the most that its process held, torch included.
     """
 
@@ -68,7 +69,8 @@ class StrategyTask(NamedTuple):
     def name(self) -> str:
         """Of its files."""
         plain = "".join(c if c.isalnum() else "-" for c in self.method)
-        return f"{plain}-{self.recipe.learning_rate:g}-{self.seed}"
+        which = hashlib.sha256(msgspec.json.encode([self.method, self.recipe])).hexdigest()[:8]
+        return f"{plain}-{self.recipe.learning_rate:g}-{self.seed}-{which}"
 
 
 class StrategyRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +97,13 @@ def run(
 
     Raises the errors of training, ConfigError where the folder holds runs of another request.
     """
-    tasks = [_tasks(request, method) for method in request.methods or METHODS]
-    _claim(request)
+    from filterd_trainer.data.corpus import Dataset
+
+    data = Dataset.load(request.data)
+    data.task.only_exclusive("trainer strategies")
+    tasks = [_tasks(request, method) for method in _methods(request)]
+    said = msgspec.json.encode([data.fingerprint, request.plan()]).decode()
+    unfinished.claim(request.out, name="request.json", said=said, what="data, base or recipe")
     found = []
     for first in tasks:
         tried = []
@@ -116,7 +123,12 @@ def run(
 
 def count(request: StrategyRequest) -> int:
     """How many runs that are."""
-    return len(request.methods or METHODS) * (len(request.rates) + request.seeds - 1)
+    return len(_methods(request)) * (len(request.rates) + request.seeds - 1)
+
+
+def _methods(request: StrategyRequest) -> Sequence[str]:
+    """Each once."""
+    return list(dict.fromkeys(request.methods or METHODS))
 
 
 def table(runs: Sequence[StrategyRun]) -> Table:
@@ -154,32 +166,12 @@ def _tasks(request: StrategyRequest, method: str) -> list[StrategyTask]:
     ]
 
 
-def _claim(request: StrategyRequest) -> None:
-    """Raises ConfigError where the folder is of another request."""
-    from filterd_trainer.data.corpus import Dataset
-    from filterd_trainer.gpt2.checkpoint import write_text
-
-    plan = request.plan()
-    said = msgspec.json.encode([Dataset.load(request.data).fingerprint, plan]).decode()
-    request.out.mkdir(parents=True, exist_ok=True)
-    file = request.out / "request.json"
-    if file.exists() and file.read_text("utf-8") != said:
-        raise ConfigError(f"{request.out}: begun with other data, base or recipe; choose another --out")
-    write_text(file, said)
-
-
 def _result(task: StrategyTask) -> Path:
     return task.out / f"{task.name}.json"
 
 
 def _done(task: StrategyTask) -> StrategyRun | None:
-    file = _result(task)
-    if not file.is_file():
-        return None
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=StrategyRun)
-    except msgspec.MsgspecError as error:
-        raise BadInput(f"{file}: not a result of this version ({error}); remove it") from error
+    return unfinished.read(_result(task), StrategyRun)
 
 
 def _train(task: StrategyTask, report: Callable[[str], None]) -> StrategyRun:

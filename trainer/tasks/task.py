@@ -101,6 +101,11 @@ class Task:
         if self.name != "spam":
             raise ConfigError(f"{what} tells ham from spam, and --task {self.name} knows neither")
 
+    def only_exclusive(self, what: str) -> None:
+        """Raises ConfigError where a message has not one label of several. what: needs that."""
+        if not self.exclusive:
+            raise ConfigError(f"{what} needs one label a message, and --task {self.name} has another answer")
+
     # -- from what people write to a dataset ---------------------------------------------------------------
 
     @classmethod

@@ -134,3 +134,9 @@ def test_a_file_that_has_changed_is_another_input(given: Path) -> None:
         stream.write('{"text": "one more"}\n')
     with pytest.raises(ConfigError, match="another version of its inputs"):
         run(given)
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    for name in ("part-000003.jsonl", "part-all.jsonl", "part-000004.csv"):
+        (tmp_path / name).touch()
+    assert scoring.there(tmp_path, "jsonl") == {3}

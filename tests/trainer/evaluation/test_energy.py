@@ -5,9 +5,10 @@ import pytest
 from filterd_trainer.evaluation.energy import EnergyMeter
 
 
-def package(root: Path, name: str, joules: float, wraps: float = 100.0) -> Path:
+def package(root: Path, name: str, joules: float, wraps: float = 100.0, domain: str = "package-0") -> Path:
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "name").write_text(f"{domain}\n")
     (folder / "max_energy_range_uj").write_text(f"{wraps * 1e6:.0f}\n")
     (folder / "energy_uj").write_text(f"{joules * 1e6:.0f}\n")
     return folder
@@ -24,6 +25,17 @@ def test_all_packages_are_added_and_a_counter_may_begin_again(tmp_path: Path) ->
         package(tmp_path, "intel-rapl:0:0", 50)
 
     assert EnergyMeter.find(tmp_path).joules(work) == pytest.approx(2.5 + 2)
+
+
+def test_the_whole_platform_is_not_added_to_its_packages(tmp_path: Path) -> None:
+    package(tmp_path, "intel-rapl:0", 10)
+    package(tmp_path, "intel-rapl:1", 20, domain="psys")
+
+    def work() -> None:
+        package(tmp_path, "intel-rapl:0", 12)
+        package(tmp_path, "intel-rapl:1", 23, domain="psys")
+
+    assert EnergyMeter.find(tmp_path).joules(work) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("content", [None, "no number"])

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from filterd.errors import BundleError, NotFound
 from filterd.scoring import bundle
 from filterd_trainer.cli import app
 from filterd_trainer.data import templates
@@ -42,7 +43,7 @@ def test_the_bundle_that_ships_is_measured(monkeypatch: pytest.MonkeyPatch) -> N
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode(done.output, type=measure.BundleCost)
-    assert found.bytes > 1e6 and found.bundle_memory_bytes >= 0
+    assert found.bytes > 1e6 and 0 <= found.bundle_memory_bytes < found.memory_bytes
     assert found.by_kind["sms"].messages == 10 and found.by_kind["mail"].median_ms > 0
     (_, rows), (_, whole) = measure.tables(found).values()
     assert [row[:2] for row in rows] == [["mail", "10"], ["sms", "10"]] and whole[-1] == ["threads", "1"]
@@ -50,4 +51,4 @@ def test_the_bundle_that_ships_is_measured(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_folder_that_is_no_bundle_is_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["measure", str(tmp_path)])
-    assert done.exit_code != 0
+    assert isinstance(done.exception, NotFound | BundleError) and "\n" not in str(done.exception)

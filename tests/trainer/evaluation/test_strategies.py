@@ -91,3 +91,12 @@ def test_a_folder_of_another_request_is_refused(request_of: StrategyRequest) -> 
 @pytest.mark.parametrize("method", strategies.METHODS)
 def test_every_row_has_a_recipe(method: str, request_of: StrategyRequest) -> None:
     assert [task.recipe.learning_rate for task in strategies._tasks(request_of, method)] == [1e-3, 3e-2]
+
+
+def test_no_two_strategies_share_a_file(request_of: StrategyRequest) -> None:
+    names = [strategies._tasks(request_of, method)[0].name for method in ("blocks:0-1", "blocks:0,1")]
+    assert len(set(names)) == 2
+    twice = msgspec.structs.replace(request_of, methods=("last_block", "last_block"))
+    assert strategies.count(twice) == strategies.count(
+        msgspec.structs.replace(request_of, methods=("last_block",))
+    )

@@ -44,7 +44,7 @@ class TextEncoder(nn.Module):
         try:
             self._tokens = AutoTokenizer.from_pretrained(folder, **here)
             self.body = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **here)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
             raise BadInput(f"{folder}: transformers cannot read it ({_line(error)})") from error
         if self._tokens.pad_token is None:
             self._tokens.pad_token = self._tokens.eos_token

@@ -19,17 +19,20 @@ import numpy as np
 import pandas as pd
 
 from filterd.errors import BadInput, ConfigError
+from filterd.scoring import bundle
 from filterd.scoring.engine import Engine
 from filterd_trainer.data.corpus import Dataset
-from filterd_trainer.evaluation import baselines, judge, measure
+from filterd_trainer.evaluation import baselines, judge, measure, unfinished
 from filterd_trainer.evaluation.judge import EvaluationSplit
 from filterd_trainer.evaluation.results import Table
 
 SPLIT = "test"
+WEIGHTS = (".safetensors", ".bin")  # how files with a model's weights end
 TIMED = 100  # messages whose latency is measured
 NOTE = (
     "fit: CPU seconds of training; of a run of ours its log's seconds, of a bundle a dash. MB: what judging"
-    " needs, on disk. ms: one message alone, median. J: energy of a message, a dash where nobody tells it."
+    " needs: on disk, of what is fitted here in memory. ms: one message alone, median. J: energy of one,"
+    " a dash where nobody tells it."
 )
 
 
@@ -86,13 +89,15 @@ def run(
 
     Raises the errors of what is read, ConfigError for a name that no row has or another dataset's folder.
     """
+    data = Dataset.load(request.data)
+    data.task.only_exclusive("trainer beside")
     rows = makers(request)
-    _claim(request)
+    unfinished.claim(request.out, name="data.txt", said=data.fingerprint, what="data")
     found = []
     for row in rows:
         digest = hashlib.sha256(f"{row.name}\0{row.setting}".encode()).hexdigest()[:12]
         file = request.out / f"row-{digest}.json"
-        found.append(_read(file) if file.is_file() else _make(row, file, report))
+        found.append(unfinished.read(file, RowResult) or _make(row, file, report))
         advance(1)
     return found
 
@@ -174,12 +179,21 @@ def _makers(request: BesideRequest) -> Iterator[RowMaker]:
         from filterd_trainer.evaluation.beside import encoder
 
         for how, kind in (("frozen", encoder.FrozenEncoder), ("fine-tuned", encoder.TunedEncoder)):
-            setting = str(folder.resolve())
+            setting = _which(folder)
             yield RowMaker(
                 name=f"{short}, {how}", setting=setting, work=partial(_fit, data, test, partial(kind, folder))
             )
     for path, short in zip(request.models, judge.names(request.models), strict=True):
-        yield RowMaker(name=short, setting=str(path.resolve()), work=partial(_judge, test, path))
+        yield RowMaker(name=short, setting=_which(path), work=partial(_judge, test, path))
+
+
+def _which(path: Path) -> str:
+    """A run, bundle or encoder, and what its folder holds now: a new one there is another row."""
+    if judge.is_bundle(path):
+        return f"{path.resolve()} {bundle.id_of(path)}"
+    files = sorted(one for one in path.glob("*") if one.suffix in WEIGHTS)
+    digest = hashlib.sha256("".join(bundle.sha256(one) for one in files).encode()).hexdigest()[:12]
+    return f"{path.resolve()} {digest}"
 
 
 def _fit(data: Dataset, test: EvaluationSplit, make: Callable[[], Any], row: RowMaker) -> RowResult:
@@ -203,9 +217,10 @@ def _fit(data: Dataset, test: EvaluationSplit, make: Callable[[], Any], row: Row
 
 def _judge(test: EvaluationSplit, path: Path, row: RowMaker) -> RowResult:
     scored = judge.judge(path, row.name, test)
-    rows = test.frame.head(TIMED).to_dict("records")
     say, size = _sayer(path)
-    cost = measure.of_messages(lambda some: say(pd.DataFrame(list(some))), rows)
+    some = test.frame.head(TIMED)
+    alone = [some.iloc[i : i + 1] for i in range(len(some))]
+    cost = measure.of_messages(lambda rows: say(rows[0] if len(rows) == 1 else pd.concat(rows)), alone)
     called, truth = scored.called.tolist(), scored.truth.tolist()
     return _result(row, called, truth, len(scored.labels), _logged(path), size, cost)
 
@@ -251,19 +266,11 @@ def _logged(run: Path) -> float | None:
     file = run / judge.LOG
     if not file.is_file():
         return None
-    lines = file.read_text("utf-8").splitlines()
-    return float(json.loads(lines[-1])["seconds"]) if lines else None
-
-
-def _claim(request: BesideRequest) -> None:
-    from filterd_trainer.gpt2.checkpoint import write_text
-
-    said = Dataset.load(request.data).fingerprint
-    request.out.mkdir(parents=True, exist_ok=True)
-    file = request.out / "data.txt"
-    if file.exists() and file.read_text("utf-8") != said:
-        raise ConfigError(f"{request.out}: begun with other data; choose another --out")
-    write_text(file, said)
+    try:
+        lines = file.read_text("utf-8").splitlines()
+        return float(json.loads(lines[-1])["seconds"]) if lines else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file}: not a training log of ours ({error}); train the run again") from error
 
 
 def _make(row: RowMaker, file: Path, report: Callable[[str], None]) -> RowResult:
@@ -273,10 +280,3 @@ def _make(row: RowMaker, file: Path, report: Callable[[str], None]) -> RowResult
     result = row.work(row)
     write_text(file, msgspec.json.encode(result).decode())
     return result
-
-
-def _read(file: Path) -> RowResult:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=RowResult)
-    except msgspec.MsgspecError as error:
-        raise BadInput(f"{file}: not a row of this version ({error}); remove it") from error

@@ -1,5 +1,6 @@
 """The table: every row by its own file, ours among them, and the same command goes on."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
-from filterd.errors import ConfigError
+from filterd.errors import ConfigError, Unwritable
 from filterd_trainer.cli import app
 from filterd_trainer.evaluation.beside import table
 from filterd_trainer.evaluation.beside.table import BesideRequest, RowResult
+from filterd_trainer.gpt2.checkpoint import write_tensors
+from filterd_trainer.gpt2.model import read_tensors
+from filterd_trainer.tasks.regression import Regression
 from tests.trainer import tiny
 
 NAMES = ["naive Bayes", "linear SVM", "character n-grams", "word2vec", "CNN", "LSTM"]
@@ -115,3 +119,22 @@ def test_the_most_accurate_row_is_first_and_unknown_figures_are_dashes() -> None
 
     _, lines = table.table([row("worse", 0.5), row("better", 0.75)])
     assert lines[0] == ["better", "75.00%", "50.00%", "–", "1.5", "1.25", "–"] and lines[1][0] == "worse"
+
+
+def test_another_model_at_the_same_place_has_a_row_of_its_own(place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "ours", run)
+    request = BesideRequest(data=place / "data", out=tmp_path / "out", models=[run], only=["run"])
+    (before,) = table.makers(request)
+    tensors, header = read_tensors(run / "model.safetensors")
+    write_tensors(run / "model.safetensors", {name: -one for name, one in tensors.items()}, header)
+    (after,) = table.makers(request)
+    assert before.setting != after.setting
+
+
+def test_numbers_and_several_labels_are_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="trainer beside needs one label a message"):
+        Regression(labels=("value",)).only_exclusive("trainer beside")
+    (tmp_path / "file").touch()
+    with pytest.raises(Unwritable, match="choose another --out"):
+        table.run(BesideRequest(data=place / "data", out=tmp_path / "file", only=["CNN"]), print)
