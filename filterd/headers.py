@@ -33,7 +33,7 @@ ANSWERS = {
 
 _ANSWERS = tuple(dict.fromkeys(name.lower() for name in ANSWERS.values()))
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 2.2 and the blanks that 4.5 tolerates
-_FIELD_END = re.compile(rb"\n(?![ \t])")
+_FOLDED = re.compile(rb"(?:[ \t][^\n]*+\n)*+")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
@@ -46,7 +46,8 @@ class HeaderStyle:
 
     def is_ours(self, name: str) -> bool:
         """Whether a header of this name claims to be ours; names compare without case."""
-        return name.strip().lower().startswith((self.prefix.lower(), *_ANSWERS))
+        name = name.strip().lower()
+        return name in _ANSWERS or name.startswith(self.prefix.lower())
 
     def as_text(self) -> str:
         """For STYLE_HEADER: `X-Spam-`, or `X-Spam-; keep-forged`."""
@@ -141,7 +142,7 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
     names = head.lower()
     for name in _ANSWERS:
         if name.encode() in names:
-            head = _without(head, _forged(f"{name}:"), b"")
+            head = _without(head, _forged(name, b"[ \t]*+:"), b"")
     if style.prefix.lower().encode() in names:
         if style.keep_forged:
             head = _without(head, _named(style.prefix), b"\n" + style.old_prefix.encode())
@@ -151,28 +152,28 @@ def _strip(raw: bytes, start: int, style: HeaderStyle) -> tuple[bytes, int]:
 
 
 def _without(head: bytes, forged: re.Pattern[bytes], instead: bytes) -> bytes:
-    """A head with something else in the place of what is forged; a piece of whole fields at a time.
+    """A head, without empty lines, with something else in the place of what is forged; a piece at a time.
 
-    forged, instead: with the line's end before them. A last field without a line's end is a piece of its own.
+    forged, instead: with the line's end before them. A piece ends at any line's end: what a forged field has
+    in the next piece goes there. No line is empty, so what is left of a piece ends a line unless a forged
+    field was its last.
     """
     instead = instead.replace(b"\\", rb"\\")
+    lines = head if head.endswith(b"\n") else head + b"\n"
     kept: list[bytes] = []
-    at = 0
-    end = len(head) if head.endswith(b"\n") else _last_field(head)
-    while at < len(head):
-        field_end = _FIELD_END.search(head, at + PIECE_BYTES, end) if at < end else None
-        last = field_end.end() if field_end else end if at < end else len(head)
-        kept.append(forged.sub(instead, b"\n" + head[at:last])[1:])
+    at, dropping = 0, False  # whether the piece before ended within a forged field
+    while at < len(lines):
+        last = lines.find(b"\n", at + PIECE_BYTES) + 1 or len(lines)
+        if dropping and (folded := _FOLDED.match(lines, at, last)):
+            at = folded.end()
+            if at == last:
+                continue
+        left = forged.sub(instead, b"\n" + lines[at:last])
+        dropping = not left.endswith(b"\n")
+        kept += [left[1:], b"\n"] if left and dropping else [left[1:]]
         at = last
-    return b"".join(kept)
-
-
-def _last_field(head: bytes) -> int:
-    """Where the last field of a head begins."""
-    at = head.rfind(b"\n", 0, -1)
-    while at >= 0 and head[at + 1] in b" \t":
-        at = head.rfind(b"\n", 0, at)
-    return at + 1
+    whole = b"".join(kept)
+    return whole if lines is head or dropping else whole[:-1]
 
 
 def _end_of_head(raw: bytes, start: int) -> int:
@@ -183,10 +184,10 @@ def _end_of_head(raw: bytes, start: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _forged(prefix: str) -> re.Pattern[bytes]:
-    """Fields whose names begin so, with their folded lines."""
-    name = re.escape(prefix.encode())
-    return re.compile(rb"\n%b[^\n]*+(?:\n[ \t][^\n]*+)*+" % name, re.IGNORECASE)
+def _forged(prefix: str, rest: bytes = b"") -> re.Pattern[bytes]:
+    """Fields whose names begin so, with their folded lines. rest: what has to follow, a pattern."""
+    name = re.escape(prefix.encode()) + rest
+    return re.compile(rb"\n%b[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n\Z)?" % name, re.IGNORECASE)
 
 
 @lru_cache(maxsize=8)

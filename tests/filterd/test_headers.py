@@ -58,6 +58,8 @@ def test_a_filter_that_could_not_judge_says_so() -> None:
         pytest.param(b"x-sPAM-status: No,\n\tfolded\n  more\nB: 2\n\nx", b"B: 2\n\nx", id="folded, any case"),
         pytest.param(b"A: 1\r\nX-Spam-A: 1\r\n\r\nx\r\n", b"A: 1\r\n\r\nx\r\n", id="crlf"),
         pytest.param(b"X-Spam-Flag : YES\nA: 1\n\nx", b"A: 1\n\nx", id="blank before the colon"),
+        pytest.param(b"X-Filterd-Class : ham\nA: 1\n\nx", b"A: 1\n\nx", id="the same in an answer's name"),
+        pytest.param(b"X-Filterd-Classification: a\n\nx", b"X-Filterd-Classification: a\n\nx", id="longer"),
         pytest.param(b"A: 1\n\nX-Spam-Flag: NO\n", b"A: 1\n\nX-Spam-Flag: NO\n", id="kept in the body"),
         pytest.param(b"X-Spam-Flag: NO\n\nx", b"\nx", id="nothing else in the header"),
         pytest.param(b"A: \xff\xfe\n\n\x00\x80", b"A: \xff\xfe\n\n\x00\x80", id="bytes stay bytes"),
@@ -94,6 +96,34 @@ def test_names_are_configurable() -> None:
     assert b"X-Spam-Flag: YES" in raw
     assert b"X-Filterd-Flag" not in raw
     assert b"X-Filterd-Score: -4.0" in raw
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Spam-Anything", "x-filterd-class", "X-Filterd-Labels ", "X-Filterd-Value"]
+)
+def test_names_that_are_ours(name: str) -> None:
+    assert HeaderStyle().is_ours(name)
+
+
+@pytest.mark.parametrize("name", ["X-Filterd-Classification", "X-Filterd-Value-Old", "X-Filterd-", "Subject"])
+def test_names_that_are_not_ours(name: str) -> None:
+    assert not HeaderStyle().is_ours(name)
+
+
+def test_a_field_of_any_length_is_searched_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that searches holds up all others until it is done."""
+    sizes: list[int] = []
+
+    class Searches:
+        def sub(self, instead: bytes, piece: bytes) -> bytes:
+            sizes.append(len(piece))
+            return forged_fields.sub(instead, piece)
+
+    forged_fields = headers._forged("X-Spam-")
+    monkeypatch.setattr(headers, "_forged", lambda *_: Searches())
+    folded = b"\n " * 500_000
+    assert headers.strip(b"A: 1" + folded + b"\nX-Spam-a: b" + folded) == b"A: 1" + folded + b"\n"
+    assert max(sizes) <= headers.PIECE_BYTES + 20
 
 
 def test_an_mbox_line_stays_on_top() -> None:
