@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from filterd.errors import BadInput, ConfigError, NotFound
+from filterd_trainer.evaluation.beside import loop
 
 MOST_TOKENS = 128  # of a message, as the recipes of ours have it
 BATCH = 16  # Devlin et al. 2019, appendix A.3: 16 or 32, 2e-5 to 5e-5, 2 to 4 epochs
@@ -106,24 +106,17 @@ class TunedEncoder:
             steps = EPOCHS * -(-len(texts) // BATCH)
             falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / steps, total_iters=steps)
             self.encoder.train()
-            for _ in range(EPOCHS):
-                for chosen in torch.split(torch.randperm(len(texts)), BATCH):
-                    loss = cross_entropy(self.head(self.encoder([texts[i] for i in chosen])), labels[chosen])
-                    optimizer.zero_grad()
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                    falling.step()
+            loop.fit(self._logits, texts, labels, optimizer, epochs=EPOCHS, batch=BATCH, after=falling.step)
         self.encoder.eval()
         return self
 
     def predict_log_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """[n, classes]."""
-        found = []
-        with torch.inference_mode():
-            for i in range(0, len(texts), AT_ONCE):
-                out = self.head(self.encoder(texts[i : i + AT_ONCE]))
-                found.append(out.log_softmax(-1).double().numpy())
-        return np.concatenate(found)
+        return loop.log_shares(self._logits, texts, AT_ONCE)
+
+    def _logits(self, texts: Sequence[str]) -> Tensor:
+        found: Tensor = self.head(self.encoder(texts))
+        return found
 
 
 def _line(error: Exception) -> str:

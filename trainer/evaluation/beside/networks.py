@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import relu
 
+from filterd_trainer.evaluation.beside import loop
 from filterd_trainer.evaluation.beside.words import PAD, WordNumbers
 
 WIDTH = 128  # of a word's vector; the paper's 300 are those of vectors that others had trained
@@ -76,24 +77,14 @@ class WordNetwork:
             torch.manual_seed(self._seed)
             self.net = self._make(len(self.numbers), len(self.classes_)).train()
             optimizer = torch.optim.Adam(self.net.parameters(), lr=RATE)
-            for _ in range(self._epochs):
-                for chosen in torch.split(torch.randperm(len(texts)), BATCH):
-                    out = self.net(*self._batch([texts[i] for i in chosen]))
-                    loss = cross_entropy(out, labels[chosen])
-                    optimizer.zero_grad()
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
+            loop.fit(self._logits, texts, labels, optimizer, epochs=self._epochs, batch=BATCH)
         self.net.eval()
         return self
 
     def predict_log_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """[n, classes]."""
-        found = []
-        with torch.inference_mode():
-            for i in range(0, len(texts), MOST_AT_ONCE):
-                out = self.net(*self._batch(texts[i : i + MOST_AT_ONCE]))
-                found.append(out.log_softmax(-1).double().numpy())
-        return np.concatenate(found)
+        return loop.log_shares(self._logits, texts, MOST_AT_ONCE)
 
-    def _batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        return self.numbers.batch(texts, least=max(FILTERS))
+    def _logits(self, texts: Sequence[str]) -> Tensor:
+        found: Tensor = self.net(*self.numbers.batch(texts, least=max(FILTERS)))
+        return found
