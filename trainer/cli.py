@@ -222,7 +222,8 @@ def train_command(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data_folder: Annotated[Path | None, typer.Option("--data", help="A dataset of `data prepare`.")] = None,
     recipe_name: Annotated[
-        str, typer.Option("--recipe", help="lecture, gpt2, mini, sms, more, short or a YAML file.")
+        str,
+        typer.Option("--recipe", help="lecture, gpt2, mini, sms, more, short, strategies or a file."),
     ] = "mini",
     base: Annotated[
         str | None, typer.Option(help="gpt2, default (what ships), filterd-mini, or a folder.")
@@ -295,8 +296,8 @@ def train_command(
             eval_iter=eval_iter,
             patience=patience,
         )
-    runs.train(Dataset.load(folder), folder, out, wanted, seed=seed, on=device, resume=resume)
-    typer.echo(f"{out}: trained")
+    dataset = Dataset.load(folder)
+    runs.train(dataset, folder, out, wanted, seed=seed, on=device, resume=resume, tell=typer.echo)
 
 
 @app.command("pretrain")

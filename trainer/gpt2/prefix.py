@@ -21,7 +21,10 @@ BYTES = 256  # tokens of one byte each stand before them
 
 
 class PrefixMaker(nn.Module):
-    """What trains: an MLP over P' [P, C] whose output is added to the keys and values of real words."""
+    """What trains: an MLP over P' [P, C] whose output is added to the keys and values of real words.
+
+    Drawn on the CPU, whatever the model is on: one seed is one beginning, and a run may go on elsewhere.
+    """
 
     first: Tensor
 
@@ -60,8 +63,8 @@ def words(gpt: GPT2, length: int) -> Tensor:
     """The vectors of so many frequent tokens, drawn from torch's generator, [length, C]."""
     most = gpt.architecture.vocabulary
     low = min(BYTES, most - 1)
-    ids = torch.randint(low, min(BYTES + COMMON, most), (length,), device=gpt.wte.weight.device)
-    return gpt.wte.weight.detach()[ids] + gpt.wpe.weight.detach()[0]
+    ids = torch.randint(low, min(BYTES + COMMON, most), (length,))  # on the CPU, as all that is drawn here
+    return gpt.wte.weight.detach()[ids.to(gpt.wte.weight.device)] + gpt.wpe.weight.detach()[0]
 
 
 def attach(gpt: GPT2, length: int) -> None:

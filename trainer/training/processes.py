@@ -22,6 +22,7 @@ from torch import Tensor, distributed
 
 from filterd.errors import ConfigError, FilterdError
 
+NCCL = "nccl"  # what carries sums between graphics cards
 WORLD, RANK, LOCAL = "WORLD_SIZE", "RANK", "LOCAL_RANK"  # torchrun's
 PATIENCE = timedelta(minutes=30)  # for the slowest process; the frozen blocks' output may take as long
 
@@ -65,9 +66,7 @@ class Processes:
             grad.copy_(summed.view_as(grad))
         for p in found:
             if p.grad is not None and p.grad.is_sparse:  # rows differ by process
-                summed = p.grad.coalesce()
-                _add(summed)
-                p.grad = summed
+                p.grad = _sum_of_rows(p.grad)
 
     def sums(self, *values: float) -> list[float]:
         """Each value's sum over the processes, the same bits in all of them."""
@@ -103,15 +102,37 @@ class Processes:
             self.wait()
 
     def _device(self) -> torch.device:
-        nccl = distributed.get_backend() == "nccl"
-        return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
+        on_cards = distributed.get_backend() == NCCL
+        return torch.device("cuda", torch.cuda.current_device()) if on_cards else torch.device("cpu")
 
 
 def _add(tensor: Tensor) -> None:
     try:
         distributed.all_reduce(tensor)
     except RuntimeError as error:
-        raise ProcessLost("another process of this run has ended; go on with --resume") from error
+        said = "another process of this run has ended; go on with --resume"
+        raise ProcessLost(f"{said} ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _sum_of_rows(grad: Tensor) -> Tensor:
+    """The sum of gradients [rows, width] that have only some rows. NCCL adds dense tensors alone."""
+    if distributed.get_backend() != NCCL:
+        summed = grad.coalesce()
+        _add(summed)
+        return summed
+    dense = grad.to_dense()
+    there = torch.zeros(len(dense), dtype=dense.dtype, device=dense.device)
+    there[grad.coalesce().indices()[0]] = 1.0  # a row of zeros is there as well, and the optimiser moves it
+    _add(dense)
+    _add(there)
+    rows = there.nonzero()[:, 0]
+    return torch.sparse_coo_tensor(
+        rows[None], dense[rows], dense.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 ALONE = Processes()
@@ -124,12 +145,13 @@ def join(device: torch.device) -> Processes:
     if count < 2:
         return ALONE
     if not distributed.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(int(os.environ.get(LOCAL, "0")))
         try:
-            backend = "nccl" if device.type == "cuda" else "gloo"
+            if device.type == "cuda":
+                torch.cuda.set_device(int(os.environ.get(LOCAL, "0")))  # fails for more processes than cards
+            backend = NCCL if device.type == "cuda" else "gloo"
             distributed.init_process_group(backend, timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
-            raise ConfigError(f"torchrun: the {count} processes do not find each other ({error})") from error
+            said = f"torchrun: the {count} processes do not find each other"
+            raise ConfigError(f"{said} ({_first_line(error)})") from error
         atexit.register(distributed.destroy_process_group)
     return Processes(int(os.environ[RANK]), count)

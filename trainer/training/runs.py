@@ -1,7 +1,7 @@
 """A run folder, from what the command line says: data, weights and recipe in, a trained classifier out.
 
-config.json is written first and holds all that a repetition needs; `resume` reads nothing else but the data
-and the base it names, and refuses where either has changed since.
+config.json is written before the first step and holds all that a repetition needs; `resume` reads nothing
+else but the data and the base it names, and refuses where either has changed since.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from filterd_trainer.gpt2.model import (
 )
 from filterd_trainer.tasks import tasks
 from filterd_trainer.tasks.choice import Choice
-from filterd_trainer.tasks.task import Task
+from filterd_trainer.tasks.task import Task, Tell
 from filterd_trainer.training import features, processes
 from filterd_trainer.training.batches import Rows
 from filterd_trainer.training.progress import Display
@@ -126,11 +126,13 @@ def train(
     resume: bool = False,
     objective: Callable[[TrainingPlan], Objective] | None = None,
     console: Console | None = None,
+    tell: Tell = lambda _: None,
 ) -> RunConfig:
     """Train and leave a run folder. source: where the data are from, for the record.
 
     resume: go on from the folder's checkpoint, which has to be of the same data, base and recipe.
     objective: makes the loss from the plan before its first step; cross entropy without it.
+    tell: takes the line for a person once the model is written, in the process that wrote it.
     Raises the errors of what it reads and writes, and Interrupted.
     """
     task = data.task
@@ -160,15 +162,19 @@ def train(
         threads=torch.get_num_threads(),
         versions={"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
     )
-    if together.first or resume:
-        _record(folder, config, resume)
+    if resume:
+        _unchanged(folder, config)
     plan = replace(_plan(model.to(target), parts, recipe, folder, task), processes=together)
     if objective:
         plan = replace(plan, objective=objective(plan))
+    if together.first and not resume:  # what the plan refused has left no run behind
+        write_config(folder, config)
     run = _fit(plan, seed, config, console if together.first else Console(quiet=True))
     strategies.settle(run.plan.model)
     if together.first:
         to_safetensors(run.plan.model.cpu().eval(), folder / MODEL, task.labels, head=task.head)
+        tell(f"{folder}: trained")
+    together.wait()  # until the model is there
     return config
 
 
@@ -235,10 +241,8 @@ def claim(folder: Path, resume: bool = False) -> None:
         raise Unwritable(f"{folder}: {error.strerror}; choose another --out") from error
 
 
-def _record(folder: Path, config: RunConfig, resume: bool) -> None:
-    if not resume:
-        write_config(folder, config)
-        return
+def _unchanged(folder: Path, config: RunConfig) -> None:
+    """Raises ConfigError where a run to be resumed began with something else."""
     before = read_config(folder)
     kept = ("recipe", "seed", "data_sha256", "base_sha256", "labels", "target", "max_tokens", "text_format")
     for name in kept:

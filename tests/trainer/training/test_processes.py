@@ -18,7 +18,7 @@ from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2, read_tensors
 from filterd_trainer.tasks.choice import HAM_AND_SPAM
 from filterd_trainer.training import recipe, runs
-from filterd_trainer.training.processes import ALONE, Processes
+from filterd_trainer.training.processes import ALONE, Processes, ProcessLost
 
 TINY = Architecture(vocabulary=50257, context=64, width=8, layers=2, heads=2)
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,15 +26,14 @@ SCRIPT = """  # what each of two processes does, as `trainer train` and `trainer
 
 import sys
 from pathlib import Path
-from filterd_trainer.data.corpus import Dataset
+from filterd_trainer.cli import app
 from filterd_trainer.pretraining import pretrain
-from filterd_trainer.training import recipe, runs
 
 folder = Path(sys.argv[1])
-data = Dataset.load(folder / "data")
 for name in ("all", "last_block"):
-    wanted = recipe.load(str(folder / f"{name}.yaml"))
-    runs.train(data, data.folder, folder / f"two-{name}", wanted, on="cpu")
+    wanted = ["--data", str(folder / "data"), "--recipe", str(folder / f"{name}.yaml"), "--device", "cpu"]
+    app(["train", "--out", str(folder / f"two-{name}"), *wanted], standalone_mode=False)
+    assert (folder / f"two-{name}" / "model.safetensors").is_file()  # in each of them
 given = {"steps": 12, "batch_tokens": 256, "lengths": [8, 32], "frequent": 64}
 wanted = pretrain.settings(base=str(folder / "base"), **given)
 pretrain.pretrain([folder / "text.txt"], folder / "pretrained", wanted, on="cpu")
@@ -87,7 +86,7 @@ def started(folder: Path) -> list[str]:
 
 def test_two_processes_train_what_one_trains(folder: Path) -> None:
     first, second = started(folder)
-    assert "before training" in first
+    assert "before training" in first and first.count(": trained") == 2
     assert second == ""
     data = corpus.Dataset.load(folder / "data")
     for name in ("all", "last_block"):
@@ -118,6 +117,27 @@ def test_each_process_has_its_share_and_none_is_left_out() -> None:
     assert sum(share for _, share in (Processes(rank, 3).share([7]) for rank in range(3))) == 1
     assert Processes(2, 3).share([7]) == ([7], 0)
     assert ALONE.share(batch) == (batch, 1)
+
+
+def test_sparse_gradients_are_added_where_only_dense_ones_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_reduce(tensor: torch.Tensor) -> None:
+        """As NCCL; the other process has the same."""
+        if tensor.is_sparse:
+            raise RuntimeError("NCCL does not support sparse tensors\nmore")
+        tensor.mul_(2)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "nccl")
+    table, bias = torch.nn.Parameter(torch.zeros(6, 2)), torch.nn.Parameter(torch.zeros(2))
+    rows = torch.tensor([[4.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    table.grad = torch.sparse_coo_tensor(torch.tensor([[4, 2, 4]]), rows, (6, 2), check_invariants=True)
+    bias.grad = torch.ones(2)
+    Processes(0, 2).sum_gradients([table, bias])
+    assert table.grad.indices().tolist() == [[2, 4]]  # a row of zeros moves as well
+    assert table.grad.values().tolist() == [[0, 0], [10, 4]] and bias.grad.tolist() == [2, 2]
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
+    with pytest.raises(ProcessLost, match=r"--resume \(NCCL does not support sparse tensors\)$"):
+        Processes(0, 2).sum_gradients([table, bias])
 
 
 def test_alone_nothing_is_asked_of_others() -> None:

@@ -124,6 +124,10 @@ def test_a_run_goes_on_from_what_another_strategy_left(
 def test_a_block_that_is_not_there_is_one_line(data: Dataset, base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the model has 2 blocks, 0 to 1"):
         runs.train(data, data.folder, tmp_path / "run", small(base, strategy="blocks:2"), on="cpu")
+    told: list[str] = []
+    wanted = small(base, strategy="blocks:1", epochs=1)
+    runs.train(data, data.folder, tmp_path / "run", wanted, on="cpu", tell=told.append)
+    assert told == [f"{tmp_path / 'run'}: trained"]  # what was refused does not stand in the way
 
 
 def test_resume_refuses_what_has_changed(data: Dataset, base: Path, tmp_path: Path) -> None:
