@@ -106,9 +106,15 @@ class Database:
 
     @contextmanager
     def altering(self) -> Iterator[Connection]:
-        """A connection each of whose statements is a transaction of its own. Raises StoreError."""
+        """A connection of PostgreSQL for what takes long, closed afterwards. Raises StoreError.
+
+        Each statement is a transaction of its own, and waits for others for as long as they take.
+        """
         with self._translated(), self.engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            alone.detach()
+            alone.exec_driver_sql("SET lock_timeout = 0")
+            yield alone
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """An insertion that can say what is done where a row is there already."""

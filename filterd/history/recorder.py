@@ -43,6 +43,7 @@ MAX_WAITING_BYTES: Final = 64 << 20  # of their bytes
 BUSY: Final = 300  # messages in one write from which their features are left out, at 1 ms each
 EVERY_S: Final = 0.3  # between two writes
 PRUNE_EVERY_S: Final = 600.0
+INDEXED_S: Final = 1.0  # an end waits so long for a small index; PostgreSQL ends or drops a large one
 KEPT_TEXT: Final = 20_000  # characters; what the model reads of a mail is shorter
 
 
@@ -61,6 +62,7 @@ class Recorder:
         self._pruned = 0.0
         self._unindexed = AT_ONCE  # rows since the index of texts was brought up to date, or it is unknown
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        self._indexing = threading.Thread(target=self._index, name="history-index", daemon=True)
 
     @classmethod
     def open(cls, config: Config) -> "Recorder":
@@ -70,6 +72,7 @@ class Recorder:
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+        self._indexing.start()
 
     def reload(self, config: Config) -> None:
         """Go on with another configuration; the store stays."""
@@ -92,6 +95,8 @@ class Recorder:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
+        if self._indexing.is_alive():
+            self._indexing.join(INDEXED_S)
         if self.history:
             self.history.close()
 
@@ -191,8 +196,21 @@ class Recorder:
         while (added := self.history.catch_up()) and not self._ending:
             total += added
             self.flush()
-        if total > AT_ONCE:  # more than come between two looks: an older filterd's
-            log.info("older messages are in the history's index now", extra={"fields": {"messages": total}})
+        _say_indexed(total)
+
+    def _index(self) -> None:
+        """Make what takes too long for the thread that writes; where it fails, searches are slower."""
+        try:
+            _say_indexed(self.history.make_index() if self.history else 0)
+        except StoreError as error:
+            log.error("history's index not made", extra={"fields": {"reason": str(error)}})
+        except Exception:
+            log.exception("history's index not made")
+
+
+def _say_indexed(rows: int) -> None:
+    if rows > AT_ONCE:  # more than come between two looks: an older filterd's
+        log.info("older messages are in the history's index now", extra={"fields": {"messages": rows}})
 
 
 def key_of(state: Path, name: str = KEY_FILE) -> bytes:

@@ -15,7 +15,7 @@ from filterd.corrections.database import Database, DatabaseStore
 from filterd.errors import StoreError
 from filterd.history import record
 from filterd.history.record import Record, clean
-from filterd.history.tables import COUNTED, HOUR, KEPT, RECIPIENTS, ROWS, STATE, TABLES, WRITERS
+from filterd.history.tables import BY_FLOOR, COUNTED, HOUR, KEPT, RECIPIENTS, ROWS, STATE, TABLES, WRITERS
 from filterd.history.textsearch import TextSearch
 
 SCHEMA = 1
@@ -186,6 +186,10 @@ class HistoryStore(DatabaseStore):
         """Take rows into the index of texts: call it until it returns 0, and after AT_ONCE more rows."""
         return self._texts.catch_up()
 
+    def make_index(self) -> int:
+        """Make PostgreSQL's index of texts, in a thread of its own; how many rows it took in."""
+        return self._texts.make_in_postgresql()
+
     def _prepare(self) -> None:
         with self._database.preparing() as connection:
             _create(connection)
@@ -249,4 +253,5 @@ def _create(connection: Connection) -> None:
         WRITERS.create(connection)
         connection.execute(WRITERS.insert().values(last=0))
     if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {BY_FLOOR}")
         connection.execute(CreateIndex(COUNTED, if_not_exists=True))

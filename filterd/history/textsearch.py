@@ -3,22 +3,20 @@
 SQLite: an FTS5 table that holds the rows below a number. `catch_up` moves that on by thousands of rows at a
 time, as adding each when it comes takes three times the CPU; triggers keep what is below it right, whoever
 writes. The newest rows, words of fewer than three characters, and all rows where this Python's SQLite has no
-FTS5 with trigrams (they came with 3.34), are looked at one by one: 1.3 us each.
+FTS5, are looked at one by one: 1.3 us each.
 PostgreSQL: an index by its extension pg_trgm, where this user may create that.
 """
 
-import sqlite3
 from typing import Final
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NotSupportedError, ProgrammingError
 
 from filterd.corrections.database import Database
 from filterd.history.tables import ROWS
 from filterd.log import log
 
-TRIGRAMS: Final = (3, 34)  # SQLite's version
 SHORTEST: Final = 3  # characters that an index knows
 AT_ONCE: Final = 5_000  # rows added in one transaction: 0.3 s, which writers wait for
 INDEXING: Final = 0x66696C75  # the advisory lock of who makes the index; any number that is ours
@@ -57,13 +55,12 @@ class TextSearch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._refused = False  # by PostgreSQL
 
     def prepare(self, connection: Connection) -> None:
         """Make the index in SQLite, or take it out of use where this SQLite could not keep it up to date."""
         if connection.dialect.name != "sqlite":
             return
-        if not _has_trigrams(connection):
+        if not _has_fts5(connection):
             for name in _TRIGGERS:
                 connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
             _INDEXED.drop(connection, checkfirst=True)
@@ -86,7 +83,7 @@ class TextSearch:
     def catch_up(self) -> int:
         """Add rows to the index if there are enough: call it until it returns 0, and after so many more."""
         if self._database.engine.dialect.name != "sqlite":
-            return self._make_in_postgresql()
+            return 0
         with self._database.writing() as connection:
             below = _below(connection)
             if below is None:
@@ -100,35 +97,35 @@ class TextSearch:
             connection.execute(_INDEXED.update().values(below=last + 1))
         return AT_ONCE
 
-    def _make_in_postgresql(self) -> int:
-        """Without a lock that writers would wait for; how many rows it took in."""
-        lock = sql.select(sql.func.pg_try_advisory_lock(INDEXING))
-        if self._refused:
+    def make_in_postgresql(self) -> int:
+        """Make the index without a lock that writers would wait for: minutes for millions of rows.
+
+        Returns how many rows it took in, 0 where there is none to make.
+        """
+        if self._database.engine.dialect.name != "postgresql":
             return 0
+        lock = sql.select(sql.func.pg_try_advisory_lock(INDEXING))  # until this connection ends
         with self._database.altering() as connection:
-            if not connection.execute(lock).scalar():  # another daemon is about it
-                return 0
-            try:
-                return 0 if connection.exec_driver_sql(_VALID).scalar() else self._fill(connection)
-            finally:
-                connection.execute(sql.select(sql.func.pg_advisory_unlock(INDEXING)))
-
-    def _fill(self, connection: Connection) -> int:
-        try:
-            connection.exec_driver_sql(_TRIGRAMS_IN_POSTGRESQL)
-        except SQLAlchemyError:
-            self._refused = True
-            log.info("history is searched without an index", extra={"fields": {"missing": "pg_trgm"}})
-            return 0
-        connection.exec_driver_sql("DROP INDEX IF EXISTS filterd_history_texts")  # one that was cut off
-        connection.exec_driver_sql(_MAKE_IN_POSTGRESQL)
-        return int(connection.execute(sql.select(sql.func.count()).select_from(ROWS)).scalar_one())
+            if not connection.execute(lock).scalar() or connection.exec_driver_sql(_VALID).scalar():
+                return 0  # another daemon is about it, or was
+            return _fill(connection)
 
 
-def _has_trigrams(connection: Connection) -> bool:
+def _fill(connection: Connection) -> int:
+    try:
+        connection.exec_driver_sql(_TRIGRAMS_IN_POSTGRESQL)
+    except (NotSupportedError, ProgrammingError):  # it is not installed, or not for this user to make
+        log.info("history is searched without an index", extra={"fields": {"missing": "pg_trgm"}})
+        return 0
+    connection.exec_driver_sql("DROP INDEX IF EXISTS filterd_history_texts")  # one that was cut off
+    connection.exec_driver_sql(_MAKE_IN_POSTGRESQL)
+    return int(connection.execute(sql.select(sql.func.count()).select_from(ROWS)).scalar_one())
+
+
+def _has_fts5(connection: Connection) -> bool:
     """Whether this SQLite can make and keep the index."""
     known = connection.exec_driver_sql("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").first()
-    return known is not None and sqlite3.sqlite_version_info >= TRIGRAMS
+    return known is not None
 
 
 def _make(connection: Connection) -> None:

@@ -217,3 +217,31 @@ def test_an_older_history_is_taken_into_the_index_with_a_line(
     recorder.close()
     (line,) = [one for one in caplog.records if "in the history's index" in one.message]
     assert line.__dict__["fields"] == {"messages": 4}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_index_that_takes_long_keeps_no_row_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    made, written = threading.Event(), threading.Event()
+
+    def make(_: HistoryStore) -> int:
+        assert written.wait(10)
+        made.set()
+        if fails:
+            raise StoreError("no space")
+        return 0
+
+    monkeypatch.setattr(HistoryStore, "make_index", make)
+    recorder = Recorder.open(Config(state=str(tmp_path)))
+    recorder.start()
+    recorder.judged(event())
+    assert recorder.history
+    until = time.monotonic() + 10
+    while not recorder.history.size() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert recorder.history.size() == 1 and not made.is_set()
+    written.set()
+    recorder.close()
+    said = [one for one in caplog.records if one.message == "history's index not made"]
+    assert made.is_set() and len(said) == fails

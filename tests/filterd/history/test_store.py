@@ -107,6 +107,7 @@ def test_counts_are_by_hour_kind_label_and_stage(history: HistoryStore) -> None:
     assert sum(one.messages for one in counts) == 4
     assert {one.hour for one in counts} == {int((NOW + i * 1800) // 3600) for i in range(4)}
     assert sum(one.ms for one in counts) == pytest.approx(12.0)
+    assert {type(one.hour) for one in counts} == {int}
     assert history.counts(NOW, mine=("nobody",)) == []
 
 

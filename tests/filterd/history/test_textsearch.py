@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filterd.errors import StoreError
 from filterd.history import textsearch
 from filterd.history.record import Record, clean
 from filterd.history.store import HistoryStore, Search
@@ -119,7 +120,8 @@ def test_an_older_history_is_taken_over(tmp_path: Path, monkeypatch: pytest.Monk
             "DROP TRIGGER filterd_history_gone",
             "DROP TABLE filterd_history_texts",
             "DROP TABLE filterd_history_indexed",
-            "DROP INDEX filterd_history_hours",
+            "DROP INDEX filterd_history_by_hour",
+            "CREATE INDEX filterd_history_hours ON filterd_history(floor(number / 3600.0))",
         ):
             connection.execute(statement)
     connection.close()
@@ -139,7 +141,7 @@ def test_without_trigrams_everything_is_looked_at_and_nothing_breaks_later(
         history.add(rows())
         history.catch_up()
     with pytest.MonkeyPatch.context() as patched:  # the same state, by a Python whose SQLite is older
-        patched.setattr(textsearch, "_has_trigrams", lambda _: False)
+        patched.setattr(textsearch, "_has_fts5", lambda _: False)
         with HistoryStore.open(path) as history:
             assert history.catch_up() == 0 and found(history, "won") == [0]
             history.prune(days=100_000, max_rows=5, correctable=3)
@@ -157,8 +159,8 @@ def test_without_trigrams_everything_is_looked_at_and_nothing_breaks_later(
 def test_postgresql_gets_an_index_where_it_may(database: str) -> None:
     with HistoryStore.open(database) as history:
         history.add(rows())
-        assert history.catch_up() == 6
-        assert history.catch_up() == 0
+        assert history.make_index() == 6
+        assert history.make_index() == 0
         for text in TEXTS:
             assert found(history, text) == looked_at(text), text
 
@@ -171,6 +173,17 @@ def test_one_that_may_not_is_searched_all_the_same(
     monkeypatch.setattr(textsearch, "_TRIGRAMS_IN_POSTGRESQL", "CREATE EXTENSION no_such_extension")
     with HistoryStore.open(database) as history:
         history.add(rows())
-        assert history.catch_up() == history.catch_up() == 0
+        assert history.make_index() == 0
         assert found(history, "won") == [0]
     assert len([one for one in caplog.records if "without an index" in one.message]) == 1
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_another_failure_is_no_missing_extension(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textsearch, "_TRIGRAMS_IN_POSTGRESQL", "SELECT 1 / 0")
+    with HistoryStore.open(database) as history:
+        with pytest.raises(StoreError, match="division by zero"):
+            history.make_index()
+        monkeypatch.undo()
+        history.add(rows())
+        assert history.make_index() == 6
