@@ -46,7 +46,7 @@ def digests(config: Config, quarantine: QuarantineStore) -> Iterator[Digest]:
 
 
 def send(config: Config, quarantine: QuarantineStore, digest: Digest) -> None:
-    """Send one and note that. Raises Undelivered, NotFound; nothing is noted then, and it comes again."""
+    """Send one and note that. Raises ReleaseFailed, NotFound; nothing is noted then, and it comes again."""
     raw = quarantine.signer.stamp(digest.mail.as_bytes(), digest.numbers[0], digest.address)
     ReleaseHop.of(config).send("", digest.address, raw)
     quarantine.index.tell(digest.key, digest.numbers)

@@ -23,6 +23,7 @@ DAY_S: Final = 86_400.0
 MAX_SHOWN: Final = 100  # recipients of one message that are shown in a list
 CLAIMED_S: Final = 900.0  # whoever releases has crashed: a copy is sent in 8 replies of 30 s at most
 TOLD_AT_ONCE: Final = 1_000  # numbers of one statement; PostgreSQL takes 65,535
+ORPHANED_DAYS: Final = 30.0  # beyond the retention: a living owner has pruned long before
 MAX_PRUNED: Final = 5_000  # messages dropped in one transaction
 
 _TABLES = sql.MetaData()
@@ -268,13 +269,12 @@ class QuarantineIndex(DatabaseStore):
     def over(self, *, days: float, max_bytes: int) -> list[int]:
         """Numbers of the messages here that the retention no longer covers, by age and then by size.
 
-        A row whose file is gone is nobody's any more: whoever looks drops it by its age.
+        A row whose file is gone, or whose owner is, is nobody's any more: whoever looks drops it by its age.
         """
-        c = _ROWS.c
-        oldest = record.at(time.time() - days * DAY_S)
-        aged = (
-            sql.select(c.number).where(c.number < oldest, (c.host == self.host) | ~c.kept).limit(MAX_PRUNED)
-        )
+        c, now = _ROWS.c, time.time()
+        orphaned = c.number < record.at(now - (days + ORPHANED_DAYS) * DAY_S)
+        ours = (c.host == self.host) | ~c.kept | orphaned
+        aged = sql.select(c.number).where(c.number < record.at(now - days * DAY_S), ours).limit(MAX_PRUNED)
         kept = sql.select(c.number, c.size).where(c.kept, c.host == self.host).order_by(c.number.desc())
         with self._database.reading() as connection:
             found = list(connection.execute(aged).scalars())

@@ -42,7 +42,7 @@ class ReleaseHop(NamedTuple):
         raise NotFound("nobody takes released mail; set quarantine.next_hop, such as tcp:127.0.0.1:10026")
 
     def send(self, sender: str, recipient: str, raw: bytes) -> None:
-        """Hand a message over; taken when this returns. Raises Undelivered."""
+        """Hand a message over; taken when this returns. Raises ReleaseFailed."""
         try:
             with self._connect() as server:
                 server.ehlo_or_helo_if_needed()

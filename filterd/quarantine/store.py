@@ -100,6 +100,8 @@ class QuarantineStore:
         try:
             self.index.put(held)
         except Exception:
+            with suppress(StoreError):  # its commit may have come through all the same
+                self.index.drop([held.number])
             with suppress(StoreError):
                 self.files.remove(held.number)
             raise
@@ -121,8 +123,8 @@ class QuarantineStore:
     def release(self, number: int, keys: tuple[str, ...] | None, by: str) -> list[str]:
         """Send a message to those who wait for it; their addresses. keys: only to these, None for all.
 
-        Raises NotFound where nobody waits or nobody takes released mail, Undelivered where the next hop does
-        not want it; who had it by then has it, and is noted.
+        Raises NotFound where nobody waits or nobody takes released mail, ReleaseFailed where the next hop
+        does not want it; who had it by then has it, and is noted.
         """
         wanted = self._waiting(number, keys, WAITING)
         hop = ReleaseHop.of(self.config)
@@ -142,7 +144,7 @@ class QuarantineStore:
             sent.append(address)
             self._settle(number, key, QuarantineState.RELEASED, by)
         if not sent:
-            raise NotFound(f"{record.encode(number)}: nobody waits for it any more, or it is being sent")
+            raise _unwanted(number)
         return sent
 
     def delete(self, number: int, keys: tuple[str, ...] | None, by: str) -> None:
@@ -156,7 +158,7 @@ class QuarantineStore:
         entry = self.index.get(number, keys, whole=True)
         found = {one.key for one in entry.recipients if one.state in states} if entry else set()
         if not found:
-            raise NotFound(f"{record.encode(number)}: nobody waits for it any more")
+            raise _unwanted(number)
         return found
 
     def _settle(self, number: int, key: str, state: QuarantineState, by: str) -> None:
@@ -200,16 +202,20 @@ class QuarantineStore:
     def _mend(self, settled_s: float) -> None:
         until = record.at(time.time() - settled_s)
         numbers = [number for number in self.files.numbers() if number < until]
+        self._said.intersection_update(numbers)
         for start in range(0, len(numbers), LOOKED_UP):
             some = numbers[start : start + LOOKED_UP]
             known = self.index.known(some)
             self.index.adopt(some)
             for number in some:
+                held = None
                 with self._each(number):
                     if number not in known:
-                        self.index.put(self.files.head(number))
+                        held = self.files.head(number)
                     elif not known[number]:
                         self.files.remove(number)
+                if held:
+                    self.index.put(held)
 
     @contextmanager
     def _each(self, number: int) -> Iterator[None]:
@@ -227,3 +233,7 @@ class QuarantineStore:
     def search(self, wanted: QuarantineQuery, limit: int) -> list[QuarantineEntry]:
         """As `QuarantineIndex.search`."""
         return self.index.search(wanted, limit)
+
+
+def _unwanted(number: int) -> NotFound:
+    return NotFound(f"{record.encode(number)}: nobody waits for it any more, or it is being sent")

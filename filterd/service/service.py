@@ -384,7 +384,7 @@ class Service:
                 return number
             raise StoreError(f"not kept within {HOLD_DEADLINE_S:g} s") from None
         except asyncio.CancelledError:  # whoever brought it has left, and brings it again
-            copy.give_up()
+            self._holders.submit(copy.unkeep)
             raise
 
     def _held(self, kept: "asyncio.Future[int]") -> None:

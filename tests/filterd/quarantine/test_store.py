@@ -23,7 +23,7 @@ from filterd.errors import ConfigError, NotFound, StoreError
 from filterd.history.record import at, encode
 from filterd.quarantine import files as held_files
 from filterd.quarantine import index, nexthop
-from filterd.quarantine.files import STALE_S
+from filterd.quarantine.files import STALE_S, HeldMail
 from filterd.quarantine.index import QuarantineQuery, QuarantineState
 from filterd.quarantine.nexthop import ReleaseFailed, ReleaseHop
 from filterd.quarantine.store import QuarantineStore
@@ -313,6 +313,50 @@ def test_while_the_database_is_away_retries_leave_nothing(
     assert files(Path(quarantine.config.state)) == []
     quarantine.keep(mail(), SPAM)
     assert quarantine.tidy(settled_s=-1.0) == 0 and len(quarantine.search(QuarantineQuery(), 9)) == 1
+
+
+def test_what_the_index_perhaps_noted_goes_as_well(
+    quarantine: QuarantineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = quarantine.index.put
+
+    def cut(held: HeldMail) -> None:
+        put(held)
+        raise StoreError("the answer to the commit never came")
+
+    monkeypatch.setattr(quarantine.index, "put", cut)
+    with pytest.raises(StoreError, match="never came"):
+        quarantine.keep(mail(), SPAM)
+    assert quarantine.search(QuarantineQuery(), 9) == [] == files(Path(quarantine.config.state))
+
+
+def test_a_database_that_is_away_is_no_damaged_file(
+    quarantine: QuarantineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("the database is away")
+
+    number = quarantine.keep(mail(), SPAM)
+    quarantine.index.drop([number])
+    with monkeypatch.context() as patched:
+        patched.setattr(quarantine.index, "put", away)
+        with pytest.raises(StoreError, match="away"):
+            quarantine.tidy(settled_s=-1.0)
+    quarantine.tidy(settled_s=-1.0)
+    assert quarantine.find(encode(number)).held
+
+
+def test_rows_of_an_owner_that_is_gone_go_by_their_age(quarantine: QuarantineStore, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    other = msgspec.structs.replace(quarantine.config, state=str(elsewhere))
+    now, days = time.time(), 10.0 + index.ORPHANED_DAYS
+    ages = [at(now - (days + later) * 86_400) for later in (1.0, -1.0)]
+    with QuarantineStore.open(other) as gone:
+        held, _ = gone.files.read(gone.keep(mail(), SPAM))
+        for number in ages:
+            gone.index.put(msgspec.structs.replace(held, number=number))
+    assert quarantine.index.over(days=10.0, max_bytes=1 << 20) == ages[:1]
 
 
 @pytest.mark.parametrize("step", ["fsync", "sync"])

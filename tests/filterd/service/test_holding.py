@@ -60,6 +60,14 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+def test_what_was_kept_before_the_sender_left_goes(tmp_path: Path) -> None:
+    with quarantine_of(tmp_path / "state") as store:
+        copy = HeldCopy(store, mail(), SPAM)
+        assert copy.keep() and left(store) == (1, 1)
+        copy.unkeep()
+        assert left(store) == (0, 0)
+
+
 @pytest.mark.parametrize("leaves", [False, True], ids=["too late", "the sender has left"])
 async def test_a_message_that_is_brought_again_is_there_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: bool
