@@ -65,21 +65,25 @@ def forget(paths: Sequence[str], options: LearnOptions, config: "Callable[[], Co
 
 
 def correct(
-    asked: Asked, config: "Callable[[], Config]", labels: Sequence[Label | None], user: str = ""
+    asked: Asked,
+    config: "Callable[[], Config]",
+    labels: Sequence[Label | None],
+    user: str = "",
+    learned: list[str] | None = None,
 ) -> int:
     """Learn each message as its label, or forget it where that is None; returns the exit status.
 
     An interrupted run leaves what it has learned, and the next one finds that known. labels: which there may
     be, for the counts that are printed. user: whose word it is where a message does not say, "" for the
-    site's. Raises NotFound where a file or mailbox is not there.
+    site's. learned: gets the names of those that were. Raises NotFound where a file or mailbox is not there.
     """
     path = client.socket_path()
     with contextlib.ExitStack() as stack:
         alone = cache(lambda: _alone(stack, config()))
         if not path:
-            return _each(asked, labels, _of(user, alone()))
+            return _each(asked, labels, _of(user, alone()), learned)
         daemon = client.Daemon(path, ANSWER_TIMEOUT_S)
-        return _each(asked, labels, _of(user, _daemon_first(_with_daemon(daemon), alone)))
+        return _each(asked, labels, _of(user, _daemon_first(_with_daemon(daemon), alone)), learned)
 
 
 def _of(user: str, take: Correct) -> Correct:
@@ -123,7 +127,9 @@ def _alone(stack: contextlib.ExitStack, config: "Config") -> Correct:
     return lambda message, label: learner.forget(message) if label is None else learner.learn(message, label)
 
 
-def _each(asked: Asked, labels: Sequence[Label | None], take: Correct) -> int:
+def _each(
+    asked: Asked, labels: Sequence[Label | None], take: Correct, learned: list[str] | None = None
+) -> int:
     status = 0
     counts = {label: [0, 0] for label in labels}  # what changed nothing, and what changed
     try:
@@ -132,6 +138,8 @@ def _each(asked: Asked, labels: Sequence[Label | None], take: Correct) -> int:
                 if item.message is None:
                     raise item.error or FilterdError(item.name)
                 counts[label][take(item.message, label)] += 1
+                if learned is not None:
+                    learned.append(item.name)
             except FilterdError as error:
                 pipe.complain(str(error))
                 status = status or error.exit_status

@@ -74,28 +74,38 @@ def release(
     config: ConfigOption = None,
 ) -> None:
     """Send held messages to their recipients, through the next hop, exactly as they came."""
-    from filterd.commands.learn import correct
-
-    with _open(config) as quarantine:
-        if not_spam:
-            asked = ((_learnable(quarantine, name, to), Label.HAM) for name in names)
-            raise CommandExit(correct(asked, lambda: config_of(config), [Label.HAM]))
-        for name in names:
-            _release(quarantine, name, to)
-
-
-def _release(quarantine: "QuarantineStore", name: str, to: str) -> None:
-    for address in quarantine.release(quarantine.find(name).number, quarantine.keys(to), BY):
-        print(f"{name}: sent to {address}")
-
-
-def _learnable(quarantine: "QuarantineStore", name: str, to: str) -> "Item":
-    """A message that is on its way now, as it was held, in the name of its recipient."""
     from filterd.commands.input import Item
 
-    message = quarantine.message(quarantine.find(name).number, to)
-    _release(quarantine, name, to)
-    return Item(name, message)
+    sent: list[Item] = []
+    try:
+        with _open(config) as quarantine:
+            for name in names:
+                number = quarantine.find(name).number
+                message = quarantine.message(number, to) if not_spam else None  # gone once it is released
+                for address in quarantine.release(number, quarantine.keys(to), BY):
+                    print(f"{name}: sent to {address}")
+                sent.append(Item(name, message))
+    finally:  # whatever stopped the rest
+        status = _correct(sent, config) if not_spam and sent else 0
+    if status:
+        raise CommandExit(status)
+
+
+def _correct(sent: "list[Item]", config: ConfigOption) -> int:
+    """Learn what people have got by now as ham, and name what could not be; the exit status."""
+    from filterd.commands import pipe
+    from filterd.commands.learn import correct
+
+    learned: list[str] = []
+    asked = ((item, Label.HAM) for item in sent)
+    try:
+        status = correct(asked, lambda: config_of(config), [Label.HAM], learned=learned)
+    except FilterdError as error:
+        pipe.complain(str(error))
+        status = error.exit_status
+    if missed := [item.name for item in sent if item.name not in learned]:
+        pipe.complain(f"sent, but not learned as ham: {', '.join(missed)}")
+    return status
 
 
 @app.command("delete")

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from filterd.commands.cli import app
 from filterd.config import Config, load
 from filterd.corrections.learner import Learner
+from filterd.errors import StoreError
 from filterd.quarantine.nexthop import ReleaseFailed, ReleaseHop
 from filterd.quarantine.store import QuarantineStore
 from tests.filterd.quarantine.made import ANN, BEN, RAW, SPAM, mail
@@ -82,6 +83,27 @@ def test_list_show_release_and_delete(
     assert run("list")[1] == "" and "by command" in run("show", name)[1]
     assert run("list", "--all")[1]
     assert "not in quarantine" in run("show", "nonsense")[1]
+
+
+@pytest.mark.parametrize("stage", ["open", "learn"])
+def test_people_have_their_mail_before_anything_is_learned(
+    tmp_path: Path, sent: list[str], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def closed(*_: object) -> None:
+        raise StoreError("the store is closed")
+
+    names = [held(tmp_path, ANN), held(tmp_path, BEN)]
+    monkeypatch.setattr(Learner, stage, closed)
+    status, said = run("release", "--not-spam", *names)
+    assert status == StoreError.exit_status and sent == [ANN, BEN]
+    assert "the store is closed" in said and f"sent, but not learned as ham: {', '.join(names)}" in said
+
+
+def test_what_was_sent_before_one_fails_is_learned(tmp_path: Path, sent: list[str]) -> None:
+    name = held(tmp_path, ANN)
+    status, said = run("release", "--not-spam", name, "nonsense")
+    assert status and sent == [ANN]
+    assert "learned as ham: 1" in said and "not in quarantine" in said
 
 
 def test_the_digest(tmp_path: Path, sent: list[str]) -> None:
