@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from filterd.commands import mailbox, pipe
-from filterd.commands.history import keys_of
 from filterd.config import Config
+from filterd.history.record import KeyedHashes
+from filterd.history.recorder import key_of
 from filterd.policy.correspondents import CorrespondentStore
 from filterd.reading import fields
 from filterd.reading.kind import BOM, header_block
@@ -24,7 +25,7 @@ def learn(folder: Path, config: Config) -> int:
         pipe.complain("correspondents.enabled is false, so nobody is asked about them yet")
     status, mails, pairs = 0, 0, 0
     inputs = mailbox.items([folder])
-    known = CorrespondentStore.open(config, keys_of(config))
+    known = CorrespondentStore.open(config, KeyedHashes(key_of(Path(config.state))))
     try:
         for item in inputs:
             if item.message is None:
