@@ -7,7 +7,7 @@ recipients of one mail come to, and what a way in can do, is `filterd.api.Way.se
 
 from collections.abc import Iterator, Sequence
 
-from filterd.api import Action, Message, Own, Verdict
+from filterd.api import MILDEST_FIRST, RELEASED, Action, Message, Own, Verdict
 from filterd.config import ActionRule
 
 NOT_JUDGED = Action.TAG  # it passes, with a header that says so
@@ -17,6 +17,8 @@ def settle(rules: Sequence[ActionRule], message: Message, found: Verdict) -> Act
     """What is done to a message."""
     if not found.available:
         return message.way.settle(found, (), lambda verdict, recipient: NOT_JUDGED)
+    if RELEASED in found.tests:  # what `Way.settle` would not do must not hide a later rule either
+        rules = [rule for rule in rules if MILDEST_FIRST[rule.do] <= MILDEST_FIRST[Action.MOVE]]
     holding = [rule for rule in rules if _holds(rule, message, found)]
     differ = (message.way.own and message.way.each) or (holding and holding[0].recipients)
     return message.way.settle(found, message.recipients if differ else (), _configured(holding))

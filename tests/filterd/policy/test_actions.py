@@ -147,6 +147,9 @@ def test_what_was_released_is_kept_from_its_recipient_by_no_rule(harsh: str) -> 
         assert settle(some, mail("ann@example.org", way=way), SPAM) is Action(harsh)
         assert settle(some, mail("ann@example.org", way=way), found) is Action.TAG
     assert settle(rules({"do": "move"}), mail(way=own), found) is Action.MOVE
+    for rest in ({}, {"recipients": ["example.org"]}):  # the next rule that applies decides
+        later = rules({"do": harsh, **rest}, {"do": "move"})
+        assert settle(later, mail("ann@example.org"), found) is Action.MOVE
 
 
 @given(st.text("ab.@", max_size=12), st.integers(0, 4))
