@@ -36,13 +36,22 @@ def chosen(config: Config, where: str) -> list[ConfiguredPlugin]:
             raise ConfigError(f"{where}: plugins.{name}: no such plugin; there are {there}")
         kind = _loaded(known[name], where)
         if not any(_takes(getattr(kind, method, None), count) for method, count in METHODS.items()):
-            raise ConfigError(
-                f"{where}: plugins.{name}: was made for another filterd: it has neither protocol(door) nor "
-                "app(scope, receive, send), see docs/plugins/writing.md"
-            )
+            raise _foreign(where, name, "neither protocol(door) nor app(scope, receive, send)")
+        if not _is_section(getattr(kind, "Settings", None)):
+            raise _foreign(where, name, "no Settings that is a ListenSettings")
         section = settings(config, name, kind.Settings, where)
         found.append(ConfiguredPlugin(name, kind, section))
     return found
+
+
+def _foreign(where: str, name: str, lacks: str) -> ConfigError:
+    return ConfigError(
+        f"{where}: plugins.{name}: was made for another filterd: it has {lacks}, see docs/plugins/writing.md"
+    )
+
+
+def _is_section(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, ListenSettings)
 
 
 def _loaded(entry: EntryPoint, where: str) -> type[Plugin]:

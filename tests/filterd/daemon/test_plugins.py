@@ -74,8 +74,23 @@ class _OldWeb(_Old):
     app = ()
 
 
+class _Unset:
+    """A plugin without a section."""
+
+    def protocol(self, door: object) -> None:
+        pass
+
+
+class _OtherSet(_Stream):
+    Settings = dict  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
-    ("kind", "fits"), [(_Stream, True), (_Web, True), (_Old, False), (_OldStream, False), (_OldWeb, False)]
+    ("kind", "fits"),
+    [
+        *((_Stream, True), (_Web, True), (_Old, False), (_OldStream, False), (_OldWeb, False)),
+        *((_Unset, False), (_OtherSet, False)),
+    ],
 )
 def test_a_plugin_that_nobody_could_connect_to_is_refused(
     kind: type, fits: bool, monkeypatch: pytest.MonkeyPatch
