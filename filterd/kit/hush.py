@@ -6,25 +6,27 @@ says that it was told to say less.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 STDERR = 2  # the descriptor
+_TURN = threading.RLock()  # of two at once the second would restore what the first had put there
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
     """Nothing of this process on stderr; exceptions say what has failed."""
-    try:
-        kept = os.dup(STDERR)
-    except OSError:  # it is closed
-        yield
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, STDERR)
-        yield
-    finally:
-        os.dup2(kept, STDERR)
-        os.close(kept)
-        os.close(nothing)
+    with _TURN, Path(os.devnull).open("wb", buffering=0) as nothing:
+        try:
+            kept = os.dup(STDERR)
+        except OSError:  # it is closed
+            yield
+            return
+        try:
+            os.dup2(nothing.fileno(), STDERR)
+            yield
+        finally:
+            os.dup2(kept, STDERR)
+            os.close(kept)

@@ -203,13 +203,13 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels have to be different names")
+        if set(self.calibration) != set(Kind) or set(self.thresholds) != set(Kind):
+            raise ValueError("calibration and thresholds have to name both mail and sms")
         if self.reader:
             if self.ham or self.wide or self.fast_path or self.exit:
                 raise ValueError(f"task {self.task} has neither ham nor wide, fast_path or exit")
         elif not self.ham or not set(self.ham) < set(self.labels):
             raise ValueError("ham has to name some of the labels, not all")
-        if set(self.calibration) != set(Kind) or set(self.thresholds) != set(Kind):
-            raise ValueError("calibration and thresholds have to name both mail and sms")
         if not 1 <= self.max_tokens <= self.architecture.context or self.max_windows < 1:
             raise ValueError("max_tokens has to fit the context and max_windows be at least 1")
         if not set(REQUIRED) <= set(self.files):

@@ -61,6 +61,7 @@ DAMAGES = [
         edit(lambda m: m["thresholds"]["sms"].update(spam=0.1)), "unsure", id="thresholds the wrong way round"
     ),
     pytest.param(edit(lambda m: m["calibration"]["sms"].update(slope=-1)), "slope", id="negative slope"),
+    pytest.param(edit(lambda m: m.update(calibration={})), "both mail and sms", id="no calibration"),
     pytest.param(edit(lambda m: m.update(labels=["ham"])), "labels", id="one label"),
     pytest.param(edit(lambda m: m.update(ham=["ham", "spam"])), "ham", id="all ham"),
     pytest.param(edit(lambda m: m.update(max_tokens=65)), "max_tokens", id="beyond the context"),
