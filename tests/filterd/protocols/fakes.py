@@ -59,7 +59,7 @@ class FakeClassifier:
         return [("X-Spam-Score", f"{found.points:.1f}")]
 
     def is_ours(self, header_name: str) -> bool:
-        return header_name.lower().startswith("x-spam-")
+        return headers.HeaderStyle().is_ours(header_name)
 
     def tag(self, raw: bytes, found: Verdict) -> bytes:
         end = b"\r\n" if b"\r\n" in raw else b"\n"
@@ -71,6 +71,3 @@ class Tagging(FakeClassifier):
 
     def tag(self, raw: bytes, found: Verdict) -> bytes:
         return headers.tag(raw, found)
-
-    def is_ours(self, header_name: str) -> bool:
-        return headers.HeaderStyle().is_ours(header_name)
