@@ -28,20 +28,16 @@ class HeldCopy:
         number = self._quarantine.keep(self._message, self._found)
         if self._wanted(number):
             return number
-        self._take_back(number)
+        self.take_back(number)
         return 0
 
-    def _take_back(self, number: int) -> None:
+    def take_back(self, number: int) -> None:
+        """What nobody was told of goes; as `keep`, in a thread."""
         try:
             self._quarantine.take_back(number)
         except StoreError as error:
             fields = {"name": self._message.id, "reason": str(error)}
             log.error("kept too late, and perhaps twice", extra={"fields": fields})
-
-    def unkeep(self) -> None:
-        """Give up, and take back what is kept: whoever brought it has left. In a thread, as `keep`."""
-        if number := self.give_up():
-            self._take_back(number)
 
     def _wanted(self, number: int) -> bool:
         """Whether somebody still waits, who will be told this number."""

@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -384,7 +384,9 @@ class Service:
                 return number
             raise StoreError(f"not kept within {HOLD_DEADLINE_S:g} s") from None
         except asyncio.CancelledError:  # whoever brought it has left, and brings it again
-            self._holders.submit(copy.unkeep)
+            if number := copy.give_up():
+                with suppress(RuntimeError):  # closed: twice is better than never
+                    self._holders.submit(copy.take_back, number)
             raise
 
     def _held(self, kept: "asyncio.Future[int]") -> None:

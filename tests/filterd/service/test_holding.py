@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,30 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_what_was_kept_before_the_sender_left_goes(tmp_path: Path) -> None:
+async def test_what_was_kept_before_the_sender_left_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gate, keep = threading.Event(), threading.Event(), HeldCopy.keep
+
+    def late(copy: HeldCopy) -> int:
+        number = keep(copy)
+        kept.set()
+        assert gate.wait(10)
+        return number
+
+    monkeypatch.setattr(HeldCopy, "keep", late)
+    service = Service(Config(), fakes.engine()[0], None)
     with quarantine_of(tmp_path / "state") as store:
-        copy = HeldCopy(store, mail(), SPAM)
-        assert copy.keep() and left(store) == (1, 1)
-        copy.unkeep()
-        assert left(store) == (0, 0)
+        service.quarantine = store
+        asked = asyncio.create_task(service._hold(replace(mail(), way=WAY), SPAM))
+        await until(kept.is_set)
+        assert left(store) == (1, 1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        gate.set()
+        await until(lambda: left(store) == (0, 0))
+        await service.close(1)
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["too late", "the sender has left"])
