@@ -69,11 +69,13 @@ def split(frame: "pd.DataFrame", out: StrPath) -> "Dataset":
 class Batches:
     """A split in batches of token ids, padded to the longest training message, as in the lecture.
 
-    Iterating gives pairs of [B, T] int64 and [B] int64. len() is the number of batches; training leaves out
-    the last one where it is smaller. The order is drawn anew each time from torch's generator for `train`.
+    Iterating gives pairs of [B, T] int64 and of what the task's loss compares with, [B] int64 for classes,
+    [B, labels] for several labels, [B] of floats for a number. len() is the number of batches; training
+    leaves out the last one where it is smaller. The order is drawn anew each time from torch's generator
+    for `train`.
     """
 
-    def __init__(self, ids: list[list[int]], targets: list[int], size: int, shuffled: bool) -> None:
+    def __init__(self, ids: list[list[int]], targets: "Tensor", size: int, shuffled: bool) -> None:
         self._ids, self._targets, self._size, self._shuffled = ids, targets, size, shuffled
 
     def __len__(self) -> int:
@@ -88,7 +90,7 @@ class Batches:
             chosen = order[i * self._size : (i + 1) * self._size]
             yield (
                 torch.tensor([self._ids[j] for j in chosen]),
-                torch.tensor([self._targets[j] for j in chosen]),
+                self._targets[chosen],
             )
 
 
@@ -106,10 +108,8 @@ def loaders(data: "Dataset", batch_size: int = 8) -> dict[str, Batches]:
         name: [row[:longest] + [END_OF_TEXT_ID] * (longest - len(row)) for row in rows]
         for name, rows in ids.items()
     }
-    return {
-        name: Batches(padded[name], frames[name]["Label"].tolist(), batch_size, name == "train")
-        for name in SPLITS
-    }
+    targets = {name: data.task.targets(frame["Label"].tolist()) for name, frame in frames.items()}
+    return {name: Batches(padded[name], targets[name], batch_size, name == "train") for name in SPLITS}
 
 
 def model(

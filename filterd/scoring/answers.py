@@ -17,7 +17,8 @@ from filterd.api import ModelAnswer
 SEPARATOR: Final = "/"  # between a category and its subcategory
 NOTHING: Final = "none"  # said where no label is called; no label may be named so
 CUT: Final = 0.5  # P from which a label is called where nothing was fitted
-DECIMALS: Final = 2  # of a number for people
+DECIMALS: Final = 2  # of a number for people, at least
+MOST_DECIMALS: Final = 15  # as many as a float has of a number below 1
 
 TaskName = Literal["spam", "classes", "multilabel", "regression", "hierarchical"]
 Floats = NDArray[np.float64]
@@ -148,7 +149,8 @@ class RegressionReader:
         target = self._target
         value = float(self.values(rows.astype(np.float64).mean(axis=0, keepdims=True))[0])
         place = (value - target.low) / (target.high - target.low) if target.high > target.low else 0.5
-        answer = ModelAnswer(task="regression", text=f"{value:.{DECIMALS}f}", value=round(value, 6))
+        exact = round(value, _decimals(target) + 4)
+        answer = ModelAnswer(task="regression", text=in_words(value, target), value=exact)
         return AnswerReading(answer, place, {})
 
 
@@ -190,6 +192,16 @@ class HierarchicalReader:
         name = self._labels[best]
         answer = ModelAnswer(task="hierarchical", text=name, labels=path_of(name))
         return AnswerReading(answer, float(shares[0, best]), _named(self._labels, shares[0]))
+
+
+def in_words(value: float, target: Target | None) -> str:
+    """A number for people, to a hundredth of the target's standard deviation or finer."""
+    return f"{value:.{_decimals(target)}f}"
+
+
+def _decimals(target: Target | None) -> int:
+    needed = 2 - math.floor(math.log10(target.sd)) if target else DECIMALS
+    return min(max(needed, DECIMALS), MOST_DECIMALS)
 
 
 def path_of(label: str) -> tuple[str, ...]:

@@ -11,8 +11,10 @@ import torch
 
 import filterd_trainer as trainer
 from filterd.scoring import bundle
+from filterd_trainer.data import corpus
 from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import GPT2
+from filterd_trainer.tasks.multilabel import Multilabel
 from tests.conftest import SHARED
 from tests.trainer import tiny
 
@@ -41,6 +43,13 @@ def test_the_lectures_numbers(tmp_path: Path) -> None:
     assert (ids.shape, targets.shape) == ((8, 120), (8,))
     assert ids.dtype == targets.dtype == torch.int64
     assert sum(len(targets) for _, targets in batches["test"]) == 300
+
+
+def test_batches_of_several_labels(tmp_path: Path) -> None:
+    part = pd.DataFrame({"Label": ["0 1", ""], "Text": ["a b", "c"], "Kind": "sms", "Group": [0, 1]})
+    names = ("train", "validation", "test")
+    data = corpus.write(tmp_path, dict.fromkeys(names, part), Multilabel(labels=("x", "y")), "grouped", {})
+    assert next(iter(trainer.loaders(data, 2)["test"]))[1].tolist() == [[1, 1], [0, 0]]
 
 
 def test_from_messages_to_a_bundle(tmp_path: Path) -> None:

@@ -364,10 +364,11 @@ def _add(gpt: GPT2, tensors: dict[str, Tensor]) -> None:
     for i, block in enumerate(gpt.h):
         down = tensors.get(f"h.{i}.after_attn.down.weight")
         if down is not None and isinstance(block, Block):
-            block.adapt(len(down))
+            block.adapt(len(down) if down.dim() == 2 else 1)
     states = tensors.get("prefix.states")
-    if states is not None and states.dim() == 4:
-        gpt.prefix = Prefix(torch.empty(len(gpt.h), 2, states.shape[2], gpt.architecture.width))
+    if states is not None:
+        length = states.shape[2] if states.dim() == 4 else 1
+        gpt.prefix = Prefix(torch.empty(len(gpt.h), 2, length, gpt.architecture.width))
 
 
 def to_safetensors(

@@ -18,6 +18,7 @@ from filterd_trainer.tasks.task import (
     Task,
     TaskLoss,
     Tell,
+    said,
     spelling,
 )
 
@@ -39,7 +40,7 @@ class Choice(Task):
         if len(values) > 1:
             raise ConfigError(f"--task {cls.name} has one label column, not {', '.join(values)}")
         (value,) = values.values()
-        name = str(int(value) if isinstance(value, bool) else "" if value is None else value).strip()
+        name = said(value)
         if not name:
             raise LabelError("no label")
         return rename(name)

@@ -17,13 +17,15 @@ from filterd_trainer.tasks.task import (
     Rename,
     TaskLoss,
     Tell,
+    said,
     spelling,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARKS: Final = (SEPARATOR, ">", "::")  # between the levels in one column, the first that is there
+# Between the levels in one column, the first that is there: "food > fruit/nuts" is of "food".
+MARKS: Final = ("::", ">", SEPARATOR)
 
 
 class Hierarchical(Classes):
@@ -44,13 +46,15 @@ class Hierarchical(Classes):
 
     @classmethod
     def written(cls, values: Mapping[str, object], rename: Rename) -> str:
-        """Two columns, or one with /, > or :: between the levels; a category may stand alone."""
-        parts = [rename(str("" if value is None else value).strip()) for value in values.values()]
+        """Two columns, or one with ::, > or / between the levels; a category may stand alone."""
+        parts = [rename(said(value)) for value in values.values()]
         if len(parts) == 1:
             mark = next((mark for mark in MARKS if mark in parts[0]), SEPARATOR)
             parts = [part.strip() for part in parts[0].split(mark, 1)]
         if not parts[0]:
             raise LabelError("no label")
+        if SEPARATOR in parts[0]:
+            raise LabelError(f"a {SEPARATOR} in a category; it parts levels: rename with --label OLD=NEW")
         return SEPARATOR.join(filter(None, parts))
 
     @classmethod

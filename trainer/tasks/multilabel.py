@@ -24,6 +24,7 @@ from filterd_trainer.tasks.task import (
     Tell,
     hits_of,
     ratio,
+    said,
     set_figures,
     set_table,
     spelling,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 MARKS: Final = ("|", ";", ",")  # between labels of one cell, the first that is there
 YES: Final = frozenset({"1", "1.0", "true", "yes", "y", "x"})
-NO: Final = frozenset({"", "0", "0.0", "false", "no", "n", "-1"})  # Jigsaw's test set has -1 for unknown
+NO: Final = frozenset({"", "0", "0.0", "false", "no", "n"})
+UNKNOWN: Final = frozenset({"-1", "-1.0"})  # as in Jigsaw's test set; it does not mean no
 RARE: Final = 0.5  # a label that fewer validation messages have keeps this cut; see MIN_POSITIVE
 MIN_POSITIVE: Final = 5
 
@@ -181,21 +183,25 @@ def _cut(p: Floats, truth: npt.NDArray[np.int64]) -> float:
 
 
 def _yes(name: str, value: object) -> bool:
-    said = str(int(value) if isinstance(value, bool) else "" if value is None else value).strip().lower()
-    if said in YES or said in NO:
-        return said in YES
+    answer = said(value).lower()
+    if answer in YES or answer in NO:
+        return answer in YES
+    if answer in UNKNOWN:
+        raise LabelError(f"column {name!r} says that its label is unknown")
     raise LabelError(f"neither yes nor no in column {name!r}")
 
 
 def _listed(value: object) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [str(one) for one in value]
-    said = "" if value is None else str(value).strip()
-    if said.startswith("[") and said.endswith("]"):
+    cell = said(value)
+    if cell.startswith("[") and cell.endswith("]"):
         try:
-            found = json.loads(said)
+            found = json.loads(cell)
+        except RecursionError:
+            raise LabelError("lists in lists") from None
         except ValueError:
-            found = [one.strip().strip("'\"") for one in re.split(r",", said[1:-1])]  # as Python prints one
+            found = [one.strip().strip("'\"") for one in re.split(r",", cell[1:-1])]  # as Python prints one
         return [str(one) for one in found]
-    mark = next((mark for mark in MARKS if mark in said), None)
-    return said.split(mark) if mark else [said]
+    mark = next((mark for mark in MARKS if mark in cell), None)
+    return cell.split(mark) if mark else [cell]

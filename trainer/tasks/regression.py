@@ -1,6 +1,7 @@
 """A number: a rating, a price, an age. It is learned standardised, and answered in its own unit."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -9,7 +10,8 @@ import numpy.typing as npt
 
 from filterd.api import ModelAnswer
 from filterd.errors import BadInput, ConfigError
-from filterd.scoring.answers import DECIMALS, Reader, Target, TaskName
+from filterd.scoring import answers
+from filterd.scoring.answers import Reader, Target, TaskName
 from filterd_trainer.tasks.task import (
     CodedLabels,
     Figures,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LABEL: Final = "value"
+# 1,200 is 1200 in London and 1.2 in Paris; 0,125 is a part of one everywhere.
+GROUPED: Final = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII)
 STRATA: Final = 5  # fifths of the numbers, so that each part has low and high ones
 SHIFT: Final = 0.1  # standard deviations by which an answer moves to count as another
 NEAR: Final = 0.5  # standard deviations within which an answer counts as near
@@ -48,12 +52,14 @@ class Regression(Task):
 
     @classmethod
     def written(cls, values: Mapping[str, object], rename: Rename) -> str:
-        """See `Task`; a comma may be the decimal point."""
+        """See `Task`; a comma may be the decimal point, but for one that may part thousands."""
         if len(values) > 1:
             raise ConfigError(f"--task regression has one label column, not {', '.join(values)}")
-        said = str(next(iter(values.values()))).strip()
+        written = rename(str(next(iter(values.values()))).strip())
+        if GROUPED.fullmatch(written):
+            raise LabelError("is the comma of thousands? write the number without it, or with a point")
         try:
-            found = float(rename(said).replace(",", "."))
+            found = float(written.replace(",", "."))
         except ValueError:
             raise LabelError("no number") from None
         if not math.isfinite(found):
@@ -75,10 +81,18 @@ class Regression(Task):
 
     def fitted(self, cells: Sequence[Any]) -> "Regression":
         """See `Task`."""
-        mean, sd = float(np.mean(cells)), float(np.std(cells))
-        if sd == 0:
-            raise BadInput(f"every training message has the number {mean:g}; give others")
-        target = Target(mean=mean, sd=sd, low=float(min(cells)), high=float(max(cells)))
+        low, high = float(min(cells)), float(max(cells))
+        if low == high:  # their computed standard deviation may be a rounding error above 0
+            raise BadInput(f"every training message has the number {low:g}; give others")
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, sd = float(np.mean(cells)), float(np.std(cells))
+        try:
+            target = Target(mean=mean, sd=sd, low=low, high=high)
+        except ValueError as error:
+            raise BadInput(
+                f"numbers from {low:g} to {high:g} cannot be learnt together; leave out those far off, or"
+                " give them in another unit"
+            ) from error
         return Regression(labels=self.labels, target=target)
 
     def cell(self, value: Any) -> float:
@@ -114,7 +128,7 @@ class Regression(Task):
 
     def truth(self, cell: Any) -> ModelAnswer:
         """See `Task`."""
-        return ModelAnswer(task=self.name, text=f"{cell:.{DECIMALS}f}", value=float(cell))
+        return ModelAnswer(task=self.name, text=answers.in_words(cell, self.target), value=float(cell))
 
     def counts(self, said: Sequence[ModelAnswer], truth: Sequence[ModelAnswer]) -> Floats:
         """Messages, errors, and what correlations of the numbers and of their ranks are made of."""

@@ -191,6 +191,11 @@ class Task:
         return float(said.labels != truth.labels)
 
 
+def said(value: object) -> str:
+    """A cell of a table as people would write it: true is 1, nothing is empty, no blanks around."""
+    return str(int(value) if isinstance(value, bool) else "" if value is None else value).strip()
+
+
 def ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> Floats:
     """above / below, not-a-number where below is not above 0."""
     top, bottom = np.asarray(above, np.float64), np.asarray(below, np.float64)

@@ -254,6 +254,8 @@ def damaged(tmp_path: Path, name: str, value: Tensor | None, compact: bool = Fal
             "wpe.weight", torch.zeros(25, 32), False, r"wpe.weight is of shape \(25, 32\)", id="shape"
         ),
         pytest.param("h.3.ln_1.bias", torch.zeros(32), False, "holds a tensor h.3.ln_1.bias", id="extra"),
+        pytest.param("h.1.after_attn.down.weight", torch.zeros(()), False, "h.1.after_", id="no matrix"),
+        pytest.param("prefix.states", torch.zeros(()), False, "prefix.states", id="no prefix"),
         pytest.param("head.bias", None, False, "lacks tensor head.bias", id="no head"),
         pytest.param("head.weight", torch.zeros(2, 32), False, r"needs \(3, 32\)", id="other classes"),
         pytest.param("head.gain", torch.zeros(1), False, "holds a tensor head.gain", id="extra in head"),

@@ -45,6 +45,10 @@ def test_a_column_for_each_label() -> None:
     ]
     with pytest.raises(LabelError, match="neither yes nor no in column 'toxic'"):
         Multilabel.written({"toxic": "7", "threat": "0"}, same)
+    with pytest.raises(LabelError, match="column 'toxic' says that its label is unknown"):
+        Multilabel.written({"toxic": -1, "threat": 1}, same)
+    with pytest.raises(LabelError, match="lists in lists"):
+        Multilabel.written({"labels": "[" * 100_000 + "]" * 100_000}, same)
 
 
 def test_labels_are_coded_without_case() -> None:

@@ -31,6 +31,13 @@ def test_what_is_no_number(value: object) -> None:
         Regression.written({"rating": value}, same)
 
 
+@pytest.mark.parametrize("value", ["1,200", "-12,345,678", "1,200.50"])
+def test_a_comma_that_may_part_thousands_is_not_guessed(value: str) -> None:
+    with pytest.raises(LabelError, match="of thousands"):
+        Regression.written({"price": value}, same)
+    assert float(Regression.written({"price": "0,125"}, same)) == 0.125
+
+
 def test_one_text_with_several_numbers_has_their_mean() -> None:
     coded = Regression.coded(["1", "5", "2"], (), print)
     assert coded.task.agreed([4.0, 5.0]) == 4.5 and len(set(coded.strata)) > 1
@@ -44,12 +51,20 @@ def test_the_training_part_says_where_zero_is() -> None:
     assert task.targets([3.0]).tolist() == [0.0]
     with pytest.raises(BadInput, match="has the number 2"):
         Regression(labels=("value",)).fitted([2.0, 2.0])
+    with pytest.raises(BadInput, match=r"has the number 0\.1"):  # np.std makes 1e-17 of them
+        Regression(labels=("value",)).fitted([0.1] * 3)
+    with pytest.raises(BadInput, match="in another unit"):
+        Regression(labels=("value",)).fitted([1e308, -1e308, 1.7e308])
 
 
 def test_answers_are_in_the_numbers_own_unit_and_range() -> None:
     reader = RegressionReader(LabelFacts(("value",), target=TARGET))
     assert reader.read(np.array([[0.25], [0.75]])).answer.value == 4.0
     far = reader.read(np.array([[9.0]]))
+    fine = Target(mean=0.005, sd=0.003, low=0.0, high=0.01)
+    small = RegressionReader(LabelFacts(("value",), target=fine)).read(np.array([[0.25]]))
+    assert small.answer.text == "0.00575"
+    assert Regression(labels=("value",), target=fine).truth(0.001).text == "0.00100"
     assert far.answer.text == "5.00" and far.probability == 1.0 and far.classes == {}
     with pytest.raises(TaskError):
         RegressionReader(LabelFacts(("value",)))
