@@ -53,6 +53,27 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_page_on_bundles_says_what_the_default_one_has() -> None:
+    from filterd.scoring import bundle
+
+    manifest = bundle.read(bundle.DEFAULT).manifest
+    page = " ".join((ROOT / "docs" / "bundle.md").read_text("utf-8").split())
+    checked, held = manifest.metrics["parity"], manifest.metrics["validation"]
+    assert f"{checked['flipped']} of {checked['messages']:,} |" in page
+    assert f"{checked['fp32']:.1e}".replace("e-0", "e-") in page
+    numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    mail, sms = (numbers[held[kind]["ham_called_spam"]] for kind in ("mail", "sms"))
+    assert f"{mail.capitalize()} mail and {sms} SMS of them are called spam" in page
+    assert manifest.fast_path and manifest.exit, "say on the page that the default bundle has none"
+    for kind, fit in manifest.fast_path.items():
+        settles = f"settles {fit.settled:.1%} of the held-out {kind.value} ({fit.messages:,} messages"
+        none = f"none for {kind.value.upper()}"
+        assert (settles if fit.ham or fit.spam else none) in page
+    assert f"after {manifest.exit.after} of its {manifest.architecture.layers} blocks" in page
+    for one in manifest.exit.measured.values():
+        assert f"{one.settled:.1%} of" in page and f"({one.messages:,})" in page
+
+
 def test_every_metric_is_documented() -> None:
     page = (ROOT / "docs" / "operation.md").read_text("utf-8")
     assert len(metrics()) >= 10

@@ -241,7 +241,8 @@ def train_command(
         float | None, typer.Option(help="A layer's rate is the one above it times this.")
     ] = None,
     unfreeze: Annotated[
-        int | None, typer.Option(help="Blocks that thaw after each epoch; the first trains the head alone.")
+        int | None,
+        typer.Option(help="Blocks that thaw after each epoch; the first trains the head and final norm."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Messages a step.")] = None,
@@ -672,10 +673,12 @@ def export_command(
     fast_path: Annotated[bool, typer.Option(help="Find what the wide half may settle alone.")] = True,
     wide: Annotated[bool, typer.Option(help="Fit a linear half that judges beside the GPT-2.")] = True,
     wide_with: Annotated[
-        Path | None, typer.Option(help="A bundle; the linear half is the mean of its and the fitted one.")
+        Path | None,
+        typer.Option(help="A bundle, or default; the linear half is the mean of its and the fitted one."),
     ] = None,
     wide_of: Annotated[
-        Path | None, typer.Option(help="A bundle; its linear half is taken, and weighed on --calibrate-on.")
+        Path | None,
+        typer.Option(help="A bundle, or default; its linear half is taken, weighed on --calibrate-on."),
     ] = None,
     calibrate_on: Annotated[
         str, typer.Option(help="A split of sources left out, such as calibration, to fit probabilities to.")

@@ -48,9 +48,9 @@ def export(
     request: ExportRequest, config: RunConfig, dataset: Dataset, model: SpamClassifier, report: Report
 ) -> Bundle:
     """Write the bundle. Raises BundleError where a check fails, and ConfigError."""
-    if request.calibrate_on or request.wide_with or model.exit:
+    if request.calibrate_on or request.wide_with or request.wide_of or model.exit:
         raise ConfigError(
-            f"{request.run}: knows no ham, so --calibrate-on, --wide-with and exits mean nothing"
+            f"{request.run}: knows no ham, so --calibrate-on, --wide-with, --wide-of and exits mean nothing"
         )
     if config.recipe.way == "lecture":
         request = replace(request, max_tokens=0, max_windows=1)

@@ -19,7 +19,7 @@ from filterd_trainer.evaluation.intervals import NAMES, Metrics, Spread
 from filterd_trainer.evaluation.results import MeasuredOn
 from filterd_trainer.export import terms
 from filterd_trainer.export.left_out import MAX_KNOWN_SPAM, MAX_SPAM, MAX_UNSURE
-from filterd_trainer.export.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity
+from filterd_trainer.export.parity import MAX_DIFFERENCE, MAX_FLIPPED, Parity, unit
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128))  # messages x tokens, as in docs/design.md
 REPETITIONS = 9  # the median of them counts
@@ -139,7 +139,7 @@ def write(manifest: Manifest) -> str:
                 _what(manifest, metrics["megabytes"]),
                 _data(metrics["data"]),
                 _answers(manifest, msgspec.convert(metrics["validation"], ClassResults)),
-                _parity(msgspec.convert(metrics["parity"], Parity)),
+                _parity(msgspec.convert(metrics["parity"], Parity), unit(manifest)),
                 _speed(msgspec.convert(metrics["speed"], Speed)),
                 _licences(manifest, metrics["data"]),
             ]
@@ -158,7 +158,7 @@ def write(manifest: Manifest) -> str:
             if "left_out" in metrics
             else []
         ),
-        _parity(msgspec.convert(metrics["parity"], Parity)),
+        _parity(msgspec.convert(metrics["parity"], Parity), unit(manifest)),
         _speed(msgspec.convert(metrics["speed"], Speed)),
         *([_evaluation(msgspec.convert(evaluated, HeldOutResults))] if evaluated else []),
         LIMITS,
@@ -268,13 +268,13 @@ by less.
 {_table(["kind", "ham", "of it unsure", "spam", "spam", "of it unsure", "spam"], rows)}"""
 
 
-def _parity(p: Parity) -> str:
+def _parity(p: Parity, of: str) -> str:
     rows = [
-        ["ONNX in floats against PyTorch", f"{p.fp32:.1e} in probability", f"{MAX_DIFFERENCE}"],
-        ["a message alone against the same in a batch", f"{p.alone:.1e} in probability", f"{MAX_DIFFERENCE}"],
+        ["ONNX in floats against PyTorch", f"{p.fp32:.1e} in {of}", f"{MAX_DIFFERENCE}"],
+        ["a message alone against the same in a batch", f"{p.alone:.1e} in {of}", f"{MAX_DIFFERENCE}"],
         [
             "shipped arithmetic against floats",
-            f"{p.flipped} of {p.messages} verdicts, at most {p.shipped:.1e} in probability",
+            f"{p.flipped} of {p.messages} verdicts, at most {p.shipped:.1e} in {of}",
             f"{MAX_FLIPPED:.1%} of verdicts",
         ],
     ]

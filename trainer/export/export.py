@@ -43,6 +43,7 @@ from filterd_trainer.export.assembly import (
 )
 from filterd_trainer.export.files import write_model
 from filterd_trainer.export.texts import SplitTexts, compared, messages
+from filterd_trainer.gpt2 import weights
 from filterd_trainer.gpt2.model import SpamClassifier, from_safetensors
 from filterd_trainer.training.runs import RunConfig, read_config, weights_of
 
@@ -137,6 +138,10 @@ def export(
 def _read(request: ExportRequest) -> tuple[RunConfig, Dataset, SpamClassifier]:
     if request.quantization not in QUANTIZATIONS:
         raise ConfigError(f"--quantization {request.quantization}: choose {' or '.join(QUANTIZATIONS)}")
+    if request.wide_of and request.wide_with:
+        raise ConfigError(
+            "--wide-of takes a linear half as it is, --wide-with averages one: give one of them"
+        )
     config, dataset = read_config(request.run), Dataset.load(request.data)
     if (dataset.labels, dataset.ham, dataset.task.name) != (config.labels, config.ham, config.learns.name):
         raise BadInput(
@@ -169,7 +174,7 @@ def _with_wide(
     manifest = judging.bundle.manifest
     split = request.calibrate_on or "validation"
     if request.wide_of:
-        other = bundle.read(request.wide_of)
+        other = _other(request.wide_of)
         if entry := other.manifest.wide:
             shutil.copy(other.path / bundle.WIDE, folder / bundle.WIDE)
             if request.calibrate_on:
@@ -186,6 +191,12 @@ def _with_wide(
     return msgspec.structs.replace(manifest, wide=entry, files=files)
 
 
+def _other(named: Path) -> Bundle:
+    """A bundle by its folder, or the one that ships by the name that `--base` has for it."""
+    shipped = str(named) == weights.SHIPPED and not named.is_dir()
+    return bundle.read(bundle.DEFAULT if shipped else named)
+
+
 def _windows(judging: Engine, dataset: Dataset, split: str, looks: Sequence[ModelLook]) -> linear.WindowTexts:
     """The windows that a part was looked at in, as the wide half wants them."""
     held = messages(dataset, split)
@@ -197,7 +208,7 @@ def _earlier(request: ExportRequest) -> NDArray[np.int8] | None:
     """The table to average with. Raises BundleError, and BadInput where there is not one table."""
     if not request.wide_with:
         return None
-    other = bundle.read(request.wide_with)
+    other = _other(request.wide_with)
     entry = other.manifest.wide
     if not entry or entry.apart:
         raise BadInput(

@@ -1,6 +1,7 @@
 """Does what is shipped answer as what was trained? The three checks that an export has to pass.
 
-All three compare calibrated probabilities, message by message, through the engine's own path.
+All three compare calibrated probabilities, or standardised numbers, message by message, through the engine's
+own path.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,14 +79,15 @@ def check(
 ) -> Parity:
     """All three on some messages, [n]. Raises BundleError where one fails.
 
-    judged: probabilities, [n] or [n, classes], by a backend; changed: which verdicts two of them disagree on.
+    judged: what `unit` measures, [n] or [n, classes], by a backend; changed: which verdicts two of them
+    disagree on.
     """
     few = some.some(BY_PYTORCH)
     by_floats, by_shipped = judged(floats, some), judged(shipped, some)
     windows = [list(manifest.filled(tokenizer.encode(t)[: manifest.max_tokens])) for t in some.texts]
     return Parity(
-        fp32=check_graph(judged(floats, few), judged(TorchBackend(model), few)),
-        alone=check_neighbours(shipped, windows, _meaning(manifest)),
+        fp32=check_graph(judged(floats, few), judged(TorchBackend(model), few), unit(manifest)),
+        alone=check_neighbours(shipped, windows, _meaning(manifest), unit(manifest)),
         shipped=float(np.abs(by_shipped - by_floats).max()),
         flipped=check_flipped(changed(by_shipped, by_floats), max_flipped),
         messages=len(some.texts),
@@ -105,12 +107,17 @@ def _meaning(manifest: Manifest) -> Callable[[Floats], Floats]:
     return spam
 
 
-def check_graph(onnx: Floats, pytorch: Floats) -> float:
-    """Largest difference of two arrays of probabilities. Raises BundleError where it is too large."""
+def unit(manifest: Manifest) -> str:
+    """What a difference of two answers is measured in."""
+    return "standard deviations" if manifest.task == "regression" else "probability"
+
+
+def check_graph(onnx: Floats, pytorch: Floats, of: str = "probability") -> float:
+    """Largest difference of two arrays. Raises BundleError where it is too large. of: their unit."""
     difference = float(np.abs(onnx - pytorch).max(initial=0))
     if difference > MAX_DIFFERENCE:
         raise BundleError(
-            f"export: the ONNX graph differs from PyTorch by {difference:.2g} in probability,"
+            f"export: the ONNX graph differs from PyTorch by {difference:.2g} in {of},"
             f" {MAX_DIFFERENCE} is allowed; this is a fault of trainer/export/graph.py, report it"
         )
     return difference
@@ -135,10 +142,15 @@ def check_flipped(changed: Flags, allowed: float = MAX_FLIPPED) -> int:
     return count
 
 
-def check_neighbours(backend: Backend, windows: Sequence[list[int]], p: Callable[[Floats], Floats]) -> float:
+def check_neighbours(
+    backend: Backend,
+    windows: Sequence[list[int]],
+    p: Callable[[Floats], Floats],
+    of: str = "probability",
+) -> float:
     """Largest |Δp| between messages alone and in company. Raises BundleError where company matters.
 
-    p: what the model's numbers [n, outputs] mean.
+    p: what the model's numbers [n, outputs] mean; of: in which unit.
     """
     ordered = sorted(windows, key=len)
     some = [ordered[i] for i in np.linspace(0, len(ordered) - 1, min(NEIGHBOURS, len(ordered))).astype(int)]
@@ -148,8 +160,8 @@ def check_neighbours(backend: Backend, windows: Sequence[list[int]], p: Callable
     difference = max(float(np.abs(alone - one).max()) for one in found)
     if difference > MAX_DIFFERENCE:
         raise BundleError(
-            f"export: a message's probability changes by {difference:.2g} with its batch, {MAX_DIFFERENCE} is"
-            " allowed; export with --quantization fp32"
+            f"export: what a message is answered changes by {difference:.2g} in {of} with its batch,"
+            f" {MAX_DIFFERENCE} is allowed; export with --quantization fp32"
         )
     return difference
 

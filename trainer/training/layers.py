@@ -2,8 +2,8 @@
 
 Layer-wise rates (Howard and Ruder 2018, "Universal language model fine-tuning", arXiv:1801.06146, section
 3.2; ELECTRA's fine-tuning does the same): a layer's rate is the one above it times a factor, as what lies
-deeper is more general. Gradual unfreezing (the same paper's section 3.3): the head trains alone in the first
-epoch, and each epoch thaws the next layers from the top.
+deeper is more general. Gradual unfreezing (the same paper's section 3.3): the head and the final norm before
+it train alone in the first epoch, and each epoch thaws the next layers from the top.
 
 Layers from the bottom: 0 the embeddings, 1 … L the blocks, L + 1 the final norm, heads and what a strategy
 puts before the message.

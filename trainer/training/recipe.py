@@ -25,7 +25,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         `last_two_blocks`, `blocks:0,8-11`, `all`; `lora`, `adapters`, `prefix`, `prompt` add to each block.
     size: of what these four add: LoRA's rank, an adapter's units, positions before a message; 0: the usual.
     layer_decay: a layer's learning rate is the one above it times this; 1: all have the same.
-    unfreeze: blocks that thaw after each epoch, from the top; the first trains the head alone. 0: none waits.
+    unfreeze: blocks that thaw after each epoch, from the top; the first trains the head and the final norm.
+        0: none waits.
     way: `lecture` pads every message to the longest training message, reads the last padded position,
         takes the text as it stands in the file and shuffles as the lecture's DataLoader does; `filterd` pads
         a batch to its own longest, reads the last real token and takes filterd's canonical text.

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -143,9 +144,10 @@ def test_what_needs_spam_is_one_line(place: Path) -> None:
     subject = judge.EvaluationSplit.load(place / "data", "test")
     with pytest.raises(ConfigError, match="trainer compare tells ham from spam"):
         judge.compare_models([], subject)
-    asked = ExportRequest(run=place / "run", data=place / "data", out=place / "x", calibrate_on="test")
-    with pytest.raises(ConfigError, match="knows no ham"):
-        export.export(asked)
+    asked = ExportRequest(run=place / "run", data=place / "data", out=place / "x")
+    for option in (replace(asked, calibrate_on="test"), replace(asked, wide_of=bundle.DEFAULT)):
+        with pytest.raises(ConfigError, match="knows no ham"):
+            export.export(option)
 
 
 def test_the_temperature_is_found() -> None:

@@ -67,6 +67,18 @@ def test_calibrated_on_sources_left_out(place: Path) -> None:
     assert "Sources left out" in (found.path / "MODEL_CARD.md").read_text()
 
 
+def test_another_bundles_linear_half_is_weighed_on_what_is_left_out(place: Path) -> None:
+    request = ExportRequest(run=place / "run", data=place / "data", out=place / "wide_of", fast_path=False)
+    request = dataclasses.replace(request, quantization="fp32", wide_of=Path("default"))
+    found = export.export(dataclasses.replace(request, calibrate_on="test"))
+    shipped = bundle.read(bundle.DEFAULT)
+    assert (found.path / bundle.WIDE).read_bytes() == (shipped.path / bundle.WIDE).read_bytes()
+    assert found.manifest.wide and shipped.manifest.wide
+    assert found.manifest.wide.scale != shipped.manifest.wide.scale
+    with pytest.raises(ConfigError, match="give one of them"):
+        export.export(dataclasses.replace(request, wide_with=bundle.DEFAULT))
+
+
 def tiny_test(place: Path) -> list[str]:
     return messages(Dataset.load(place / "data"), "test").texts
 

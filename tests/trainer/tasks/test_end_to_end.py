@@ -155,6 +155,10 @@ def test_a_message_is_answered(made: Made) -> None:
     assert found.said.startswith(made.case.said)
     card = (made.bundle.path / bundle.CARD).read_text().split("## Licences")[0]
     assert "spam" not in card.lower() and made.case.task in card
+    assert ("in standard deviations" in card, "in probability" in card) == (
+        made.case.task == "regression",
+        made.case.task != "regression",
+    )
 
 
 def test_a_run_and_its_bundle_are_evaluated(
