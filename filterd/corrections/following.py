@@ -28,7 +28,16 @@ def catch_up(store: Store, known: Memory, lock: "threading.Lock | None" = None) 
         while page := list(islice(words, PAGE)):
             _learn(known, page, lock or threading.Lock())
     known.revision = position.revision
+    for name in sorted(known.guessed):  # his table was let go, so that his steps have to be reckoned again
+        wake(store, known, name, lock or threading.Lock())
     return known
+
+
+def wake(store: Store, known: Memory, name: str, lock: threading.Lock) -> None:
+    """Give an owner his table again. lock: of the memory. Raises StoreError."""
+    corrections = list(of_owner(store, name))
+    with lock:
+        known.awake(name, corrections)
 
 
 def _learn(known: Memory, page: list[StoreChange], lock: threading.Lock) -> None:

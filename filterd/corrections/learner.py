@@ -16,7 +16,7 @@ from filterd.config import Config
 from filterd.corrections import correction as corrections
 from filterd.corrections import owners
 from filterd.corrections.correction import Correction
-from filterd.corrections.following import catch_up, of_owner
+from filterd.corrections.following import catch_up, wake
 from filterd.corrections.recall import MEMORY_FILE, recollected, saved
 from filterd.corrections.store import MAX_TEXT, Store
 from filterd.errors import StoreError
@@ -118,7 +118,7 @@ class Learner:
         return changed
 
     def forget(self, message: Message) -> bool:
-        """Take one's own correction back, as if it had never been given. False: there was none."""
+        """Take one's own correction back, and its step with it (`Memory.forget`). False: there was none."""
         return self.forget_hash(self.content_hash(message), owner_of(message))
 
     def forget_hash(self, content_hash: str, owner: str = SITE) -> bool:
@@ -151,9 +151,7 @@ class Learner:
     def _awake(self, name: str) -> None:
         """Read the corrections of an owner who was not asked for for long; without him if that fails."""
         with contextlib.suppress(StoreError):
-            known = list(of_owner(self.store, name))
-            with self.lock:
-                self.memory.awake(name, known)
+            wake(self.store, self.memory, name, self.lock)
 
     def _follow(self) -> None:
         saved_at, failed = time.monotonic(), False

@@ -16,7 +16,8 @@ A site with one owner is that owner. The owner SITE ("") stands for whoever runs
 that were stored before there were owners; his word is everybody's own.
 
 With no corrections the model's answer stays, to the last bit. Forgetting and changing a correction undo its
-own step. No lock in here: callers serialise.
+own step; not what it changed in the steps after it, nor what it did to the model's and the campaigns' say. No
+lock in here: callers serialise.
 """
 
 from collections import OrderedDict
@@ -98,6 +99,7 @@ class Memory:
         self.revision = 0  # of the corrections store that this is the state of; the caller's to set
         self._bytes = 0  # of owners' tables
         self._doubted = 0  # owners who are doubtful
+        self.guessed: set[str] = set()  # owners who learned without a table; `awake` puts their steps right
 
     @classmethod
     def rebuild(cls, corrections: Iterable[tuple[Traits, Label, str, float]]) -> Self:
@@ -118,6 +120,8 @@ class Memory:
         campaign, likeness = self.campaigns.find(traits.sketch)
         if campaign != NONE:
             who.judge_campaign(likeness * self.campaigns.own(campaign, who.key), spam)
+        if who.table is None:
+            self.guessed.add(owner)
         before = who.nbytes
         step = who.learn(traits, spam, model)
         self._bytes += who.nbytes - before
@@ -139,6 +143,7 @@ class Memory:
         if not who.corrections:
             self._bytes -= who.nbytes
             del self.owners[owner]
+            self.guessed.discard(owner)
             self._doubted -= doubted
             self.panel.leave(who.seat, doubtful=doubted)
         return True
@@ -164,16 +169,27 @@ class Memory:
         return [name for name, who in self._mine(owner).items() if who.table is None]
 
     def awake(self, name: str, corrections: Iterable[tuple[Traits, Label, float]]) -> None:
-        """Give an owner his table again, from all his corrections."""
-        who = Owner(hash_bytes(name.encode()) & 0xFFFFFFFF)
-        for traits, label, model in corrections:
-            who.learn(traits, label is Label.SPAM, model)
+        """Give an owner his table again, from all his corrections that are known here.
+
+        Each one's step is from now on what it is in the replay, for his table, the panel and `forget` alike.
+        """
+        self.guessed.discard(name)
         old = self.owners.get(name)
-        if old and old.table is None and who.table is not None:
-            old.table = who.table
-            self._bytes += old.nbytes
-            self.owners.move_to_end(name)
-            self._bound()
+        if old is None or old.table is not None:
+            return
+        who = Owner(old.key)
+        for traits, label, model in corrections:
+            key, spam = _word_key(traits, name), label is Label.SPAM
+            said = self.words.get(key, 0.0)
+            if _sign(said) == (1 if spam else -1):  # else the store is ahead of us
+                now = (1.0 + who.learn(traits, spam, model)) * _sign(said)
+                if now != said:
+                    self.panel.move(old.seat, traits, now - said)
+                    self.words[key] = now
+        old.table, old.model = who.table, who.model
+        self._bytes += old.nbytes
+        self.owners.move_to_end(name)
+        self._bound()
 
     def doubtful(self) -> list[str]:
         """Owners whom the others contradict more often than not."""
@@ -248,7 +264,8 @@ class Memory:
             who.table = None
             self.owners.move_to_end(name, last=False)
         if len(self.owners) > MAX_DORMANT:
-            _, who = self.owners.popitem(last=False)
+            name, who = self.owners.popitem(last=False)
+            self.guessed.discard(name)
             self._doubted -= who.doubtful
             self.panel.leave(who.seat, doubtful=who.doubtful)
 

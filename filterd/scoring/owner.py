@@ -16,7 +16,9 @@ mail: w and `a` count by n² / (n² + RAMP²) after n.
 
 A table is small for who says little, and ids that share a place have signs (Weinberger 2009), so that they
 cancel each other out rather than add up. A correction's whole effect on w is its step times x without those
-frequencies: taking it back is the same with the sign turned.
+frequencies: taking it back is the same with the sign turned. Not taken back is what it changed in the steps
+that came after it, in `a` and in the say of campaigns; and where the table has grown since, the copies of its
+step in the places beside its own (`Table.grown`).
 """
 
 import math
@@ -138,7 +140,7 @@ class Owner:
         return RATE * share
 
     def unlearn(self, traits: Traits, spam: bool, step: float) -> None:
-        """Take a correction back."""
+        """Take a correction's own step back; what stays of it is said above."""
         counts = self.counts[KINDS[traits.kind]]
         counts[int(spam)] = max(0, counts[int(spam)] - 1)
         self._move(traits, -step if spam else step, -1)

@@ -60,6 +60,18 @@ def test_nobody_to_ask_for_the_verdict_before(learner: Learner) -> None:
     assert (only(learner).verdict, only(learner).bundle) == (None, "")
 
 
+def test_who_has_no_table_is_woken_by_his_own_correction(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert learner.learn(mail(user="ann"), Label.SPAM)
+    monkeypatch.setattr("filterd.scoring.memory.MAX_TABLES", 0)
+    assert learner.learn(mail(user="bob"), Label.SPAM)
+    assert learner.memory.dormant("ann") == ["ann"]
+    monkeypatch.undo()
+    assert learner.learn(mail(MAIL + b"Ann", user="ann"), Label.SPAM)
+    assert not learner.memory.dormant("ann") and not learner.memory.guessed
+
+
 def test_known_changed_forgotten(learner: Learner) -> None:
     assert learner.learn(mail(), Label.SPAM)
     assert not learner.learn(mail(), Label.SPAM)

@@ -248,6 +248,33 @@ class TestBounds:
         assert not memory.dormant("user0")
         assert sum(who.table is not None for who in memory.owners.values()) == 3
 
+    def test_who_learns_without_a_table_is_put_right_when_he_awakes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = [(letter(words(n % 3), n=n), SPAM, -5.0) for n in range(6)]
+        whole, memory = Memory(), Memory()
+        for one in (whole, memory):
+            one.learn(letter(words(90), n=90), HAM, "bob", 5.0)  # so that ann is not all there is
+            for traits_, told, model in known[:4]:
+                one.learn(traits_, told, "ann", model)
+        with monkeypatch.context() as patch:
+            patch.setattr("filterd.scoring.memory.MAX_TABLES", 0)
+            memory.learn(letter(words(91), n=91), HAM, "bob", 5.0)
+        whole.learn(letter(words(91), n=91), HAM, "bob", 5.0)
+        assert memory.dormant("ann") == ["ann"]
+        for one in (whole, memory):
+            for traits_, told, model in known[4:]:
+                one.learn(traits_, told, "ann", model)
+        assert memory.guessed == {"ann"} and memory.words != whole.words
+        memory.awake("ann", known)
+        assert not memory.guessed and memory.words == whole.words
+        assert memory.owners["ann"].model == whole.owners["ann"].model
+        np.testing.assert_array_equal(memory.owners["ann"].table, whole.owners["ann"].table)
+        np.testing.assert_allclose(memory.panel.tables, whole.panel.tables, atol=1e-4)
+        for one in (whole, memory):
+            one.forget(known[4][0], "ann")
+        np.testing.assert_array_equal(memory.owners["ann"].table, whole.owners["ann"].table)
+
     def test_empty_traits_are_known_by_their_hash_alone(self) -> None:
         memory = Memory()
         empty = traits(b"")
