@@ -11,7 +11,8 @@ from filterd.reading.text import read
 from filterd.scoring.memory import Memory, fuse
 from filterd.scoring.traits import Traits, of_message
 
-CORRECTED, UNRELATED = 3, 12  # of each template; 8 and 30 were tried once (docs/feedback.md)
+CORRECTED, UNRELATED = 3, 12  # of each template; 8 and 30 were run once (docs/feedback.md)
+MANY = 40  # corrections, after which a learner counts more than half
 UNSURE_FROM, SPAM_FROM = 0.7, 2.0  # log-odds, as of the default bundle
 WORDS: Final = {
     "en": "report meeting garden offer price window school train answer letter budget river music number"
@@ -108,3 +109,20 @@ def test_one_correction_turns_its_campaign_and_nothing_else(template: Template, 
             turned += label(fuse(model, copy)) == (2 if told is Label.SPAM else 0)
             assert memory.recollect(made(template, seed, "you@example.org", 70_000 + seed), "carl").silent
     assert turned >= 0.9 * 2 * CORRECTED
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda one: one.__name__)
+def test_many_corrections_turn_no_sure_ham_of_another_template(
+    template: Template, others: list[Traits]
+) -> None:
+    """What lies next to a threshold they do move, for who said so: see docs/feedback.md."""
+    memory = Memory()
+    memory.learn(made(template, 99_000), Label.HAM, "bob", -5.0)
+    for seed in range(MANY):
+        memory.learn(made(template, seed), Label.SPAM, "ann", -5.0)
+    copy = made(template, 1, "you@example.org", 70_000)
+    assert fuse(-5.0, memory.recollect(copy, "ann")) >= SPAM_FROM
+    for i, one in enumerate(others):
+        assert memory.recollect(one, "carl").silent
+        if TEMPLATES[i // UNRELATED] is not template:
+            assert label(fuse(-5.0, memory.recollect(one, "ann"))) == 0
