@@ -5,7 +5,7 @@ Nothing in here does any work: no I/O, no model, no third-party import.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # asyncio takes 80 ms to import, which `filterd check` in a p
 __all__ = [
     "Action",
     "Classifier",
-    "Entity",
     "Kind",
     "Label",
     "Message",
@@ -146,46 +145,32 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entity:
-    """Something that a text names. start, end: characters of the text as it was read; label: its type."""
-
-    start: int
-    end: int
-    label: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAnswer:
     """What a model says that knows no spam.
 
-    task: `classes`, `multilabel`, `regression`, `hierarchical` or `tokens`. text: the answer in one line.
+    task: `classes`, `multilabel`, `regression` or `hierarchical`. text: the answer in one line.
     labels: the classes that it names: one, any number (`multilabel`), or a category and its subcategory
-    (`hierarchical`). value: the number of `regression`. entities: of `tokens`, in the order of the text.
+    (`hierarchical`). value: the number of `regression`.
     """
 
     task: str
     text: str
     labels: tuple[str, ...] = ()
     value: float | None = None
-    entities: tuple[Entity, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Its part of a verdict in JSON: `task`, `label` and what the task has of the rest."""
         found: dict[str, Any] = {"task": self.task, "label": self.text}
         if self.value is not None:
             return found | {"value": self.value}
-        if self.task == "tokens":
-            return found | {"entities": [asdict(one) for one in self.entities]}
         return found | {"labels": list(self.labels)}
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "ModelAnswer":
         """What `fields` made. Raises KeyError, TypeError."""
-        entities = tuple(Entity(**one) for one in said.get("entities", ()))
         labels, value = tuple(said.get("labels", ())), said.get("value")
         task = said.get("task", "classes")
-        return cls(task=task, text=said["label"], labels=labels, value=value, entities=entities)
+        return cls(task=task, text=said["label"], labels=labels, value=value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

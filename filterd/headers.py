@@ -23,7 +23,7 @@ MAX_NAME_BYTES = 1_024  # of a first line that is looked at for a name and a col
 MAX_LEVEL = 50  # stars; SpamAssassin stops there too, so that filing rules written for it keep working
 
 PIECE_BYTES = 262_144  # of a head that are searched at once: a thread that searches 10 MB holds up all others
-# Of a model that knows no spam, by its task. What marks words in a text has no header: it would be as long.
+# Of a model that knows no spam, by its task.
 ANSWERS = {
     "classes": "X-Filterd-Class",
     "hierarchical": "X-Filterd-Class",
@@ -91,7 +91,7 @@ def fields(verdict: Verdict, style: HeaderStyle = HeaderStyle(), reason: str = "
 
 
 def _answer(answer: ModelAnswer, verdict: Verdict) -> list[tuple[str, str]]:
-    """The line that says an answer; none for one that no header can hold."""
+    """The line that says an answer; none of a task that a newer daemon knows and we do not."""
     name = ANSWERS.get(answer.task)
     share = "" if answer.value is not None else f"; probability={verdict.probability:.4f}"
     return [(name, _ascii(f"{answer.text}{share}; model={verdict.model}"))] if name else []

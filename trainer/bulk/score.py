@@ -193,7 +193,7 @@ def judged(engine: Engine, part: Sequence[BulkMessage], form: Form) -> tuple[byt
 
 def _counts(row: Row) -> bool:
     """Whether its label is one of a few, so that messages are counted by it."""
-    return "value" not in row and "entities" not in row
+    return "value" not in row
 
 
 def judge(engine: Engine, messages: Sequence[BulkMessage]) -> list[Row]:

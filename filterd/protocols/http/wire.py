@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from filterd.api import ASKING, Action, Entity, Kind, Label, Message, Verdict
+from filterd.api import ASKING, Action, Kind, Label, Message, Verdict
 from filterd.errors import BadInput
 
 MAX_BATCH = 10_000  # messages of one request: five seconds of the default bundle
@@ -73,7 +73,7 @@ class VerdictBody(msgspec.Struct, kw_only=True):
     """A verdict in JSON: as `filterd check --json` has it, less `file`; and `available`, `subject`, `action`.
 
     label: ham, unsure or spam. Of a model that knows no spam it is the answer in one line, without points but
-    with `task` and, as the task has them, `labels`, `value` (without probability) or `entities`.
+    with `task` and, as the task has them, `labels` or `value` (without probability).
     """
 
     label: str
@@ -82,7 +82,6 @@ class VerdictBody(msgspec.Struct, kw_only=True):
     task: str | msgspec.UnsetType = msgspec.UNSET
     labels: list[str] | msgspec.UnsetType = msgspec.UNSET
     value: float | msgspec.UnsetType = msgspec.UNSET
-    entities: list[Entity] | msgspec.UnsetType = msgspec.UNSET
     kind: Kind
     model: str
     ms: float

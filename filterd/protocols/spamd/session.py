@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from filterd import __version__
-from filterd.api import Classifier, Label, ModelAnswer, Verdict
+from filterd.api import Classifier, Label, Verdict
 from filterd.errors import FilterdError
 from filterd.protocols.spamd.wire import SpamdCommand, SpamdError, SpamdRequest
 from filterd.reasons import reason
@@ -155,11 +155,6 @@ def failed(error: FilterdError) -> bytes:
     return f"SPAMD/1.0 {error.spamd_code} {phrase}: {said}\r\n".encode("ascii")
 
 
-def _of_bundle(answer: ModelAnswer) -> str:
-    """An answer in the bundle's words; of marked words only how many, for they are the sender's."""
-    return f"{len(answer.entities)} entities" if answer.task == "tokens" else answer.text
-
-
 def report(verdict: Verdict) -> str:
     """A verdict for people, ASCII; it says nothing that the sender wrote, so that it may go into a header."""
     if not verdict.available:
@@ -172,7 +167,7 @@ def report(verdict: Verdict) -> str:
         f"  points               {shown_points(verdict.points)} ({POINTS_AT_SPAM:.1f} make it spam)",
     ]
     if verdict.answer:
-        lines = [f"filterd {__version__} says of this message: {_of_bundle(verdict.answer)}", ""]
+        lines = [f"filterd {__version__} says of this message: {verdict.answer.text}", ""]
     lines += [
         f"  tests                {', '.join(verdict.tests) or 'none'}",
         f"  model                {verdict.model or 'none'}",

@@ -61,7 +61,7 @@ def error_of(answer: httpx.Response) -> str:
 
 # /v1/check
 
-OF_OTHER_TASKS = {"task", "labels", "value", "entities"}  # a verdict on spam has none of them
+OF_OTHER_TASKS = {"task", "labels", "value"}  # a verdict on spam has none of them
 
 
 async def test_a_raw_mail(client: httpx.AsyncClient) -> None:
