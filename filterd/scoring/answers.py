@@ -16,6 +16,7 @@ from filterd.api import ModelAnswer
 
 SEPARATOR: Final = "/"  # between a category and its subcategory
 NOTHING: Final = "none"  # said where no label is called; no label may be named so
+MARKS: Final = ",;"  # between what a header says of an answer; no label may hold them
 CUT: Final = 0.5  # P from which a label is called where nothing was fitted
 DECIMALS: Final = 2  # of a number for people, at least
 MOST_DECIMALS: Final = 15  # as many as a float has of a number below 1
@@ -82,6 +83,7 @@ class ChoiceReader:
     def __init__(self, facts: LabelFacts) -> None:
         if len(facts.labels) < 2:
             raise TaskError("classes have to be two or more")
+        _check(facts.labels)
         self._labels, self._slope = facts.labels, facts.slope
         self.outputs = len(facts.labels)
 
@@ -104,8 +106,9 @@ class MultilabelReader:
     def __init__(self, facts: LabelFacts) -> None:
         if not facts.labels or len(facts.cuts) not in {0, len(facts.labels)}:
             raise TaskError("multilabel has one or more labels, and as many cuts")
-        if NOTHING in facts.labels or not all(0 < cut < 1 for cut in facts.cuts):
+        if any(map(means_nothing, facts.labels)) or not all(0 < cut < 1 for cut in facts.cuts):
             raise TaskError(f"no label may be called {NOTHING}, and cuts lie between 0 and 1")
+        _check(facts.labels)
         self._labels = facts.labels
         self.cuts = np.array(facts.cuts or [CUT] * len(facts.labels))
         self.outputs = len(facts.labels)
@@ -163,6 +166,7 @@ class HierarchicalReader:
     def __init__(self, facts: LabelFacts) -> None:
         if len(facts.labels) < 2:
             raise TaskError("a hierarchy has two or more labels")
+        _check(facts.labels)
         self._labels, self._slope = facts.labels, facts.slope
         of_label = [path_of(label)[0] for label in facts.labels]
         self.categories = tuple(dict.fromkeys(of_label))
@@ -202,6 +206,21 @@ def in_words(value: float, target: Target | None) -> str:
 def _decimals(target: Target | None) -> int:
     needed = 2 - math.floor(math.log10(target.sd)) if target else DECIMALS
     return min(max(needed, DECIMALS), MOST_DECIMALS)
+
+
+def means_nothing(label: str) -> bool:
+    """Whether a label would be read as there being none; labels compare without case."""
+    return label.casefold() == NOTHING
+
+
+def mark_in(label: str) -> str:
+    """The first of MARKS that a label holds; "" without one."""
+    return next((mark for mark in MARKS if mark in label), "")
+
+
+def _check(labels: Sequence[str]) -> None:
+    if any(map(mark_in, labels)):
+        raise TaskError(f"no label may hold one of {MARKS}")
 
 
 def path_of(label: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from filterd.api import ModelAnswer
 from filterd.errors import BadInput, ConfigError
-from filterd.scoring.answers import NOTHING, LabelFacts, MultilabelReader, Reader, TaskName
+from filterd.scoring.answers import NOTHING, LabelFacts, MultilabelReader, Reader, TaskName, means_nothing
 from filterd_trainer.tasks.task import (
     CodedLabels,
     Figures,
@@ -74,9 +74,9 @@ class Multilabel(Task):
         often = Counter(name for row in names for name in row)
         if not often:
             raise BadInput("no message has a label; check --label-column")
-        if NOTHING in often:
+        if nothing := next(filter(means_nothing, often), None):
             raise ConfigError(
-                f"{NOTHING!r} is said where no label is; rename that one: --label {NOTHING}=NEW"
+                f"{nothing!r} is said where no label is; rename that one: --label {nothing}=NEW"
             )
         task = cls(labels=tuple(sorted(often)))
         place = {name: i for i, name in enumerate(task.labels)}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from filterd.api import ModelAnswer
 from filterd.errors import ConfigError
 from filterd.scoring import answers
-from filterd.scoring.answers import LabelFacts, Reader, Target, TaskName
+from filterd.scoring.answers import LabelFacts, Reader, Target, TaskName, mark_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -252,8 +252,16 @@ def set_table(sums: Floats, names: Sequence[str]) -> dict[str, dict[str, float |
 
 
 def spelling(found: Iterable[str], tell: Tell) -> dict[str, str]:
-    """How each name is spelled here: those that differ by case alone are one, as most are spelled."""
+    """How each name is spelled here: those that differ by case alone are one, as most are spelled.
+
+    Raises ConfigError for a name that a header could not hold among others.
+    """
     names = Counter(found)
+    for name in sorted(names):
+        if mark := mark_in(name):
+            raise ConfigError(
+                f"a {mark!r} in label {name!r} would part it in two; rename it: --label OLD=NEW"
+            )
     spelled = {name: name for name in ("ham", "spam")}
     for name, _ in names.most_common():  # of equals the one that came first
         spelled.setdefault(name.casefold(), name)

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterd.errors import BadInput, ConfigError
+from filterd.scoring import answers
 from filterd.scoring.answers import LabelFacts, MultilabelReader, TaskError
+from filterd_trainer.tasks.choice import Classes
 from filterd_trainer.tasks.multilabel import Multilabel, cuts_of
 from filterd_trainer.tasks.task import LabelError
 
@@ -60,6 +62,21 @@ def test_labels_are_coded_without_case() -> None:
         Multilabel.coded(["[]"], (), print)
     with pytest.raises(ConfigError, match="--label none=NEW"):
         Multilabel.coded(['["none"]'], (), print)
+    with pytest.raises(ConfigError, match="--label None=NEW"):
+        Multilabel.coded(['["None"]'], (), print)
+
+
+@pytest.mark.parametrize("name", ["a, b", "a;b"])
+def test_a_label_that_a_header_would_part_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="--label OLD=NEW"):
+        Multilabel.coded([json.dumps([name])], (), print)
+    with pytest.raises(ConfigError, match="--label OLD=NEW"):
+        Classes.coded([name, "c"], (), print)
+    for task in ("classes", "multilabel", "hierarchical"):
+        with pytest.raises(TaskError, match="no label may hold"):
+            answers.reader(task, LabelFacts((name, "c")))
+    with pytest.raises(TaskError, match="called none"):
+        answers.reader("multilabel", LabelFacts(("None", "c")))
 
 
 @given(st.text(max_size=30))
