@@ -2,17 +2,21 @@
 
 from typing import Any
 
-import typer
-
 from filterd import __version__
 
 
-def option(program: str) -> Any:
-    """The option of a command line: it prints `program 1.2.3`, and that is all."""
+def show(program: str) -> None:
+    """Print `program 1.2.3`."""
+    print(f"{program} {__version__}")
 
-    def show(asked: bool) -> None:
+
+def option(program: str) -> Any:
+    """The option of a command line: it shows the version, and that is all."""
+    import typer  # which a mail's delivery does not pay for
+
+    def shown(asked: bool) -> None:
         if asked:
-            print(f"{program} {__version__}")
+            show(program)
             raise typer.Exit
 
-    return typer.Option("--version", callback=show, is_eager=True, help="Print the version.")
+    return typer.Option("--version", callback=shown, is_eager=True, help="Print the version.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from filterd import __version__, version
+from filterd import version
 from filterd.api import Kind, Label
 from filterd.commands import accounts, bundles, feedback, lists, quarantine
 from filterd.commands.options import (
@@ -319,7 +319,7 @@ def why(
 @app.command("version")
 def print_version() -> None:
     """Print the version of filterd."""
-    print(f"filterd {__version__}")
+    version.show("filterd")
 
 
 def _daemon(bundle: Path | None, threads: int | None) -> "Daemon | None":

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filterd import __version__
+from filterd import version
 from filterd.commands import client, pipe
 from filterd.commands.pipe import CommandExit
 from filterd.errors import FilterdError
@@ -96,7 +96,7 @@ def _rescue(status: int) -> int:
 def _at_once(arguments: Sequence[str]) -> int | None:
     """The exit status of what was done here; None where it takes the whole command line."""
     if arguments == ["--version"]:
-        print(f"filterd {__version__}")
+        version.show("filterd")
         return 0
     if _is_rollback(arguments):
         return _roll_back(arguments[3] if arguments[2:] else "")

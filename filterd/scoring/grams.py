@@ -31,9 +31,14 @@ def grams(seen: str, bits: int) -> Grams:
 def unique(found: Grams) -> Grams:
     """Each place once; sorts `found`. A tenth of the time of np.unique, which hashes."""
     found.sort()
-    is_new = np.ones(len(found), dtype=bool)
-    np.not_equal(found[1:], found[:-1], out=is_new[1:])
-    return found[is_new]
+    return found[is_new(found)]
+
+
+def is_new(found: Grams) -> NDArray[np.bool_]:
+    """Of sorted places, which differ from the one before."""
+    new = np.ones(len(found), dtype=bool)
+    np.not_equal(found[1:], found[:-1], out=new[1:])
+    return new
 
 
 def read_weights(file: Path, count: int) -> NDArray[np.int8]:

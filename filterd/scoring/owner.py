@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterd.api import Kind
+from filterd.scoring.grams import is_new
 from filterd.scoring.traits import BITS, Ids, Traits
 
 RATE: Final = 20.0  # nats of a step, for a message of nothing but news and a label that all speaks against
@@ -210,8 +211,6 @@ def cells(traits: Traits, places: int) -> list[tuple[Ids, Floats, float]]:
 
 def _folded(ids: Ids, shift: np.uint32) -> tuple[Ids, Floats]:
     found = ids >> shift
-    new = np.ones(len(found), dtype=bool)
-    np.not_equal(found[1:], found[:-1], out=new[1:])
-    starts = np.flatnonzero(new)
+    starts = np.flatnonzero(is_new(found))
     signs = 1 - 2 * (ids & np.uint32(1)).astype(np.float32)  # of the lowest bit; places are of the highest
     return found[starts], np.add.reduceat(signs, starts)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from filterd.scoring.grams import is_new
 from filterd.scoring.traits import BITS as ID_BITS
 from filterd.scoring.traits import Ids, Traits
 
@@ -89,6 +90,4 @@ def _blocks(traits: Traits) -> list[tuple[Ids, float]]:
 def _folded(ids: Ids) -> Ids:
     """Places in a smaller table, each once; sorted, as ids are."""
     found = ids >> np.uint32(ID_BITS - BITS)
-    new = np.ones(len(found), dtype=bool)
-    np.not_equal(found[1:], found[:-1], out=new[1:])
-    return found[new]
+    return found[is_new(found)]
