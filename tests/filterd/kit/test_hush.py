@@ -9,7 +9,7 @@ from filterd.kit.hush import STDERR, hushed
 
 
 def test_of_two_at_once_both_are_hushed_and_stderr_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
-    inside, leave = threading.Event(), threading.Event()
+    inside, leave, entered, end = (threading.Event() for _ in range(4))
 
     def first() -> None:
         with hushed():
@@ -18,15 +18,18 @@ def test_of_two_at_once_both_are_hushed_and_stderr_comes_back(capfd: pytest.Capt
 
     def second() -> None:
         with hushed():
+            entered.set()
             os.write(STDERR, b"nothing of this\n")
+            assert end.wait(10)
 
     threads = [threading.Thread(target=one) for one in (first, second)]
     threads[0].start()
     assert inside.wait(10)
     threads[1].start()
-    threads[1].join(0.05)  # without its turn it is in by now, and has kept what the first put there
+    entered.wait(0.05)  # without its turn it is in by now, and has kept what the first put there
     leave.set()
-    for one in threads:
-        one.join(10)
+    threads[0].join(10)
+    end.set()
+    threads[1].join(10)
     os.write(STDERR, b"said\n")
     assert capfd.readouterr().err == "said\n"
